@@ -15,4 +15,6 @@
 //! | 9 | [`cli`] | the command line |
 
 pub mod error;
+pub mod id;
+pub mod rpc;
 pub mod time;
