@@ -4,4 +4,5 @@
 
 pub mod frame;
 pub mod json;
+pub mod message;
 pub mod out;
