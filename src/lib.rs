@@ -15,4 +15,5 @@
 //! | 9 | [`cli`] | the command line |
 
 pub mod error;
+pub mod rpc;
 pub mod time;
