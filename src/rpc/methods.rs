@@ -25,7 +25,7 @@ pub use outgoing::{OUTGOING, Outgoing, Shape, Where, outgoing};
 pub enum Route {
     /// The handshake: answered by fairlead.
     Connect,
-    /// Answered by fairlead ([`Method`] `ping`: `pong`, or `pong: MESSAGE`).
+    /// Answered by fairlead (`pong`, or `pong: MESSAGE` where there is one).
     Ping,
     /// `session.create`: placement, with or without an id.
     Create,
