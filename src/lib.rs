@@ -14,7 +14,10 @@
 //! | 8 | [`server`] | the composition root: the only place that knows everything |
 //! | 9 | [`cli`] | the command line |
 
+pub mod balance;
 pub mod error;
 pub mod id;
 pub mod rpc;
+pub mod session;
 pub mod time;
+pub mod want;

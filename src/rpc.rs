@@ -4,5 +4,9 @@
 
 pub mod frame;
 pub mod json;
+pub mod merge;
 pub mod message;
+pub mod methods;
+pub mod mux;
 pub mod out;
+pub mod turn;
