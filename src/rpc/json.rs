@@ -349,6 +349,30 @@ pub fn member(body: &[u8], object: Span, name: &str) -> Option<Span> {
     found
 }
 
+/// A member with its key, and one comma that goes with it: cut it out, and an object stays behind.
+pub fn member_with_comma(body: &[u8], object: Span, name: &str) -> Option<Span> {
+    let mut before = object.start + 1;
+    let mut found: Option<Span> = None;
+    let mut first = true;
+    let _ = members(body, object, |key, value| {
+        if found.is_none() && !key.escaped && key.inner.of(body) == name.as_bytes() {
+            let start = if first { key.inner.start - 1 } else { before };
+            found = Some(Span { start, end: value.end });
+        }
+        before = value.end;
+        first = false;
+    });
+    let mut gone = found?;
+    if body.get(gone.start) == Some(&b'"') {
+        let mut scan = Scanner::at(body, gone.end);
+        scan.space();
+        if scan.take(b',') {
+            gone.end = scan.pos();
+        }
+    }
+    Some(gone)
+}
+
 /// Shows each member of the object at `object` to `each`.
 pub fn members(
     body: &[u8],
@@ -404,8 +428,27 @@ mod tests {
     #[test]
     fn what_is_not_json_is_refused() {
         for text in [
-            "", "{", "[1,]", "{\"a\":1,}", "01", "1.", ".5", "+1", "nul", "\"a", "\"\u{1}\"", "\"\\x\"",
-            "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"", "1e999", "{\"a\" 1}", "{1:2}", "[1}", "{\"a\":1]", "1 2",
+            "",
+            "{",
+            "[1,]",
+            "{\"a\":1,}",
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "nul",
+            "\"a",
+            "\"\u{1}\"",
+            "\"\\x\"",
+            "\"\\ud800\"",
+            "\"\\udc00\"",
+            "\"\\ud800\\u0041\"",
+            "1e999",
+            "{\"a\" 1}",
+            "{1:2}",
+            "[1}",
+            "{\"a\":1]",
+            "1 2",
         ] {
             assert!(accepts(text.as_bytes()).is_err(), "{text:?}");
         }

@@ -351,8 +351,6 @@ pub enum UpstreamMessage<'a> {
         id: Span,
         /// What is called.
         method: &'a str,
-        /// `params.sessionId`.
-        session: Option<Cow<'a, str>>,
     },
     /// `session.event`: something happened in a session that this link is attached to.
     Event {
@@ -418,10 +416,7 @@ pub fn read_upstream(body: &[u8]) -> Option<UpstreamMessage<'_>> {
     let object = params.filter(|p| body.get(p.start) == Some(&b'{'));
     let text = |name| object.and_then(|p| json::member(body, p, name));
     match (method, id) {
-        (Some(method), Some(id)) => {
-            let session = text("sessionId").and_then(|s| json::text_at(body, s));
-            Some(UpstreamMessage::Request { id, method, session })
-        }
+        (Some(method), Some(id)) => Some(UpstreamMessage::Request { id, method }),
         (Some("session.lifecycle"), None) => {
             let kind = json::string_at(body, text("type")?)?;
             let session = json::text_at(body, text("sessionId")?)?;
@@ -495,6 +490,16 @@ pub fn text_in<'a>(body: &'a [u8], from: usize, path: &[&str]) -> Option<Cow<'a,
     json::text_at(body, span)
 }
 
+/// The session that a notification is about.
+pub fn session_of<'a>(body: &'a [u8], method: &str, params: Option<Span>) -> Option<Cow<'a, str>> {
+    let params = params?;
+    let holder = match method {
+        "host.event" => json::member(body, params, "scope")?,
+        _ => params,
+    };
+    json::text_at(body, json::member(body, holder, "sessionId")?)
+}
+
 /// The whole body as a span.
 pub fn whole(body: &[u8]) -> Span {
     Span { start: 0, end: body.len() }
@@ -539,7 +544,10 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":9007199254740993,"method":"m"}"#, "9007199254740993"),
             (r#"{"jsonrpc":"2.0","id":01e2,"method":"m"}"#, ""),
             (r#"{"jsonrpc":"2.0","id":1,"method":"m","method":"n"}"#, "1"),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"sessionId":"a","sessionId":"b"}}"#, "1"),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"sessionId":"a","sessionId":"b"}}"#,
+                "1",
+            ),
             (r#"{"jsonrpc":"2.0","id":1,"m\u0065thod":"m"}"#, "1"),
             (r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"session\u0049d":"a"}}"#, "1"),
             (r#"{"jsonrpc":"2.0","id":1,"method":7}"#, "1"),
@@ -558,7 +566,13 @@ mod tests {
     #[test]
     fn nobody_is_told_where_there_is_no_usable_id() {
         for body in [
-            "", "42", "null", "[]", r#"[{"jsonrpc":"2.0","id":1,"method":"m"}]"#, "{}", "{\"jsonrpc\":\"2.0\"",
+            "",
+            "42",
+            "null",
+            "[]",
+            r#"[{"jsonrpc":"2.0","id":1,"method":"m"}]"#,
+            "{}",
+            "{\"jsonrpc\":\"2.0\"",
             r#"{"jsonrpc":"2.0","id":null,"method":"m"}"#,
             r#"{"jsonrpc":"2.0","id":true,"method":"m"}"#,
             r#"{"jsonrpc":"2.0","id":{},"method":"m"}"#,
@@ -574,7 +588,10 @@ mod tests {
     #[test]
     fn a_hundred_keys_are_compared_as_few_are() {
         let keys = |n: usize| (0..n).map(|k| format!("\"k{k}\":1,")).collect::<String>();
-        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{{{}"sessionId":"s"}}}}"#, keys(100));
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{{{}"sessionId":"s"}}}}"#,
+            keys(100)
+        );
         assert_eq!(request(&body).2.as_deref(), Some("s"));
         let twice = body.replace("\"k99\"", "\"k3\"");
         assert!(matches!(read_client(twice.as_bytes()), Err(Refused::Answerable("1", _))));
@@ -603,11 +620,7 @@ mod tests {
         );
         assert_eq!(
             read(r#"{"jsonrpc":"2.0","method":"hooks.invoke","params":{"sessionId":"s"},"id":3}"#),
-            UpstreamMessage::Request {
-                id: Span { start: 73, end: 74 },
-                method: "hooks.invoke",
-                session: Some("s".into())
-            }
+            UpstreamMessage::Request { id: Span { start: 73, end: 74 }, method: "hooks.invoke" }
         );
         for body in [
             r#"{"jsonrpc":"2.0","method":"session.event","params":{"sessionId":"s","event":{"type":"session.idle","data":{}}}}"#,
@@ -618,7 +631,9 @@ mod tests {
             );
         }
         assert_eq!(
-            read(r#"{"jsonrpc":"2.0","method":"session.lifecycle","params":{"type":"session.created","sessionId":"s"}}"#),
+            read(
+                r#"{"jsonrpc":"2.0","method":"session.lifecycle","params":{"type":"session.created","sessionId":"s"}}"#
+            ),
             UpstreamMessage::Lifecycle { session: "s".into(), kind: "session.created" }
         );
         assert_eq!(read_upstream(b"{}"), None);

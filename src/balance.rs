@@ -1,0 +1,125 @@
+//! Which CLI takes a new session: one file a policy, each a pure function of the members that may take it.
+//!
+//! Policies never see health, and never a member that is full: the pool hands them only those that may take traffic.
+
+mod consistent;
+mod least_loaded;
+mod round_robin;
+
+use crate::id::UpstreamId;
+
+/// A member that may take a session.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// Which.
+    pub id: UpstreamId,
+    /// The same for the same address, in every process.
+    pub key: u64,
+    /// Its share, relative to the others'; at least 1.
+    pub weight: u32,
+    /// Sessions that live on it.
+    pub sessions: u32,
+    /// Those of them in which a turn runs.
+    pub busy: u32,
+}
+
+/// How sessions are placed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Policy {
+    /// In turn, by weight, over sessions.
+    RoundRobin,
+    /// Where the least lives and works, by weight.
+    LeastLoaded,
+    /// The same key to the same member, within `factor` times the mean load.
+    Consistent {
+        /// At least 1; infinite for no bound.
+        factor: f64,
+    },
+}
+
+/// Why a session went where it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PlacementReason {
+    /// It was this member's turn.
+    RoundRobin,
+    /// It had the least to do.
+    LeastLoaded,
+    /// The key's own member.
+    Sticky,
+    /// The key's own member is over the bound: the next in the key's order.
+    Overflow,
+    /// There is no user in the session's id: the id itself is the key.
+    NoUser,
+    /// The session's state is there.
+    Storage,
+    /// The CLI made it itself.
+    Learned,
+}
+
+impl PlacementReason {
+    /// Every reason.
+    pub const ALL: [PlacementReason; 7] = [
+        PlacementReason::RoundRobin,
+        PlacementReason::LeastLoaded,
+        PlacementReason::Sticky,
+        PlacementReason::Overflow,
+        PlacementReason::NoUser,
+        PlacementReason::Storage,
+        PlacementReason::Learned,
+    ];
+
+    /// The word for metrics and logs.
+    pub const fn slug(self) -> &'static str {
+        match self {
+            PlacementReason::RoundRobin => "round_robin",
+            PlacementReason::LeastLoaded => "least_loaded",
+            PlacementReason::Sticky => "sticky",
+            PlacementReason::Overflow => "overflow",
+            PlacementReason::NoUser => "no_user",
+            PlacementReason::Storage => "storage",
+            PlacementReason::Learned => "learned",
+        }
+    }
+}
+
+/// A policy with what it remembers from one choice to the next.
+#[derive(Debug)]
+pub struct Balancer {
+    policy: Policy,
+    turns: round_robin::Turns,
+}
+
+impl Balancer {
+    /// Remembers nothing yet.
+    pub fn new(policy: Policy) -> Self {
+        Balancer { policy, turns: round_robin::Turns::default() }
+    }
+
+    /// The member that takes the session with this key, and why; `None` if there is none.
+    pub fn choose(
+        &mut self,
+        key: &[u8],
+        among: &[Candidate],
+    ) -> Option<(UpstreamId, PlacementReason)> {
+        match self.policy {
+            Policy::RoundRobin => {
+                self.turns.next(among).map(|id| (id, PlacementReason::RoundRobin))
+            }
+            Policy::LeastLoaded => {
+                least_loaded::choose(among).map(|id| (id, PlacementReason::LeastLoaded))
+            }
+            Policy::Consistent { factor } => consistent::choose(key, factor, among),
+        }
+    }
+}
+
+#[cfg(test)]
+fn candidate(n: u32) -> Candidate {
+    let key = consistent::hash(&n.to_le_bytes(), 0);
+    Candidate { id: UpstreamId(n), key, weight: 1, sessions: 0, busy: 0 }
+}
+
+/// The stable number of an address.
+pub fn member_key(address: &str) -> u64 {
+    consistent::hash(address.as_bytes(), 0)
+}

@@ -1,0 +1,143 @@
+//! What the client sends: each frame is read, put on the table, and routed.
+
+use super::pending::{At, Pending};
+use super::reply::Code;
+use super::{End, Mux, Now, Oddity, Ticket};
+use crate::error::{Reason, Refusal};
+use crate::id::{RawId, SessionId};
+use crate::rpc::frame::{Body, Frame};
+use crate::rpc::json;
+use crate::rpc::message::{self, Call, ClientKind, Refused, SessionParam};
+use crate::rpc::methods::{self, Draining, Method};
+use crate::rpc::turn::Starts;
+
+impl Mux {
+    /// Bytes came from the client.
+    pub fn client_bytes(&mut self, mut input: &[u8], now: Now) {
+        while self.end.is_none() {
+            match self.decoder.next(&mut input) {
+                Ok(Some(Frame::Whole(body))) => self.client_frame(&body, now),
+                Ok(Some(Frame::TooLarge(head))) => self.client_frame_too_large(&head, now),
+                Ok(None) => break,
+                Err(error) => self.end = Some(End::Protocol(error.slug())),
+            }
+        }
+        if !self.decoder.discarding() {
+            self.discarding_since = None;
+        }
+    }
+
+    fn client_frame_too_large(&mut self, head: &[u8], now: Now) {
+        self.discarding_since = Some(now.at);
+        match message::peek_id(head) {
+            Some(id) => {
+                let limit = self.settings.client_frame.body;
+                let message = format!("the frame is larger than {limit} bytes");
+                let refusal = Refusal::new(Reason::FrameTooLarge, message);
+                self.write_error(id, &refusal.to_json());
+            }
+            None => self.end = Some(End::Protocol("frame_too_large")),
+        }
+    }
+
+    fn client_frame(&mut self, body: &Body<'_>, now: Now) {
+        match message::read_client(body.bytes()) {
+            Ok(message) => match message.kind {
+                ClientKind::Request { id, call } => self.client_request(id, &call, body, now),
+                ClientKind::Notification(call) => self.client_notification(&call, body, now),
+                ClientKind::Response { id } => self.client_response(body.bytes(), id, now),
+            },
+            Err(Refused::Answerable(id, what)) => {
+                let message = format!("Invalid request: {what}");
+                self.write_invalid(id, Code::InvalidRequest, &message);
+            }
+            // An answer with `id: null` would kill the reader of some SDKs.
+            Err(Refused::Hopeless(what)) => self.end = Some(End::Protocol(what)),
+        }
+    }
+
+    fn client_request(&mut self, id: &str, call: &Call<'_>, body: &Body<'_>, now: Now) {
+        if self.pending.contains_key(id.as_bytes()) {
+            let message = "Invalid request: the id is in use";
+            return self.write_invalid(id, Code::InvalidRequest, message);
+        }
+        if self.pending.len() >= self.settings.pending {
+            let refusal = Refusal::new(Reason::Overloaded, "too many requests wait on this conn");
+            return self.write_error(id, &refusal.to_json());
+        }
+        let method = methods::method(&call.method);
+        let id = RawId::new(id);
+        let pending = Pending {
+            method,
+            session: call.session.id().map(SessionId::new),
+            at: At::Ticket(Ticket(0)),
+            since: now.at,
+            counted: Starts::Never,
+            place: None,
+            again: None,
+        };
+        self.pending.insert(id.clone(), pending);
+        if let Some(refusal) = method.and_then(|m| self.refused_while_draining(m, call, body)) {
+            return self.refuse(&id, &refusal, now.at);
+        }
+        match method {
+            Some(method) => self.route(&id, method, call, body, now),
+            None => self.route_unknown(&id, call, body, now),
+        }
+    }
+
+    /// What a leaving fairlead no longer takes: anything that would start work.
+    fn refused_while_draining(
+        &self,
+        method: &Method,
+        call: &Call<'_>,
+        body: &Body<'_>,
+    ) -> Option<Refusal> {
+        if !self.draining {
+            return None;
+        }
+        let slot = call.session.id().and_then(|s| self.slots.get(s.as_bytes()));
+        let busy = slot.is_some_and(|s| s.turn.busy());
+        let passes = match method.draining() {
+            Draining::Passes => true,
+            Draining::InTurn => busy,
+            Draining::Steering => busy && is_immediate(call, body.bytes()),
+            Draining::Refused => false,
+        };
+        let message = "fairlead is shutting down; connect again";
+        (!passes).then(|| Refusal::new(Reason::Draining, message))
+    }
+
+    fn client_notification(&mut self, call: &Call<'_>, body: &Body<'_>, now: Now) {
+        let link = match &call.session {
+            SessionParam::Id(session, _) => {
+                self.slots.get(session.as_bytes()).filter(|s| s.phase != super::slot::Phase::Away)
+            }
+            SessionParam::Absent | SessionParam::NotAString(_) => None,
+        }
+        .and_then(|slot| slot.link);
+        let limit = self.settings.link_queue;
+        let Some(link) = link.and_then(|l| self.link_mut(l)) else {
+            return self.odd(Oddity::StrayNotification);
+        };
+        if link.queue().fits(body.bytes().len(), limit) {
+            link.queue().frame(body);
+        } else {
+            let id = link.id;
+            self.link_lost(id, now);
+        }
+    }
+
+    /// The request waits for the answer to a question.
+    pub(super) fn wait_for(&mut self, id: &RawId, ticket: Ticket) {
+        if let Some(pending) = self.pending.get_mut(id.as_bytes()) {
+            pending.at = At::Ticket(ticket);
+        }
+    }
+}
+
+/// Whether a send joins the turn that runs, instead of starting one after it.
+fn is_immediate(call: &Call<'_>, body: &[u8]) -> bool {
+    let mode = call.params.and_then(|p| json::member(body, p, "mode"));
+    mode.is_some_and(|m| m.of(body) == b"\"immediate\"")
+}

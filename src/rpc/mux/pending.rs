@@ -1,0 +1,119 @@
+//! What the client waits for: every request that we took and did not answer yet.
+
+use bytes::Bytes;
+
+use super::{Action, Mux, Outcome, Ticket};
+use crate::error::{Reason, Refusal};
+use crate::id::{LinkId, RawId, SessionId};
+use crate::rpc::methods::{Method, Route};
+use crate::rpc::turn::Starts;
+use crate::time::Instant;
+
+/// Where a request is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    /// Its CLI has it, or will get it first thing.
+    Link(LinkId),
+    /// It waits for the answer to a question.
+    Ticket(Ticket),
+    /// It waits behind a frame of its session that waits for the answer to a question.
+    Queue(SessionId),
+}
+
+pub(super) struct Pending {
+    /// `None`: a method that is in no table.
+    pub(super) method: Option<&'static Method>,
+    pub(super) session: Option<SessionId>,
+    pub(super) at: At,
+    pub(super) since: Instant,
+    /// What its session's turn counts it as.
+    pub(super) counted: Starts,
+    /// What placing a session needs to remember.
+    pub(super) place: Option<Place>,
+    /// The client's frame, for a second try.
+    pub(super) again: Option<Bytes>,
+}
+
+impl Pending {
+    /// Whether its result is the client's affair alone.
+    pub(super) fn is_plain(&self) -> bool {
+        let ends = self.method.is_some_and(|m| m.end().is_some() || m.route() == Route::Fork);
+        self.place.is_none() && self.counted == Starts::Never && !ends
+    }
+}
+
+/// A create or resume under way.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) epoch: u64,
+    /// It was a create, and went out as a resume.
+    pub(super) instead: bool,
+    /// No id was known when it went out.
+    pub(super) unnamed: bool,
+}
+
+impl Mux {
+    /// Takes a request off the table, and counts how it ended.
+    pub(super) fn settle(&mut self, id: &[u8], outcome: Outcome, now: Instant) -> Option<Pending> {
+        let pending = self.pending.remove(id)?;
+        let took = now.saturating_duration_since(pending.since);
+        self.actions.push_back(Action::Answered(pending.method, outcome, took));
+        Some(pending)
+    }
+
+    /// Answers a request that waits with an error of ours.
+    pub(super) fn refuse(&mut self, id: &RawId, refusal: &Refusal, now: Instant) {
+        let Some(pending) = self.settle(id.as_bytes(), Outcome::Refused(refusal.reason), now)
+        else {
+            return;
+        };
+        self.write_error(id.as_str(), &refusal.to_json());
+        self.abandon(&pending, now);
+    }
+
+    /// Undoes what a request that will not be answered by a CLI had begun.
+    fn abandon(&mut self, pending: &Pending, now: Instant) {
+        if let At::Ticket(ticket) = pending.at {
+            let seek = matches!(self.waiting.get(&ticket), Some(super::Waiting::Seek(_)));
+            if !seek {
+                self.waiting.remove(&ticket);
+            }
+        }
+        let Some(session) = &pending.session else { return };
+        self.turn_answered(session, pending.counted, true, now);
+        if let Some(place) = pending.place.as_ref().filter(|p| !p.unnamed) {
+            self.not_placed(session, place.epoch, false);
+        }
+    }
+
+    pub(super) fn expire_pending(&mut self, now: Instant) {
+        let settings = &self.settings;
+        let late: Vec<RawId> = self
+            .pending
+            .iter()
+            .filter(|(_, pending)| {
+                let limit = match &pending.at {
+                    At::Link(_) if pending.method.is_some_and(Method::is_long) => return false,
+                    At::Link(_) => settings.request_timeout,
+                    At::Ticket(_) | At::Queue(_) => settings.seek_timeout,
+                };
+                now >= pending.since + limit
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in late {
+            let Some(pending) = self.pending.get(id.as_bytes()) else { continue };
+            let mut refusal = match &pending.at {
+                At::Link(_) => Refusal::new(
+                    Reason::UpstreamTimeout,
+                    "the CLI took the request and did not answer in time",
+                ),
+                At::Ticket(_) | At::Queue(_) => {
+                    Refusal::new(Reason::NoUpstream, "no CLI could be found for this in time")
+                }
+            };
+            refusal.session = pending.session.as_ref().map(ToString::to_string);
+            self.refuse(&id, &refusal, now);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Where a request of the client goes: one arm per class of method.
+
+use bytes::Bytes;
+
+use super::pending::At;
+use super::reply::Code;
+use super::slot::Phase;
+use super::{Action, Mux, Now, Outcome, Ticket, Waiting};
+use crate::error::{Reason, Refusal};
+use crate::id::{AskId, LinkId, RawId, SessionId, UpstreamId};
+use crate::rpc::frame::Body;
+use crate::rpc::json;
+use crate::rpc::message::Call;
+use crate::rpc::methods::{Method, Route};
+use crate::rpc::turn::Starts;
+use crate::time::Instant;
+use crate::want::Want;
+
+impl Mux {
+    pub(super) fn route(
+        &mut self,
+        id: &RawId,
+        method: &'static Method,
+        call: &Call<'_>,
+        body: &Body<'_>,
+        now: Now,
+    ) {
+        match method.route() {
+            Route::Session | Route::Fork => self.session_request(id, Some(method), call, body, now),
+            Route::Connect => self.client_connect(id, body.bytes(), call, now),
+            Route::Ping => self.client_ping(id, body.bytes(), call, now),
+            Route::Create => self.create(id, call, body, now),
+            Route::Resume => self.resume(id, call, body, now),
+            Route::AnyOne => self.any_one(id, body, now),
+            Route::Merge(_) | Route::Single(_) | Route::Scatter(_) => {
+                let ticket = self.ticket(Waiting::Ask(id.clone()));
+                self.wait_for(id, ticket);
+                self.actions.push_back(Action::Ask(ticket, method, body.to_bytes()));
+            }
+            Route::Local(result) => {
+                if self.settle(id.as_bytes(), Outcome::Ok, now.at).is_some() {
+                    self.write_result(id.as_str(), result.as_bytes());
+                }
+            }
+            Route::Deny(_) => {
+                let message = format!("{} is not allowed here", method.name);
+                self.refuse(id, &Refusal::new(Reason::MethodDenied, message), now.at);
+            }
+        }
+    }
+
+    /// A method that is in no table: only a session can say where it goes, and its CLI what it is.
+    pub(super) fn route_unknown(&mut self, id: &RawId, call: &Call<'_>, body: &Body<'_>, now: Now) {
+        if call.session.id().is_some() {
+            return self.session_request(id, None, call, body, now);
+        }
+        let message = format!("Unhandled method {}", call.method);
+        self.invalid(id, Code::MethodNotFound, &message, now.at);
+    }
+
+    fn session_request(
+        &mut self,
+        id: &RawId,
+        method: Option<&'static Method>,
+        call: &Call<'_>,
+        body: &Body<'_>,
+        now: Now,
+    ) {
+        let Some(session) = call.session.id().map(SessionId::new) else {
+            return self.missing_session(id, method, now.at);
+        };
+        if let Some(slot) = self.slots.get(session.as_bytes()) {
+            if slot.seek.is_some() {
+                return self.enqueue(id, session, body);
+            }
+            let here = slot.phase != Phase::Away && self.may_answer(&session, method, call, body);
+            if let (true, Some(link)) = (here, slot.link) {
+                return self.forward(id, &session, method, link, body, now);
+            }
+        }
+        let want = match method.and_then(Method::answers) {
+            Some(_) => match ask_of(call, body.bytes()) {
+                Some(ask) => Want::Answer(ask),
+                None => Want::Use { on_disk: false },
+            },
+            None => Want::Use { on_disk: method.is_some_and(Method::is_on_disk) },
+        };
+        self.set_session(id, &session);
+        self.sweep_slots();
+        let ticket = self.seek(&session, want, body.to_bytes());
+        self.wait_for(id, ticket);
+    }
+
+    /// As the CLI says it.
+    pub(super) fn missing_session(&mut self, id: &RawId, method: Option<&Method>, now: Instant) {
+        let error = method.map(Method::missing_session).unwrap_or_default();
+        if self.settle(id.as_bytes(), Outcome::Invalid, now).is_some() {
+            self.write_error(id.as_str(), &error);
+        }
+    }
+
+    /// Whether an answer to a prompt, permission or tool call is for one that this session announced here.
+    fn may_answer(
+        &self,
+        session: &SessionId,
+        method: Option<&Method>,
+        call: &Call<'_>,
+        body: &Body<'_>,
+    ) -> bool {
+        if method.and_then(Method::answers).is_none() {
+            return true;
+        }
+        let Some(ask) = ask_of(call, body.bytes()) else { return true };
+        self.slots.get(session.as_bytes()).is_some_and(|s| s.asks.contains(&ask))
+    }
+
+    /// Behind another frame of its session that waits.
+    pub(super) fn enqueue(&mut self, id: &RawId, session: SessionId, body: &Body<'_>) {
+        if let Some(slot) = self.slots.get_mut(session.as_bytes()) {
+            slot.queue.push_back(body.to_bytes());
+        }
+        self.set_session(id, &session);
+        if let Some(pending) = self.pending.get_mut(id.as_bytes()) {
+            pending.at = At::Queue(session);
+        }
+    }
+
+    pub(super) fn set_session(&mut self, id: &RawId, session: &SessionId) {
+        if let Some(pending) = self.pending.get_mut(id.as_bytes()) {
+            pending.session = Some(session.clone());
+        }
+    }
+
+    /// The frame goes out as it is.
+    pub(super) fn forward(
+        &mut self,
+        id: &RawId,
+        session: &SessionId,
+        method: Option<&'static Method>,
+        link: LinkId,
+        body: &Body<'_>,
+        now: Now,
+    ) {
+        if !self.room_on(link, body.bytes().len()) {
+            return self.refuse(id, &too_slow().of_session(session.as_str()), now.at);
+        }
+        let counted = match method {
+            Some(method) => self.turn_forwarded(session, method, now.at),
+            None => Starts::Never,
+        };
+        if let Some(pending) = self.pending.get_mut(id.as_bytes()) {
+            pending.at = At::Link(link);
+            pending.counted = counted;
+        }
+        if let Some(link) = self.link_mut(link) {
+            link.queue().frame(body);
+        }
+    }
+
+    /// Whether a frame of this size still fits into what waits for the link.
+    pub(super) fn room_on(&mut self, link: LinkId, size: usize) -> bool {
+        let limit = self.settings.link_queue;
+        self.link_mut(link).is_some_and(|l| l.queue().fits(size, limit))
+    }
+
+    fn any_one(&mut self, id: &RawId, body: &Body<'_>, now: Now) {
+        let known = self.any.filter(|up| self.links.iter().any(|l| l.upstream == *up));
+        let upstream = known.or_else(|| self.links.first().map(|l| l.upstream));
+        match upstream {
+            Some(upstream) => self.ask_one(id, upstream, body, now),
+            None => self.choose(id, body.to_bytes()),
+        }
+    }
+
+    pub(super) fn choose(&mut self, id: &RawId, body: Bytes) {
+        let ticket = self.ticket(Waiting::Choose(id.clone(), body));
+        self.wait_for(id, ticket);
+        self.actions.push_back(Action::Choose(ticket));
+    }
+
+    /// The CLI that answers for the fleet, or that there is none.
+    pub fn chosen(&mut self, ticket: Ticket, upstream: Option<UpstreamId>, now: Now) {
+        let Some(Waiting::Choose(id, body)) = self.waiting.remove(&ticket) else { return };
+        match upstream {
+            Some(upstream) => self.ask_one(&id, upstream, &Body::Owned(body), now),
+            None => self.refuse(&id, &Refusal::new(Reason::NoUpstream, "no CLI is up"), now.at),
+        }
+    }
+
+    fn ask_one(&mut self, id: &RawId, upstream: UpstreamId, body: &Body<'_>, now: Now) {
+        self.any = Some(upstream);
+        let link = self.link_to(upstream, now.at);
+        if !self.room_on(link, body.bytes().len()) {
+            return self.refuse(id, &too_slow(), now.at);
+        }
+        if let Some(pending) = self.pending.get_mut(id.as_bytes()) {
+            pending.at = At::Link(link);
+            pending.again = Some(body.to_bytes());
+        }
+        if let Some(link) = self.link_mut(link) {
+            link.queue().frame(body);
+        }
+    }
+
+    /// What the fleet answered, joined: the JSON text of the result.
+    pub fn answered(&mut self, ticket: Ticket, answer: Result<&[u8], Refusal>, now: Now) {
+        let Some(Waiting::Ask(id)) = self.waiting.remove(&ticket) else { return };
+        match answer {
+            Ok(result) => {
+                if self.settle(id.as_bytes(), Outcome::Ok, now.at).is_some() {
+                    self.write_result(id.as_str(), result);
+                }
+            }
+            Err(refusal) => self.refuse(&id, &refusal, now.at),
+        }
+    }
+}
+
+pub(super) fn too_slow() -> Refusal {
+    Refusal::new(Reason::Overloaded, "the CLI takes its requests too slowly")
+}
+
+/// A text among the params.
+fn param(call: &Call<'_>, body: &[u8], name: &str) -> Option<String> {
+    let value = json::member(body, call.params?, name)?;
+    json::text_at(body, value).map(|t| t.into_owned()).filter(|t| !t.is_empty())
+}
+
+pub(super) fn ask_of(call: &Call<'_>, body: &[u8]) -> Option<AskId> {
+    param(call, body, "requestId").map(|ask| AskId::new(&ask))
+}

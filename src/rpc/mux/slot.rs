@@ -1,0 +1,212 @@
+//! A session as one conn uses it.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::{Action, Left, Mux, Ticket, TurnEnd, Waiting};
+use crate::id::{AskId, LinkId, SessionId};
+use crate::rpc::methods::Method;
+use crate::rpc::turn::{Starts, Turn};
+use crate::time::{Duration, Instant};
+use crate::want::Want;
+
+/// What the conn has of the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing: where it is must be asked each time.
+    Away,
+    /// Its create or resume is under way on the slot's link.
+    Placing,
+    /// Attached, over the slot's link.
+    Attached,
+}
+
+/// A question where the session is, and the frame that needs to know.
+pub(super) struct Seek {
+    pub(super) ticket: Ticket,
+    pub(super) body: Bytes,
+}
+
+/// A turn that this conn started.
+pub(super) struct Started {
+    pub(super) method: &'static str,
+    pub(super) at: Instant,
+    pub(super) first_event: Option<Duration>,
+    pub(super) aborted: bool,
+}
+
+pub(super) struct Slot {
+    pub(super) phase: Phase,
+    /// Where its events come from: also after it left, for the CLI tells every link of its sessions.
+    pub(super) link: Option<LinkId>,
+    pub(super) epoch: u64,
+    pub(super) turn: Turn,
+    pub(super) started: Option<Started>,
+    /// The id of the last lasting event.
+    pub(super) last_event: Option<Box<str>>,
+    pub(super) seek: Option<Seek>,
+    /// What it asked for over this conn's link, and was not settled yet.
+    pub(super) asks: Vec<AskId>,
+    /// Frames that came while it was sought, in order.
+    pub(super) queue: VecDeque<Bytes>,
+}
+
+impl Slot {
+    fn new() -> Self {
+        Slot {
+            phase: Phase::Away,
+            link: None,
+            epoch: 0,
+            turn: Turn::default(),
+            started: None,
+            last_event: None,
+            seek: None,
+            asks: Vec::new(),
+            queue: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn buffered(&self) -> usize {
+        self.queue.iter().map(Bytes::len).sum::<usize>()
+            + self.seek.as_ref().map_or(0, |s| s.body.len())
+    }
+}
+
+impl Mux {
+    pub(super) fn slot(&mut self, session: &SessionId) -> &mut Slot {
+        self.slots.entry(session.clone()).or_insert_with(Slot::new)
+    }
+
+    /// Forgets slots that say nothing any more, once there are many.
+    pub(super) fn sweep_slots(&mut self) {
+        if self.slots.len() >= self.settings.slots {
+            self.slots.retain(|_, s| s.phase != Phase::Away || s.seek.is_some() || s.turn.busy());
+        }
+    }
+
+    /// Asks where a session is, for the sake of this frame.
+    pub(super) fn seek(&mut self, session: &SessionId, want: Want, body: Bytes) -> Ticket {
+        let ticket = self.ticket(Waiting::Seek(session.clone()));
+        self.slot(session).seek = Some(Seek { ticket, body });
+        self.actions.push_back(Action::Seek(ticket, Some(session.clone()), want));
+        ticket
+    }
+
+    /// This conn no longer has the session, for this reason.
+    pub(super) fn leave(&mut self, session: &SessionId, how: Left) {
+        let Some(slot) = self.slots.get_mut(session) else { return };
+        let (phase, epoch, link) = (slot.phase, slot.epoch, slot.link);
+        slot.phase = Phase::Away;
+        if how == Left::LinkLost {
+            slot.link = None;
+        }
+        let Some(upstream) = link.and_then(|l| self.link(l)).map(|l| l.upstream) else { return };
+        match phase {
+            Phase::Attached => {
+                self.actions.push_back(Action::Left(session.clone(), upstream, epoch, how));
+            }
+            Phase::Placing => self.actions.push_back(Action::NotPlaced {
+                session: session.clone(),
+                epoch,
+                absent: false,
+            }),
+            Phase::Away => {}
+        }
+    }
+
+    /// A create or resume came to nothing.
+    pub(super) fn not_placed(&mut self, session: &SessionId, epoch: u64, absent: bool) {
+        let Some(slot) = self.slots.get_mut(session) else { return };
+        if slot.phase == Phase::Placing && slot.epoch == epoch {
+            slot.phase = Phase::Away;
+            self.actions.push_back(Action::NotPlaced { session: session.clone(), epoch, absent });
+        }
+    }
+
+    /// Lets `change` change the turn, and tells what became of it.
+    pub(super) fn with_turn(
+        &mut self,
+        session: &[u8],
+        now: Instant,
+        change: impl FnOnce(&mut Turn),
+    ) {
+        let Some((id, slot)) = self.slots.get_key_value(session) else { return };
+        let (before, id) = (slot.turn.busy(), id.clone());
+        let Some(slot) = self.slots.get_mut(session) else { return };
+        change(&mut slot.turn);
+        let (busy, epoch) = (slot.turn.busy(), slot.epoch);
+        if busy != before {
+            self.actions.push_back(Action::Busy(id.clone(), epoch, busy));
+        }
+        if before && !busy {
+            let aborted = slot.started.as_ref().is_some_and(|s| s.aborted);
+            self.report_turn(&id, if aborted { TurnEnd::Aborted } else { TurnEnd::Idle }, now);
+        }
+    }
+
+    /// A request goes out. Returns what its session's turn counts it as.
+    pub(super) fn turn_forwarded(
+        &mut self,
+        session: &SessionId,
+        method: &Method,
+        now: Instant,
+    ) -> Starts {
+        let starts = Starts::of(method.turn());
+        let Some(slot) = self.slots.get_mut(session) else { return Starts::Never };
+        // Who is not attached hears no idle: the turn is its attached conns' to watch.
+        if starts == Starts::Never || slot.phase != Phase::Attached {
+            return Starts::Never;
+        }
+        if !slot.turn.busy() {
+            slot.started =
+                Some(Started { method: method.name, at: now, first_event: None, aborted: false });
+            self.awaits_first += 1;
+        }
+        self.with_turn(session.as_bytes(), now, |turn| turn.forwarded(starts));
+        starts
+    }
+
+    /// Such a request was answered, or never will be.
+    pub(super) fn turn_answered(
+        &mut self,
+        session: &SessionId,
+        counted: Starts,
+        failed: bool,
+        now: Instant,
+    ) {
+        let attached = self.slots.get(session).is_some_and(|s| s.phase == Phase::Attached);
+        if counted != Starts::Never && attached {
+            self.with_turn(session.as_bytes(), now, |turn| turn.answered(counted, failed));
+        }
+    }
+
+    /// The turn is over, whatever the CLI says.
+    pub(super) fn end_turn(&mut self, session: &SessionId, end: TurnEnd, now: Instant) {
+        let Some(slot) = self.slots.get_mut(session) else { return };
+        if slot.turn.busy() {
+            slot.turn = Turn::default();
+            let epoch = slot.epoch;
+            self.actions.push_back(Action::Busy(session.clone(), epoch, false));
+            self.report_turn(session, end, now);
+        }
+    }
+
+    fn report_turn(&mut self, session: &SessionId, end: TurnEnd, now: Instant) {
+        let Some(slot) = self.slots.get_mut(session) else { return };
+        let (started, link) = (slot.started.take(), slot.link);
+        let quiet = started.as_ref().is_some_and(|s| s.first_event.is_none());
+        self.awaits_first = self.awaits_first.saturating_sub(u32::from(quiet));
+        let upstream = link.and_then(|l| self.link(l)).map(|l| l.upstream);
+        if let (Some(started), Some(upstream)) = (started, upstream) {
+            self.actions.push_back(Action::TurnEnded {
+                session: session.clone(),
+                upstream,
+                method: started.method,
+                took: now.saturating_duration_since(started.at),
+                first_event: started.first_event,
+                end,
+            });
+        }
+    }
+}

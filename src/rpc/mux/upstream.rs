@@ -1,0 +1,336 @@
+//! What CLIs send over the conn's links: answers, requests, events.
+
+use super::asked::Asked;
+use super::pending::{At, Pending};
+use super::slot::Phase;
+use super::{Action, Left, LinkPhase, Mux, Now, Oddity, Outcome, TurnEnd};
+use crate::error::{Reason, Refusal};
+use crate::id::{AskId, LinkId, RawId, SessionId};
+use crate::rpc::frame::{Body, Frame};
+use crate::rpc::message::{self, UpstreamMessage};
+use crate::rpc::methods::{self, End, Event, Route};
+use crate::rpc::turn::TurnEvent;
+
+/// How many prompts, permissions and tool calls of one session may be open, as one conn remembers them.
+const MAX_ASKS: usize = 256;
+
+impl Mux {
+    /// Bytes came over a link.
+    pub fn link_bytes(&mut self, id: LinkId, mut input: &[u8], now: Now) {
+        loop {
+            let Some(link) = self.links.iter_mut().find(|l| l.id == id) else { return };
+            match link.decoder.next(&mut input) {
+                Ok(Some(Frame::Whole(body))) => self.link_frame(id, &body, now),
+                Ok(Some(Frame::TooLarge(head))) => self.link_frame_too_large(id, &head, now),
+                Ok(None) => return,
+                Err(_) => return self.link_lost(id, now),
+            }
+        }
+    }
+
+    fn link_frame(&mut self, link: LinkId, body: &Body<'_>, now: Now) {
+        let bytes = body.bytes();
+        let message = message::read_upstream(bytes);
+        if self.link(link).is_some_and(|l| l.phase != LinkPhase::Ready) {
+            // Broadcasts come before the answer to our `connect`, and are none of ours.
+            if let Some(UpstreamMessage::Response { id: super::greeting::OURS, failed }) = message {
+                self.link_greeted(link, bytes, failed, now);
+            }
+            return;
+        }
+        match message {
+            Some(UpstreamMessage::Response { id, failed }) => {
+                self.link_response(link, id, failed, body, now);
+            }
+            Some(UpstreamMessage::Event { session, kind, event }) => {
+                self.link_event(link, &session, kind, event, body, now);
+            }
+            Some(UpstreamMessage::Request { id, method }) => {
+                self.ask_client(link, bytes, id, method, now.at);
+            }
+            Some(UpstreamMessage::Lifecycle { session, .. }) => {
+                if self.is_on(&session, link) {
+                    self.client.frame(body);
+                } else {
+                    self.odd(Oddity::StrayBroadcast);
+                }
+            }
+            Some(UpstreamMessage::Notification { method, params }) => {
+                if message::session_of(bytes, method, params).is_some_and(|s| self.is_on(&s, link))
+                {
+                    self.client.frame(body);
+                } else {
+                    self.odd(Oddity::StrayBroadcast);
+                }
+            }
+            None => {
+                self.odd(Oddity::BadUpstreamFrame);
+                self.link_lost(link, now);
+            }
+        }
+    }
+
+    /// Whether this conn hears of the session over this link.
+    pub(super) fn is_on(&self, session: &str, link: LinkId) -> bool {
+        self.slots.get(session.as_bytes()).is_some_and(|s| s.link == Some(link))
+    }
+
+    fn link_response(&mut self, link: LinkId, id: &str, failed: bool, body: &Body<'_>, now: Now) {
+        let here = self.pending.get(id.as_bytes()).is_some_and(|p| p.at == At::Link(link));
+        if !here {
+            return self.odd(Oddity::LateReply);
+        }
+        let outcome = if failed { Outcome::Failed } else { Outcome::Ok };
+        let plain = self.pending.get(id.as_bytes()).is_some_and(Pending::is_plain);
+        if plain && !failed {
+            self.settle(id.as_bytes(), outcome, now.at);
+            return self.client.frame(body);
+        }
+        let id = RawId::new(id);
+        let mut pending = self.pending.remove(&id);
+        let bytes = body.bytes();
+        if failed && self.answer_is_void(&id, &mut pending, link, bytes, now) {
+            return;
+        }
+        let Some(pending) = pending else { return };
+        let verdict = self.answer_changes_state(link, &pending, failed, bytes, now);
+        let took = now.at.saturating_duration_since(pending.since);
+        match verdict {
+            Ok(()) => {
+                self.client.frame(body);
+                self.actions.push_back(Action::Answered(pending.method, outcome, took));
+            }
+            Err(refusal) => {
+                self.write_error(id.as_str(), &refusal.to_json());
+                let refused = Outcome::Refused(refusal.reason);
+                self.actions.push_back(Action::Answered(pending.method, refused, took));
+                self.link_lost(link, now);
+            }
+        }
+    }
+
+    /// Whether this error is not the client's to see, because the request goes out again or is refused by us.
+    fn answer_is_void(
+        &mut self,
+        id: &RawId,
+        pending: &mut Option<Pending>,
+        link: LinkId,
+        body: &[u8],
+        now: Now,
+    ) -> bool {
+        if says(body, "SERVER_SHUTTING_DOWN") {
+            return self.upstream_is_leaving(id, pending, link, now);
+        }
+        let places = pending.as_ref().is_some_and(|p| p.place.is_some());
+        places && self.place_failed(id, pending, link, says(body, "Session not found"), now)
+    }
+
+    /// A leaving CLI did not execute the request: it is asked of another one where no session binds it.
+    fn upstream_is_leaving(
+        &mut self,
+        id: &RawId,
+        pending: &mut Option<Pending>,
+        link: LinkId,
+        now: Now,
+    ) -> bool {
+        let Some(upstream) = self.upstream_of(link) else { return false };
+        self.actions.push_back(Action::Leaving(upstream));
+        let Some(mut taken) = pending.take() else { return false };
+        self.any = self.any.filter(|up| *up != upstream);
+        let free = taken.method.is_some_and(|m| m.route() == Route::AnyOne);
+        match taken.again.take() {
+            Some(body) if free => {
+                self.pending.insert(id.clone(), taken);
+                self.choose(id, body);
+            }
+            _ => {
+                let mut refusal = Refusal::new(Reason::UpstreamLost, "the CLI is shutting down");
+                refusal.session = taken.session.as_ref().map(ToString::to_string);
+                self.pending.insert(id.clone(), taken);
+                self.refuse(id, &refusal, now.at);
+            }
+        }
+        true
+    }
+
+    /// What an answer says of the session that it is about.
+    fn answer_changes_state(
+        &mut self,
+        link: LinkId,
+        pending: &Pending,
+        failed: bool,
+        body: &[u8],
+        now: Now,
+    ) -> Result<(), Refusal> {
+        if let (Some(place), false) = (&pending.place, failed) {
+            return self.placed(link, pending, place, body);
+        }
+        let Some(session) = &pending.session else { return Ok(()) };
+        self.turn_answered(session, pending.counted, failed, now.at);
+        if failed {
+            let on = self.slots.get(session).is_some_and(|s| s.phase == Phase::Attached);
+            if on && says(body, "Session not found") {
+                self.end_turn(session, TurnEnd::ClientLeft, now.at);
+                self.leave(session, Left::Closed);
+            }
+            return Ok(());
+        }
+        let Some(method) = pending.method else { return Ok(()) };
+        let how = match method.end() {
+            _ if says(body, r#""success":false"#) => None,
+            Some(End::Detach) => Some(Left::Detached),
+            Some(End::Store | End::Halt) => Some(Left::Closed),
+            Some(End::Delete) => Some(Left::Deleted),
+            None => None,
+        };
+        if let Some(how) = how {
+            self.ended_by_request(session, link, how, now);
+        }
+        if let (Route::Fork, Some(upstream)) = (method.route(), self.upstream_of(link)) {
+            if let Some(forked) = message::text_in(body, 0, &["result", "sessionId"]) {
+                let session = SessionId::new(&forked);
+                self.actions.push_back(Action::Learned { session, upstream, attached: false });
+            }
+        }
+        Ok(())
+    }
+
+    fn link_event(
+        &mut self,
+        link: LinkId,
+        session: &str,
+        kind: &str,
+        event: usize,
+        body: &Body<'_>,
+        now: Now,
+    ) {
+        // A link carries the events of the sessions that its conn attached, and of no others.
+        self.client.frame(body);
+        let class = methods::event(kind);
+        if class == Event::Other && self.awaits_first == 0 {
+            return;
+        }
+        let Some(slot) = self.slots.get_mut(session.as_bytes()).filter(|s| s.link == Some(link))
+        else {
+            return;
+        };
+        if kind.starts_with("assistant.") {
+            if let Some(started) = slot.started.as_mut().filter(|s| s.first_event.is_none()) {
+                started.first_event = Some(now.at.saturating_duration_since(started.at));
+                self.awaits_first = self.awaits_first.saturating_sub(1);
+            }
+        }
+        let bytes = body.bytes();
+        match class {
+            Event::UserMessage | Event::TurnStart => {
+                self.turn_event(session, TurnEvent::Working, bytes, event, now);
+            }
+            Event::CompactionStart => {
+                self.turn_event(session, TurnEvent::CompactionStart, bytes, event, now);
+            }
+            Event::CompactionComplete => {
+                self.turn_event(session, TurnEvent::CompactionEnd, bytes, event, now);
+            }
+            Event::Idle => {
+                if let Some(started) = slot.started.as_mut() {
+                    started.aborted = says(bytes, r#""aborted":true"#);
+                }
+                self.with_turn(session.as_bytes(), now.at, |t| t.event(TurnEvent::Idle));
+            }
+            Event::Shutdown => {
+                self.with_turn(session.as_bytes(), now.at, |t| t.event(TurnEvent::Shutdown));
+                self.leave(&SessionId::new(session), Left::Closed);
+            }
+            Event::Asks => {
+                if let Some(ask) = message::text_in(bytes, event, &["data", "requestId"]) {
+                    self.announced(session, AskId::new(&ask));
+                }
+            }
+            Event::Settled => {
+                if let Some(ask) = message::text_in(bytes, event, &["data", "requestId"]) {
+                    slot.asks.retain(|known| known.as_bytes() != ask.as_bytes());
+                }
+            }
+            Event::Error | Event::Other => {}
+        }
+    }
+
+    fn turn_event(&mut self, session: &str, turn: TurnEvent, body: &[u8], event: usize, now: Now) {
+        if let Some(slot) = self.slots.get_mut(session.as_bytes()) {
+            slot.last_event = message::text_in(body, event, &["id"]).map(|id| id.into());
+        }
+        self.with_turn(session.as_bytes(), now.at, |t| t.event(turn));
+    }
+
+    fn announced(&mut self, session: &str, ask: AskId) {
+        let Some(slot) = self.slots.get_mut(session.as_bytes()) else { return };
+        if slot.asks.len() >= MAX_ASKS {
+            slot.asks.remove(0);
+        }
+        slot.asks.push(ask.clone());
+        self.actions.push_back(Action::Announced(SessionId::new(session), ask));
+    }
+
+    fn link_frame_too_large(&mut self, link: LinkId, head: &[u8], now: Now) {
+        let id = message::peek_id(head).map(RawId::new);
+        let ours = id.filter(|id| self.pending.get(id).is_some_and(|p| p.at == At::Link(link)));
+        let Some(id) = ours else { return self.link_lost(link, now) };
+        let limit = self.settings.upstream_frame.body;
+        let message = format!("the CLI's answer is larger than {limit} bytes");
+        self.refuse(&id, &Refusal::new(Reason::FrameTooLarge, message), now.at);
+    }
+
+    /// A link broke, was never made, or must not be trusted any more. Everybody who waited is told, in the
+    /// order: errors for what is pending, then the ends of its turns; then it is reset.
+    pub fn link_lost(&mut self, link: LinkId, now: Now) {
+        let Some((phase, upstream)) = self.link(link).map(|l| (l.phase, l.upstream)) else {
+            return;
+        };
+        let (reason, message) = match phase {
+            LinkPhase::Ready => (Reason::UpstreamLost, "the CLI went away"),
+            LinkPhase::Opening | LinkPhase::Greeting => {
+                (Reason::NoUpstream, "the CLI could not be reached")
+            }
+        };
+        if phase != LinkPhase::Ready {
+            self.actions.push_back(Action::LinkFailed(upstream));
+        }
+        let waiting: Vec<RawId> = self
+            .pending
+            .iter()
+            .filter(|(_, p)| p.at == At::Link(link))
+            .map(|(id, _)| id.clone())
+            .collect();
+        let sessions: Vec<SessionId> = self
+            .slots
+            .iter()
+            .filter(|(_, s)| s.link == Some(link))
+            .map(|(id, _)| id.clone())
+            .collect();
+        let busy: Vec<&SessionId> = sessions
+            .iter()
+            .filter(|s| self.slots.get(*s).is_some_and(|slot| slot.turn.busy()))
+            .collect();
+        for id in waiting {
+            let mut refusal = Refusal::new(reason, message);
+            let session = self.pending.get(&id).and_then(|p| p.session.as_ref());
+            refusal.session = session.map(ToString::to_string);
+            self.refuse(&id, &refusal, now.at);
+        }
+        for session in busy {
+            self.tell_turn_cut(session, Reason::UpstreamLost, message, now);
+            self.end_turn(session, TurnEnd::UpstreamLost, now.at);
+        }
+        for session in &sessions {
+            self.leave(session, Left::LinkLost);
+        }
+        self.any = self.any.filter(|up| *up != upstream);
+        self.asked.retain(|_, asked: &mut Asked| asked.link != link);
+        self.links.retain(|l| l.id != link);
+        self.actions.push_back(Action::Close(link));
+    }
+}
+
+fn says(body: &[u8], what: &str) -> bool {
+    memchr::memmem::find(body, what.as_bytes()).is_some()
+}

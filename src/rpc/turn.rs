@@ -1,0 +1,174 @@
+//! Whether a session is busy, as one conn sees it: a flag, never a count of sends against idles.
+//!
+//! Two queued sends give two turns and one `session.idle`; steering gives none of its own; so only the CLI's
+//! `session.idle` ends what was started, and only for what the CLI had when it wrote it. A request that was
+//! forwarded and not answered yet when an idle comes is work that comes after it.
+
+use super::methods;
+
+/// How surely a method starts work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Starts {
+    /// It starts none.
+    Never,
+    /// It may; the events tell. Until it is answered, it counts as work.
+    Maybe,
+    /// An answer without error means work until `session.idle`.
+    Surely,
+}
+
+impl Starts {
+    /// What the method table says, in the tracker's terms. Steering joins the turn that runs, and starts one
+    /// where none does.
+    pub fn of(turn: methods::Turn) -> Self {
+        match turn {
+            methods::Turn::No => Starts::Never,
+            methods::Turn::May => Starts::Maybe,
+            methods::Turn::Starts | methods::Turn::Steers => Starts::Surely,
+        }
+    }
+}
+
+/// The events that say something of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnEvent {
+    /// `user.message`, `assistant.turn_start`
+    Working,
+    /// `session.compaction_start`
+    CompactionStart,
+    /// `session.compaction_complete`
+    CompactionEnd,
+    /// `session.idle`
+    Idle,
+    /// `session.shutdown`: the session left the CLI's memory.
+    Shutdown,
+}
+
+/// The turn of one session on one conn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    flag: bool,
+    seen: bool,
+    compacting: bool,
+    unanswered: u16,
+    unanswered_sure: u16,
+}
+
+impl Turn {
+    /// Whether the session is busy.
+    pub fn busy(&self) -> bool {
+        self.flag || self.compacting || self.unanswered > 0
+    }
+
+    /// A request that may start work was forwarded.
+    pub fn forwarded(&mut self, starts: Starts) {
+        match starts {
+            Starts::Never => {}
+            Starts::Maybe => self.unanswered = self.unanswered.saturating_add(1),
+            Starts::Surely => {
+                self.flag = true;
+                self.unanswered = self.unanswered.saturating_add(1);
+                self.unanswered_sure = self.unanswered_sure.saturating_add(1);
+            }
+        }
+    }
+
+    /// It was answered.
+    pub fn answered(&mut self, starts: Starts, failed: bool) {
+        match starts {
+            Starts::Never => return,
+            Starts::Maybe => {}
+            Starts::Surely => self.unanswered_sure = self.unanswered_sure.saturating_sub(1),
+        }
+        self.unanswered = self.unanswered.saturating_sub(1);
+        if starts == Starts::Surely && failed && !self.seen && self.unanswered_sure == 0 {
+            self.flag = false;
+        }
+    }
+
+    /// The CLI said something.
+    pub fn event(&mut self, event: TurnEvent) {
+        match event {
+            TurnEvent::Working => {
+                self.flag = true;
+                self.seen = true;
+            }
+            TurnEvent::CompactionStart => self.compacting = true,
+            TurnEvent::CompactionEnd => self.compacting = false,
+            TurnEvent::Idle => {
+                self.flag = self.unanswered_sure > 0;
+                self.seen = false;
+                self.compacting = false;
+            }
+            TurnEvent::Shutdown => *self = Turn::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn busy_after(steps: &[fn(&mut Turn)]) -> bool {
+        let mut turn = Turn::default();
+        for step in steps {
+            step(&mut turn);
+        }
+        turn.busy()
+    }
+
+    const SEND: fn(&mut Turn) = |t| t.forwarded(Starts::Surely);
+    const SENT: fn(&mut Turn) = |t| t.answered(Starts::Surely, false);
+    const REFUSED: fn(&mut Turn) = |t| t.answered(Starts::Surely, true);
+    const MAYBE: fn(&mut Turn) = |t| t.forwarded(Starts::Maybe);
+    const MAYBE_DONE: fn(&mut Turn) = |t| t.answered(Starts::Maybe, false);
+    const WORKING: fn(&mut Turn) = |t| t.event(TurnEvent::Working);
+    const IDLE: fn(&mut Turn) = |t| t.event(TurnEvent::Idle);
+
+    #[test]
+    fn a_turn_lasts_from_the_send_to_the_idle() {
+        assert!(busy_after(&[SEND]));
+        assert!(busy_after(&[SEND, SENT]));
+        assert!(busy_after(&[SEND, SENT, WORKING]));
+        assert!(!busy_after(&[SEND, SENT, WORKING, IDLE]));
+    }
+
+    #[test]
+    fn two_queued_sends_end_with_one_idle() {
+        assert!(!busy_after(&[SEND, SENT, WORKING, SEND, SENT, WORKING, IDLE]));
+    }
+
+    #[test]
+    fn a_send_that_crosses_an_idle_is_work_after_it() {
+        assert!(busy_after(&[SEND, SENT, WORKING, SEND, IDLE]));
+        assert!(busy_after(&[SEND, SENT, WORKING, SEND, IDLE, SENT]));
+        assert!(!busy_after(&[SEND, SENT, WORKING, SEND, IDLE, SENT, WORKING, IDLE]));
+    }
+
+    #[test]
+    fn a_refused_send_starts_nothing_and_ends_nothing() {
+        assert!(!busy_after(&[SEND, REFUSED]));
+        assert!(busy_after(&[SEND, SENT, WORKING, SEND, REFUSED]));
+        assert!(busy_after(&[SEND, SEND, REFUSED]));
+        assert!(!busy_after(&[SEND, SEND, REFUSED, REFUSED]));
+    }
+
+    #[test]
+    fn what_may_start_work_counts_until_answered_and_then_the_events_tell() {
+        assert!(busy_after(&[MAYBE]));
+        assert!(!busy_after(&[MAYBE, MAYBE_DONE]));
+        assert!(busy_after(&[MAYBE, WORKING, MAYBE_DONE]));
+        assert!(!busy_after(&[MAYBE, WORKING, MAYBE_DONE, IDLE]));
+    }
+
+    #[test]
+    fn work_that_nobody_here_started_counts_too() {
+        assert!(busy_after(&[WORKING]));
+        assert!(!busy_after(&[WORKING, IDLE]));
+        assert!(busy_after(&[|t| t.event(TurnEvent::CompactionStart)]));
+        assert!(!busy_after(&[
+            |t| t.event(TurnEvent::CompactionStart),
+            |t| t.event(TurnEvent::CompactionEnd)
+        ]));
+    }
+}

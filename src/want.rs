@@ -1,0 +1,21 @@
+//! What somebody wants of a session: the question that the multiplexer asks and the session table answers.
+
+use crate::id::AskId;
+
+/// See the module's head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Start it, under an id that may be taken.
+    Create,
+    /// Start it, under an id that nobody else can know.
+    CreateNew,
+    /// Attach to it.
+    Resume,
+    /// Answer what it asked its clients for.
+    Answer(AskId),
+    /// Call a method on it.
+    Use {
+        /// Whether a session that is only stored will do.
+        on_disk: bool,
+    },
+}
