@@ -16,4 +16,5 @@
 
 pub mod drain;
 pub mod error;
+pub mod observe;
 pub mod time;

@@ -1,0 +1,6 @@
+//! Telling: metrics, log lines, readiness, and the HTTP endpoints that show them.
+//!
+//! Never decides anything, never blocks who reports, and never sees a prompt, a token or a key.
+
+pub mod metrics;
+pub mod readiness;
