@@ -2,5 +2,7 @@
 //!
 //! Never decides anything, never blocks who reports, and never sees a prompt, a token or a key.
 
+pub mod lines;
+pub mod logging;
 pub mod metrics;
 pub mod readiness;
