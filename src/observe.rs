@@ -2,6 +2,8 @@
 //!
 //! Never decides anything, never blocks who reports, and never sees a prompt, a token or a key.
 
+pub mod endpoints;
+pub mod healthcheck;
 pub mod lines;
 pub mod logging;
 pub mod metrics;
