@@ -15,8 +15,10 @@
 //! | 9 | [`cli`] | the command line |
 
 pub mod balance;
+pub mod drain;
 pub mod error;
 pub mod id;
+pub mod observe;
 pub mod rpc;
 pub mod session;
 pub mod time;

@@ -1,0 +1,137 @@
+//! What belongs to one listener, one pool, one upstream: their handles, held by whoever is that thing.
+//!
+//! Each lives as long as its owner; dropping the last `Arc` removes its series.
+
+use std::sync::Arc;
+
+use prometheus::{Histogram, IntCounter, IntGauge};
+
+use super::Vocabulary;
+use super::series::{CounterBy, GaugeBy, Info, OneHot, Series};
+use super::spec::*;
+
+/// The handles of one listener.
+pub struct ListenerMetrics {
+    /// Conns open now; hold a `GaugeGuard`.
+    pub connections: IntGauge,
+    /// Conns accepted.
+    pub accepted: IntCounter,
+    /// Conns refused, by reason.
+    pub rejected: Arc<CounterBy>,
+    /// Bytes from clients. Add once per read, not per frame.
+    pub bytes_in: IntCounter,
+    /// Bytes to clients. Add once per write, not per frame.
+    pub bytes_out: IntCounter,
+    /// Frames that could not be accepted, by reason.
+    pub frame_errors: Arc<CounterBy>,
+    /// Requests that we refused, by reason.
+    pub denied: Arc<CounterBy>,
+    /// Requests not yet answered; hold a `GaugeGuard`.
+    pub rpc_pending: IntGauge,
+    pub(super) series: Series,
+}
+
+impl ListenerMetrics {
+    pub(super) fn new(listener: &str) -> Self {
+        let series = Series::new(&[("listener", listener)]);
+        ListenerMetrics {
+            connections: series.gauge(&LISTENER_CONNECTIONS, &[]),
+            accepted: series.counter(&LISTENER_ACCEPTED, &[]),
+            rejected: series.counter_by(&LISTENER_REJECTED, "reason"),
+            bytes_in: series.counter(&BYTES, &[("direction", "in")]),
+            bytes_out: series.counter(&BYTES, &[("direction", "out")]),
+            frame_errors: series.counter_by(&FRAME_ERRORS, "reason"),
+            denied: series.counter_by(&DENIED, "reason"),
+            rpc_pending: series.gauge(&RPC_PENDING, &[]),
+            series,
+        }
+    }
+}
+
+/// The handles of one pool.
+pub struct PoolMetrics {
+    /// Sessions by state; hold a `GaugeGuard`.
+    pub sessions: GaugeBy,
+    /// Placements by reason.
+    pub placements: Arc<CounterBy>,
+    /// Failovers by result.
+    pub failovers: Arc<CounterBy>,
+    /// Evictions by reason.
+    pub evicted: Arc<CounterBy>,
+    /// Turns running; hold a `GaugeGuard`.
+    pub turns_active: IntGauge,
+    /// Turns ended, by result.
+    pub turns: Arc<CounterBy>,
+    /// Seconds per turn.
+    pub turn_duration: Histogram,
+    /// Seconds to a turn's first event.
+    pub turn_first_event: Histogram,
+    /// Placements that wait; hold a `GaugeGuard`.
+    pub queue_depth: IntGauge,
+    /// Seconds waited for capacity.
+    pub queue_wait: Histogram,
+    /// Seconds waited for a session's lock.
+    pub lock_wait: Histogram,
+    /// CLI processes of ours that run; hold a `GaugeGuard`.
+    pub spawned: IntGauge,
+    pub(super) series: Series,
+}
+
+impl PoolMetrics {
+    pub(super) fn new(pool: &str, words: &Vocabulary) -> Self {
+        let series = Series::new(&[("pool", pool)]);
+        PoolMetrics {
+            sessions: series.gauge_by(&SESSIONS, "state", words.session_states),
+            placements: series.counter_by(&PLACEMENTS, "reason"),
+            failovers: series.counter_by(&FAILOVERS, "result"),
+            evicted: series.counter_by(&EVICTED, "reason"),
+            turns_active: series.gauge(&TURNS_ACTIVE, &[]),
+            turns: series.counter_by(&TURNS, "result"),
+            turn_duration: series.histogram(&TURN_DURATION, &[]),
+            turn_first_event: series.histogram(&TURN_FIRST_EVENT, &[]),
+            queue_depth: series.gauge(&QUEUE_DEPTH, &[]),
+            queue_wait: series.histogram(&QUEUE_WAIT, &[]),
+            lock_wait: series.histogram(&LOCK_WAIT, &[]),
+            spawned: series.gauge(&SPAWNED, &[]),
+            series,
+        }
+    }
+}
+
+/// The handles of one upstream.
+pub struct UpstreamMetrics {
+    /// The state that it is in: one-hot, the first of the list until set.
+    pub state: Arc<OneHot>,
+    /// The version that it reports.
+    pub version: Arc<Info>,
+    /// Health checks by result.
+    pub health_checks: Arc<CounterBy>,
+    /// Links open; hold a `GaugeGuard`.
+    pub links: IntGauge,
+    /// Links that ended without our asking, by reason.
+    pub lost: Arc<CounterBy>,
+    /// Sessions that take capacity; hold a `GaugeGuard`.
+    pub sessions: IntGauge,
+    /// `max_sessions`; 0 is no limit.
+    pub session_capacity: IntGauge,
+    /// Restarts of its process by reason.
+    pub restarts: Arc<CounterBy>,
+    pub(super) series: Series,
+}
+
+impl UpstreamMetrics {
+    pub(super) fn new(pool: &str, upstream: &str, words: &Vocabulary) -> Self {
+        let series = Series::new(&[("pool", pool), ("upstream", upstream)]);
+        UpstreamMetrics {
+            state: series.one_hot(&UPSTREAM_STATE, "state", words.upstream_states),
+            version: series.info(&UPSTREAM_INFO, "version"),
+            health_checks: series.counter_by(&UPSTREAM_CHECKS, "result"),
+            links: series.gauge(&UPSTREAM_LINKS, &[]),
+            lost: series.counter_by(&UPSTREAM_LOST, "reason"),
+            sessions: series.gauge(&UPSTREAM_SESSIONS, &[]),
+            session_capacity: series.gauge(&SESSION_CAPACITY, &[]),
+            restarts: series.counter_by(&UPSTREAM_RESTARTS, "reason"),
+            series,
+        }
+    }
+}
