@@ -16,3 +16,4 @@
 
 pub mod error;
 pub mod time;
+pub mod upstream;
