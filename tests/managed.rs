@@ -11,7 +11,8 @@ use fairlead::time::{self, Duration};
 use fairlead::upstream::source::managed::{StateDir, Status};
 
 use self::rig::{
-    DEADLINE, Dir, Log, Rig, STAND_IN, eventually, kids, kill, lives, ready, supervise, until,
+    DEADLINE, Dir, Log, Rig, STAND_IN, eventually, kids, kill, lives, ready, reopen, supervise,
+    until,
 };
 
 /// Two children that ignore TERM, one of them in a session of its own, then the stand-in itself.
@@ -247,11 +248,11 @@ async fn after_a_kill_the_next_start_ends_what_is_left() {
     eventually("the CLI died with fairlead", || !lives(cli)).await;
     assert!(kids.iter().all(|kid| lives(*kid)), "the test needs leftovers");
 
-    let state = StateDir::open(&dir.0).unwrap();
+    let state = reopen(&dir).await;
     assert_eq!(state.end_leftovers(DEADLINE).await.unwrap(), 2);
     assert!(!kids.iter().any(|kid| lives(*kid)));
     drop(state);
-    assert_eq!(StateDir::open(&dir.0).unwrap().end_leftovers(DEADLINE).await.unwrap(), 0);
+    assert_eq!(reopen(&dir).await.end_leftovers(DEADLINE).await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -260,7 +261,7 @@ async fn leftovers_that_ignore_term_are_killed() {
     let (mut supervisor, _) = supervise(&dir, STUBBORN);
     supervisor.kill().unwrap();
     supervisor.wait().unwrap();
-    let state = StateDir::open(&dir.0).unwrap();
+    let state = reopen(&dir).await;
     assert!(state.end_leftovers(Duration::from_millis(100)).await.unwrap() >= 2);
     assert!(!kids(&dir.0.join("home")).iter().any(|kid| lives(*kid)));
 }
@@ -277,7 +278,7 @@ async fn a_stranger_who_got_the_pid_of_a_leftover_is_left_alone() {
         let book = serde_json::json!({ "boot": boot.trim(), "clis": [{
             "pool": "p", "cli": 0, "pid": stranger.id(), "start": start, "marker": "none" }] });
         std::fs::write(dir.0.join("managed.json"), book.to_string()).unwrap();
-        let state = StateDir::open(&dir.0).unwrap();
+        let state = reopen(&dir).await;
         assert_eq!(state.end_leftovers(DEADLINE).await.unwrap(), expected);
         assert_eq!(lives(i32::try_from(stranger.id()).unwrap()), expected == 0);
     }

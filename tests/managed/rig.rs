@@ -111,6 +111,18 @@ pub(crate) async fn eventually(what: &str, mut fact: impl FnMut() -> bool) {
     }
 }
 
+/// Opens a state directory again, as soon as its lock is free: a process that another test forks
+/// in this moment holds a copy of the lock until it executes its program.
+pub(crate) async fn reopen(dir: &Dir) -> StateDir {
+    let mut state = None;
+    eventually("the lock is free", || {
+        state = StateDir::open(&dir.0).ok();
+        state.is_some()
+    })
+    .await;
+    state.unwrap()
+}
+
 /// Sends KILL to one process.
 pub(crate) fn kill(pid: i32) {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
