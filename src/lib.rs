@@ -22,4 +22,5 @@ pub mod observe;
 pub mod rpc;
 pub mod session;
 pub mod time;
+pub mod upstream;
 pub mod want;

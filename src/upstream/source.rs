@@ -1,0 +1,3 @@
+//! Sources of upstreams. Each yields addresses; none of them speaks to a client.
+
+pub mod managed;
