@@ -14,5 +14,6 @@
 //! | 8 | [`server`] | the composition root: the only place that knows everything |
 //! | 9 | [`cli`] | the command line |
 
+pub mod config;
 pub mod error;
 pub mod time;
