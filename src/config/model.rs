@@ -89,6 +89,13 @@ pub struct Listener {
     pub identity: Vec<Identity>,
 }
 
+impl Listener {
+    /// Whether its callers can have the key of this affinity.
+    pub fn yields(&self, affinity: Affinity) -> bool {
+        affinity == Affinity::Session || self.identity.iter().any(|i| i.yields(affinity))
+    }
+}
+
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {

@@ -110,6 +110,14 @@ pub(super) fn name(value: &DeValue<'_>) -> Read<String> {
     Ok(name.to_owned())
 }
 
+/// A [`name`], or an address: what an upstream is called by default.
+pub(super) fn upstream_name(value: &DeValue<'_>) -> Read<String> {
+    match value.as_str().and_then(|text| text.parse::<SocketAddr>().ok()) {
+        Some(address) => Ok(address.to_string()),
+        None => name(value),
+    }
+}
+
 /// An address and a port, without name resolution.
 pub(super) fn address(value: &DeValue<'_>) -> Read<SocketAddr> {
     let what = "an address such as \"127.0.0.1:4320\"";

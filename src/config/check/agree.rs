@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::{listener, pool};
 use crate::config::file::Problems;
-use crate::config::model::{Affinity, Balance, Listener, Metrics, Pool};
+use crate::config::model::{Balance, Metrics};
 use crate::config::values;
 
 pub(super) fn check(
@@ -132,9 +132,10 @@ fn upstreams(listeners: &[listener::Draft], pools: &[pool::Draft], problems: &Pr
 fn affinity(listeners: &[listener::Draft], pools: &[pool::Draft], problems: &Problems<'_>) {
     for draft in pools {
         let Some(pool) = &draft.pool else { continue };
-        let Some((what, yields)) = asked(pool) else { continue };
+        let Balance::Consistent { affinity, .. } = pool.balance else { continue };
         for listener in listeners.iter().filter_map(|l| l.listener.as_ref()) {
-            if listener.pool == pool.name && !yields(listener) {
+            if listener.pool == pool.name && !listener.yields(affinity) {
+                let what = affinity.word();
                 problems.warn(
                     &draft.balance_at,
                     format!(
@@ -145,21 +146,6 @@ fn affinity(listeners: &[listener::Draft], pools: &[pool::Draft], problems: &Pro
                 );
             }
         }
-    }
-}
-
-/// What a pool hashes, and whether a listener can tell it; nothing if it needs no identity.
-fn asked(pool: &Pool) -> Option<(&'static str, fn(&Listener) -> bool)> {
-    match pool.balance {
-        Balance::Consistent { affinity: Affinity::User, .. } => {
-            Some(("user", |l| l.identity.iter().any(|i| i.yields_user())))
-        }
-        Balance::Consistent { affinity: Affinity::Tenant, .. } => {
-            Some(("tenant", |l| l.identity.iter().any(|i| i.yields_tenant())))
-        }
-        Balance::Consistent { affinity: Affinity::Session, .. }
-        | Balance::RoundRobin
-        | Balance::LeastLoaded => None,
     }
 }
 

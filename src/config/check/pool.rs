@@ -147,7 +147,7 @@ fn upstream<'a>(
     };
     let r = Reader::open(&keys::UPSTREAM, table, item.span(), problems);
     let address = r.require("address", values::peer);
-    let name = r.read("name", values::name);
+    let name = r.read("name", values::upstream_name);
     let weight = r.or("weight", values::integer(1..=MAX_WEIGHT), 1);
     let max_sessions = r.read("max_sessions", values::integer(1..=MAX_SESSIONS));
     let address = address?;

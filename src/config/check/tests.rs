@@ -1,5 +1,6 @@
 //! Each mistake that a file can have, with the place where it must be found.
 
+mod shipped;
 mod whole;
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! How a listener learns who is calling. Decides nothing about what the caller may do.
 
+use super::pool::Affinity;
+
 /// One way to learn who is calling.
 #[derive(Clone, Debug)]
 pub enum Identity {
@@ -8,17 +10,13 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// Whether it can yield a user.
-    pub fn yields_user(&self) -> bool {
-        match self {
-            Identity::SessionId(pattern) => pattern.has("user"),
-        }
-    }
-
-    /// Whether it can yield a tenant.
-    pub fn yields_tenant(&self) -> bool {
-        match self {
-            Identity::SessionId(pattern) => pattern.has("tenant"),
+    /// Whether it can yield the key of this affinity. Every session has an id.
+    pub fn yields(&self, affinity: Affinity) -> bool {
+        match (affinity, self) {
+            (Affinity::Session, _) => true,
+            (Affinity::User | Affinity::Tenant, Identity::SessionId(pattern)) => {
+                pattern.groups().any(|group| group == affinity.word())
+            }
         }
     }
 }
@@ -64,10 +62,6 @@ impl Pattern {
         let found = self.whole.captures(session)?;
         let group = |name| found.name(name).map(|m| m.as_str()).filter(|text| !text.is_empty());
         Some(Named { user: group("user"), tenant: group("tenant") })
-    }
-
-    fn has(&self, group: &str) -> bool {
-        self.groups().any(|name| name == group)
     }
 }
 

@@ -8,7 +8,7 @@ use super::{LISTENER, MANAGED, POOL, checked, right, show};
 use crate::config::dump::dump;
 
 /// Every key of `keys.rs` that a file may have, none at its default.
-const EVERYTHING: &str = r#"state_dir = "/s"
+pub(super) const EVERYTHING: &str = r#"state_dir = "/s"
 
 [runtime]
 workers = 3
@@ -116,6 +116,14 @@ fn a_dump_is_the_file_again_when_nothing_is_left_to_defaults() {
     let (config, warnings) = checked(EVERYTHING).unwrap_or_else(|p| panic!("{}", show(&p)));
     assert_eq!(show(&warnings), "");
     assert_eq!(toml::to_string(&dump(&config)).unwrap(), EVERYTHING);
+}
+
+#[test]
+fn a_dump_of_defaults_means_the_same_when_it_is_read() {
+    for pool in [POOL, MANAGED] {
+        let dumped = toml::to_string(&dump(&right(&format!("{LISTENER}{pool}")))).unwrap();
+        assert_eq!(toml::to_string(&dump(&right(&dumped))).unwrap(), dumped);
+    }
 }
 
 #[test]
