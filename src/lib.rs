@@ -14,6 +14,7 @@
 //! | 8 | [`server`] | the composition root: the only place that knows everything |
 //! | 9 | [`cli`] | the command line |
 
+pub mod cli;
 pub mod config;
 pub mod error;
 pub mod time;
