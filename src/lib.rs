@@ -15,6 +15,8 @@
 //! | 9 | [`cli`] | the command line |
 
 pub mod balance;
+pub mod cli;
+pub mod config;
 pub mod drain;
 pub mod error;
 pub mod id;

@@ -1,0 +1,139 @@
+//! A configuration in words: one line for each listener and pool, for a person who checks it.
+
+use crate::config::{
+    Balance, Config, CreateExisting, Home, Listener, Managed, Pool, Storage, Upstream, Upstreams,
+};
+use crate::time::Duration;
+
+/// Addresses that a line names before it only counts.
+const NAMED: usize = 4;
+
+/// What will happen, a line each.
+pub(super) fn describe(config: &Config) -> Vec<String> {
+    let listeners = config.listeners.iter().map(|l| listener(l, config.pool(&l.pool)));
+    let metrics = config.metrics.as_ref().map(|m| format!("metrics: http://{}/metrics", m.bind));
+    listeners.chain(config.pools.iter().map(pool)).chain(metrics).collect()
+}
+
+fn listener(listener: &Listener, pool: Option<&Pool>) -> String {
+    let pool_in_words = pool.map(|p| {
+        format!(
+            " ({}, {}, {})",
+            clis(&p.upstreams),
+            balance(p.balance),
+            match p.storage {
+                Storage::Own => "own storage",
+                Storage::Shared => "shared storage",
+            }
+        )
+    });
+    let callers = match listener.identity.len() {
+        0 => "; one anonymous caller",
+        _ => "; callers by session id",
+    };
+    format!(
+        "listener {}: {} on {} -> pool {}{}{callers}{}",
+        listener.name,
+        listener.protocol.word(),
+        listener.bind,
+        listener.pool,
+        pool_in_words.unwrap_or_default(),
+        if listener.insecure { ", NOT authenticated" } else { "" },
+    )
+}
+
+fn clis(upstreams: &Upstreams) -> String {
+    match upstreams {
+        Upstreams::Fixed(fixed) => count(fixed.len(), ""),
+        Upstreams::Managed(managed) => count(managed.count as usize, "managed "),
+    }
+}
+
+fn count(n: usize, kind: &str) -> String {
+    format!("{n} {kind}CLI{}", if n == 1 { "" } else { "s" })
+}
+
+fn balance(balance: Balance) -> String {
+    match balance {
+        Balance::RoundRobin => "round robin".into(),
+        Balance::LeastLoaded => "least loaded".into(),
+        Balance::Consistent { affinity, .. } => format!("consistent by {}", affinity.word()),
+    }
+}
+
+fn pool(pool: &Pool) -> String {
+    let source = match &pool.upstreams {
+        Upstreams::Fixed(fixed) => addresses(fixed),
+        Upstreams::Managed(managed) => started(managed),
+    };
+    let existing = match pool.create_existing {
+        CreateExisting::Resume => "a create of a known id resumes it",
+        CreateExisting::Pass => "a create of a known id starts it blank",
+        CreateExisting::Refuse => "a create of a known id is refused",
+    };
+    let health = &pool.health;
+    format!(
+        "pool {}: {source}; down after {} failed probes, one every {}; {existing}",
+        pool.name,
+        health.fall,
+        time(health.interval),
+    )
+}
+
+fn addresses(fixed: &[Upstream]) -> String {
+    let named: Vec<String> = fixed.iter().take(NAMED).map(|u| u.address.to_string()).collect();
+    let rest = fixed.len().saturating_sub(NAMED);
+    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    format!("CLIs at {}{more}", named.join(", "))
+}
+
+fn started(managed: &Managed) -> String {
+    let home = match managed.home {
+        Home::Cli => "each with a home of its own",
+        Home::Pool => "all with one home",
+    };
+    let program = managed.command.first().map_or("", String::as_str);
+    format!("starts {} of {program:?}, {home}", count(managed.count as usize, ""))
+}
+
+fn time(time: Duration) -> String {
+    humantime::format_duration(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{World, parse};
+
+    fn words(text: &str) -> Vec<String> {
+        let world = World { env: &|_| None, folder: Path::new("/") };
+        describe(&parse("x", text, &world).unwrap().0)
+    }
+
+    const LISTENER: &str =
+        "[[listener]]\nname = \"sdk\"\nbind = \"127.0.0.1:4320\"\npool = \"cli\"\n";
+
+    #[test]
+    fn a_managed_pool_is_said_in_words() {
+        let pool = "[[listener.identity]]\nsource = \"session_id\"\npattern = '(?<user>.+)'\n[[pool]]\nname = \"cli\"\nbalance = \"consistent\"\n[pool.managed]\ncommand = [\"copilot\", \"{port}\"]\ncount = 3\n[metrics]\n";
+        assert_eq!(
+            words(&format!("{LISTENER}{pool}")),
+            [
+                "listener sdk: jsonrpc on 127.0.0.1:4320 -> pool cli (3 managed CLIs, consistent by user, own storage); callers by session id",
+                "pool cli: starts 3 CLIs of \"copilot\", each with a home of its own; down after 3 failed probes, one every 2s; a create of a known id resumes it",
+                "metrics: http://127.0.0.1:9464/metrics",
+            ]
+        );
+    }
+
+    #[test]
+    fn many_addresses_are_counted() {
+        let addresses: Vec<String> = (1..=9).map(|n| format!("\"127.0.0.1:{n}\"")).collect();
+        let pool = format!("[[pool]]\nname = \"cli\"\nupstreams = [{}]\n", addresses.join(","));
+        let words = words(&format!("{LISTENER}{pool}"));
+        assert!(words[0].contains("(9 CLIs, least loaded, own storage); one anonymous caller"));
+        assert!(words[1].contains("127.0.0.1:4 and 5 more;"), "{}", words[1]);
+    }
+}

@@ -1,0 +1,62 @@
+//! What was asked for: the TOML file, read into a [`Config`] that exists only if it is right.
+//!
+//! All mistakes of a file are found in one reading, each with its line and column. Nothing here
+//! opens a socket, starts a process or keeps state: it reads the file and the secrets that it names.
+//!
+//! - [`model`]: the structs that the rest of fairlead takes; no TOML in them
+//! - [`keys`]: the one list of keys; [`check`]: from tables to the model, and what must agree
+//! - [`reader`], [`values`]: one table, one value; [`file`]: text, lines and syntax
+//! - [`problem`]: what is wrong and where; [`secret`]: values that are never printed; [`dump`]: back to TOML
+
+pub mod check;
+pub mod dump;
+mod file;
+pub mod keys;
+pub mod model;
+pub mod problem;
+mod reader;
+pub mod secret;
+mod values;
+
+use std::io::Read as _;
+use std::path::Path;
+
+pub use check::World;
+pub use model::*;
+pub use problem::{Problem, Severity};
+pub use secret::{Secret, SecretSource};
+
+/// The largest file that is read, in bytes.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// A configuration with its warnings, or everything that is wrong (warnings too, in the order of the file).
+pub type Checked = Result<(Config, Vec<Problem>), Vec<Problem>>;
+
+/// Reads and checks the file at `path`, with the process's environment.
+///
+/// Relative paths in the file are relative to its folder. A file that cannot be read is one problem without a place.
+pub fn load(path: &Path) -> Checked {
+    let name = path.display().to_string();
+    let text = read(path).map_err(|why| vec![Problem::of_file(&name, why)])?;
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let folder = absolute.parent().unwrap_or(Path::new("/"));
+    parse(&name, &text, &World::of_process(folder))
+}
+
+/// Checks `text`; `name` is what problems call the file.
+pub fn parse(name: &str, text: &str, world: &World<'_>) -> Checked {
+    check::check(name, text, world)
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let file = std::fs::File::open(path).map_err(|e| format!("cannot read the file: {e}"))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| format!("cannot read the file: {e}"))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(format!("the file is larger than {}", values::show_size(MAX_FILE)));
+    }
+    String::from_utf8(bytes)
+        .map_err(|e| format!("not UTF-8 at byte {}", e.utf8_error().valid_up_to()))
+}

@@ -1,0 +1,309 @@
+//! One `[[pool]]`: the CLIs, or how to start them, and how sessions find theirs.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::{World, tables};
+use crate::config::file::Problems;
+use crate::config::keys;
+use crate::config::model::{
+    Affinity, Balance, CreateExisting, EnvValue, Home, Managed, Pool, Storage, Upstream, Upstreams,
+};
+use crate::config::problem::names_secret;
+use crate::config::reader::Reader;
+use crate::config::secret::{Secret, SecretSource};
+use crate::config::values::{self, MS, WEEK};
+use crate::time::Duration;
+
+const MAX_WEIGHT: u32 = 1000;
+const MAX_SESSIONS: u32 = 1_000_000;
+/// CLIs that one fairlead starts for a pool.
+const MAX_COUNT: u32 = 1000;
+/// By default a CLI may have a quarter more than the average.
+const FACTOR: f64 = 1.25;
+
+/// What was understood of a pool, for the comparison with the others.
+pub(super) struct Draft {
+    pub(super) name: Option<Spanned<String>>,
+    /// Where a remark on its balance belongs.
+    pub(super) balance_at: Range<usize>,
+    /// The places of its upstreams, in order.
+    pub(super) upstreams: Vec<Spanned<Upstream>>,
+    /// Nothing only if a problem was reported.
+    pub(super) pool: Option<Pool>,
+}
+
+pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -> Draft {
+    let name = r.require("name", values::name);
+    let token = match r.raw("token") {
+        Some(value) => secret("token", value, world, problems).map(Some),
+        None => Some(None),
+    };
+    let storage = r.or("storage", values::word(Storage::WORDS), Storage::Own);
+    let (upstreams, fixed) = upstreams(r, world, storage, problems);
+    let balance = balance(r, problems);
+    let create_existing =
+        r.or("create_existing", values::word(CreateExisting::WORDS), CreateExisting::Resume);
+    let health = tables::health(r, problems);
+    let pool = match (&name, upstreams, token) {
+        (Some(name), Some(upstreams), Some(token)) => Some(Pool {
+            name: name.get_ref().clone(),
+            upstreams,
+            balance,
+            storage,
+            create_existing,
+            token,
+            health,
+        }),
+        (_, _, _) => None,
+    };
+    let balance_at = r.place_of(if r.raw("affinity").is_some() { "affinity" } else { "balance" });
+    Draft { name, balance_at, upstreams: fixed, pool }
+}
+
+fn balance(r: &Reader<'_>, problems: &Problems<'_>) -> Balance {
+    let affinity = r.or("affinity", values::word(Affinity::WORDS), Affinity::User);
+    let factor = r.or("balance_factor", values::number(1.01..=100.0), FACTOR);
+    let consistent = Balance::Consistent { affinity, factor };
+    let balance = match r.or("balance", values::word(BALANCES), Kind::LeastLoaded) {
+        Kind::RoundRobin => Balance::RoundRobin,
+        Kind::LeastLoaded => Balance::LeastLoaded,
+        Kind::Consistent => return consistent,
+    };
+    for key in ["affinity", "balance_factor"] {
+        if r.raw(key).is_some() {
+            let message = format!("{key} has no effect without balance = \"consistent\"");
+            problems.warn(&r.place_of(key), message);
+        }
+    }
+    balance
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    RoundRobin,
+    LeastLoaded,
+    Consistent,
+}
+
+const BALANCES: &[(&str, Kind)] = &[
+    ("round_robin", Kind::RoundRobin),
+    ("least_loaded", Kind::LeastLoaded),
+    ("consistent", Kind::Consistent),
+];
+
+/// The CLIs (nothing only if a problem was reported), and the fixed ones with their places.
+fn upstreams(
+    r: &Reader<'_>,
+    world: &World<'_>,
+    storage: Storage,
+    problems: &Problems<'_>,
+) -> (Option<Upstreams>, Vec<Spanned<Upstream>>) {
+    let managed = r.table("managed", &keys::MANAGED);
+    let Some(list) = r.raw("upstreams") else {
+        if r.raw("managed").is_none() {
+            let message = "a [[pool]] needs upstreams = [...] or [pool.managed]";
+            problems.missing(&r.at, message);
+        }
+        let managed = managed.and_then(|m| read_managed(&m, world, storage, problems));
+        return (managed.map(Upstreams::Managed), Vec::new());
+    };
+    let items = r.items("upstreams");
+    if list.get_ref().as_array().is_some_and(|list| list.is_empty()) {
+        problems.error(&list.span(), "upstreams is empty: a [[pool]] needs at least one CLI");
+    }
+    let fixed: Vec<_> = items.iter().map(|item| upstream(item, problems)).collect();
+    let known: Vec<_> = fixed.iter().flatten().cloned().collect();
+    if let Some(managed) = managed {
+        problems.error(&managed.at, "a [[pool]] has upstreams or [pool.managed], not both");
+        // For its own problems.
+        read_managed(&managed, world, storage, problems);
+        return (None, known);
+    }
+    let all: Option<Vec<_>> = fixed.into_iter().map(|u| u.map(Spanned::into_inner)).collect();
+    (all.filter(|all| !all.is_empty()).map(Upstreams::Fixed), known)
+}
+
+fn upstream<'a>(
+    item: &'a Spanned<DeValue<'a>>,
+    problems: &'a Problems<'a>,
+) -> Option<Spanned<Upstream>> {
+    let value = item.get_ref();
+    let Some(table) = value.as_table() else {
+        return match values::peer(value) {
+            Ok(address) => Some(Spanned::new(
+                item.span(),
+                Upstream { name: address.to_string(), address, weight: 1, max_sessions: None },
+            )),
+            Err(complaint) => {
+                let message = format!("upstreams: {}", complaint.message);
+                problems.suggest(&item.span(), message, complaint.suggestion);
+                None
+            }
+        };
+    };
+    let r = Reader::open(&keys::UPSTREAM, table, item.span(), problems);
+    let address = r.require("address", values::peer);
+    let name = r.read("name", values::upstream_name);
+    let weight = r.or("weight", values::integer(1..=MAX_WEIGHT), 1);
+    let max_sessions = r.read("max_sessions", values::integer(1..=MAX_SESSIONS));
+    let address = address?;
+    let name = name.unwrap_or_else(|| address.get_ref().to_string());
+    let upstream = Upstream { name, address: *address.get_ref(), weight, max_sessions };
+    Some(Spanned::new(address.span(), upstream))
+}
+
+/// Nothing only if a problem was reported.
+fn read_managed(
+    r: &Reader<'_>,
+    world: &World<'_>,
+    storage: Storage,
+    problems: &Problems<'_>,
+) -> Option<Managed> {
+    let command = r.require("command", values::command);
+    let count = r.require("count", values::integer(1..=MAX_COUNT));
+    let env = env(r, world, problems);
+    let home = r.or("home", values::word(Home::WORDS), Home::Cli);
+    shared_home(r, home, storage, problems);
+    let time = |key, seconds| r.or(key, values::duration(MS..=WEEK), Duration::from_secs(seconds));
+    let ready_deadline = time("ready_deadline", 60);
+    let stop_timeout = time("stop_timeout", 15);
+    let restart_backoff_min = time("restart_backoff_min", 1);
+    let restart_backoff_max = time("restart_backoff_max", 60);
+    backoffs(r, restart_backoff_min, restart_backoff_max, problems);
+    let max_sessions = r.read("max_sessions", values::integer(1..=MAX_SESSIONS));
+    let weight = r.or("weight", values::integer(1..=MAX_WEIGHT), 1);
+    // Everything is read by now: nothing above may leave early.
+    Some(Managed {
+        command: command?.into_inner(),
+        count: count?.into_inner(),
+        env: env?,
+        home,
+        ready_deadline,
+        stop_timeout,
+        restart_backoff_min,
+        restart_backoff_max,
+        max_sessions,
+        weight,
+    })
+}
+
+fn backoffs(r: &Reader<'_>, min: Duration, max: Duration, problems: &Problems<'_>) {
+    if max < min {
+        let given = ["restart_backoff_max", "restart_backoff_min"];
+        let key =
+            given.into_iter().find(|key| r.raw(key).is_some()).unwrap_or("restart_backoff_max");
+        let message = format!(
+            "restart_backoff_max ({}) is below restart_backoff_min ({})",
+            values::show_duration(max),
+            values::show_duration(min),
+        );
+        problems.error(&r.place_of(key), message);
+    }
+}
+
+fn shared_home(r: &Reader<'_>, home: Home, storage: Storage, problems: &Problems<'_>) {
+    match (home, storage) {
+        (Home::Cli, Storage::Own) | (Home::Pool, Storage::Shared) => {}
+        (Home::Cli, Storage::Shared) => problems.error(
+            &r.place_of("home"),
+            "storage = \"shared\" needs home = \"pool\": with a home for each CLI no other CLI finds its sessions",
+        ),
+        (Home::Pool, Storage::Own) => problems.warn(
+            &r.place_of("home"),
+            "the CLIs share a home, but with storage = \"own\" (the default) no session moves to another CLI",
+        ),
+    }
+}
+
+/// Nothing only if a problem was reported.
+fn env(
+    r: &Reader<'_>,
+    world: &World<'_>,
+    problems: &Problems<'_>,
+) -> Option<BTreeMap<String, EnvValue>> {
+    let entries = r.entries("env").into_iter();
+    // All of them first: a collect into an option would stop at the first problem.
+    let read: Vec<_> = entries
+        .map(|(key, value)| {
+            let name = key.get_ref().as_ref();
+            if let Some(why) = not_for_env(name) {
+                problems.error(&key.span(), format!("env: {name:?} {why}"));
+                return None;
+            }
+            let value = env_value(name, value, world, problems)?;
+            Some((name.to_owned(), value))
+        })
+        .collect();
+    read.into_iter().collect()
+}
+
+fn not_for_env(name: &str) -> Option<&'static str> {
+    match name {
+        "COPILOT_HOME" => Some("is set by fairlead: see home"),
+        "COPILOT_CONNECTION_TOKEN" => Some("is set by fairlead: see token of the [[pool]]"),
+        _ if name.is_empty() || name.contains(['=', '\0']) => Some("is not a variable's name"),
+        _ => None,
+    }
+}
+
+fn env_value<'a>(
+    name: &str,
+    value: &'a Spanned<DeValue<'a>>,
+    world: &World<'_>,
+    problems: &Problems<'_>,
+) -> Option<EnvValue> {
+    let Some(text) = value.get_ref().as_str() else {
+        return secret(&format!("env: {name}"), value, world, problems).map(EnvValue::Secret);
+    };
+    if text.contains('\0') {
+        problems.error(&value.span(), format!("env: {name}: a value cannot have a NUL character"));
+        return None;
+    }
+    if !names_secret(name) {
+        return Some(EnvValue::Plain(text.to_owned()));
+    }
+    problems.warn(
+        &value.span(),
+        format!("env: {name} looks like a secret: keep it elsewhere with {{ env = \"...\" }} or {{ file = \"...\" }}"),
+    );
+    Some(EnvValue::Secret(Secret::inline(text.to_owned())))
+}
+
+fn secret<'a>(
+    what: &str,
+    value: &'a Spanned<DeValue<'a>>,
+    world: &World<'_>,
+    problems: &Problems<'_>,
+) -> Option<Secret> {
+    let Some(table) = value.get_ref().as_table() else {
+        let message = format!(
+            "{what}: must be {{ env = \"NAME\" }} or {{ file = \"/path\" }}: a secret does not stand in this file"
+        );
+        problems.error(&value.span(), message);
+        return None;
+    };
+    let r = Reader::open(&keys::SECRET, table, value.span(), problems);
+    let env = r.read_at("env", values::string);
+    let file = r.read_at("file", values::path);
+    let (at, source) = match (env, file) {
+        (Some(env), None) => (env.span(), SecretSource::Env(env.into_inner())),
+        (None, Some(file)) => (file.span(), SecretSource::File(world.folder.join(file.get_ref()))),
+        (Some(_), Some(_)) => {
+            problems.error(&r.at, format!("{what}: has env and file; one of them"));
+            return None;
+        }
+        (None, None) => {
+            if r.raw("env").or(r.raw("file")).is_none() {
+                problems.missing(&r.at, format!("{what}: needs env or file"));
+            }
+            return None;
+        }
+    };
+    Secret::read(source, world.env)
+        .map_err(|why| problems.error(&at, format!("{what}: {why}")))
+        .ok()
+}

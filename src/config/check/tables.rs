@@ -1,0 +1,102 @@
+//! The tables that stand alone: `[runtime]`, `[drain]`, `[limits]`, `[log]`, `[pool.health]`.
+//!
+//! Bounds are wide: they catch slips, not taste.
+
+use crate::config::file::Problems;
+use crate::config::keys;
+use crate::config::model::{Drain, Health, Limits, Log, LogFormat, LogLevel, Runtime};
+use crate::config::reader::Reader;
+use crate::config::values::{self, MS, WEEK};
+use crate::time::Duration;
+
+/// The largest size that may be asked for, in bytes.
+const MAX_SIZE: u64 = 1 << 40;
+/// The largest count.
+const MAX_COUNT: u32 = 10_000_000;
+
+pub(super) fn runtime(root: &Reader<'_>) -> Runtime {
+    let reader = root.table_or_empty("runtime", &keys::RUNTIME);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Runtime { workers: reader.or("workers", values::count(1..=1024), cores) }
+}
+
+pub(super) fn drain(root: &Reader<'_>) -> Drain {
+    let reader = root.table_or_empty("drain", &keys::DRAIN);
+    let default = Drain::default();
+    let time = || values::duration(Duration::ZERO..=WEEK);
+    Drain {
+        drain_timeout: reader.or("drain_timeout", time(), default.drain_timeout),
+        shutdown_delay: reader.or("shutdown_delay", time(), default.shutdown_delay),
+    }
+}
+
+pub(super) fn log(root: &Reader<'_>) -> Log {
+    let reader = root.table_or_empty("log", &keys::LOG);
+    let default = Log::default();
+    Log {
+        format: reader.or("format", values::word(LogFormat::WORDS), default.format),
+        level: reader.or("level", values::word(LogLevel::WORDS), default.level),
+    }
+}
+
+pub(super) fn health(pool: &Reader<'_>, problems: &Problems<'_>) -> Health {
+    let reader = pool.table_or_empty("health", &keys::HEALTH);
+    let default = Health::default();
+    let time = || values::duration(MS..=WEEK);
+    let health = Health {
+        interval: reader.or("interval", time(), default.interval),
+        timeout: reader.or("timeout", time(), default.timeout),
+        rise: reader.or("rise", values::integer(1..=100), default.rise),
+        fall: reader.or("fall", values::integer(1..=100), default.fall),
+        dead_after: reader.or("dead_after", time(), default.dead_after),
+    };
+    if health.dead_after < health.interval {
+        problems.warn(
+            &reader.place_of("dead_after"),
+            format!(
+                "dead_after ({}) is shorter than interval ({}): links are given up before a probe can fail",
+                values::show_duration(health.dead_after),
+                values::show_duration(health.interval),
+            ),
+        );
+    }
+    health
+}
+
+pub(super) fn limits(root: &Reader<'_>, problems: &Problems<'_>) -> Limits {
+    let r = root.table_or_empty("limits", &keys::LIMITS);
+    let d = Limits::default();
+    let size = || values::size(1024..=MAX_SIZE);
+    let count = || values::count(1..=MAX_COUNT);
+    let time = || values::duration(MS..=WEEK);
+    let limits = Limits {
+        max_header_bytes: r.or("max_header_bytes", values::size(64..=1 << 20), d.max_header_bytes),
+        max_client_frame: r.or("max_client_frame", size(), d.max_client_frame),
+        max_upstream_frame: r.or("max_upstream_frame", size(), d.max_upstream_frame),
+        max_link_queue: r.or("max_link_queue", size(), d.max_link_queue),
+        max_client_queue: r.or("max_client_queue", size(), d.max_client_queue),
+        max_buffered_bytes: r.or("max_buffered_bytes", size(), d.max_buffered_bytes),
+        max_conns: r.or("max_conns", count(), d.max_conns),
+        max_pending: r.or("max_pending", count(), d.max_pending),
+        stall_timeout: r.or("stall_timeout", time(), d.stall_timeout),
+        request_timeout: r.or("request_timeout", time(), d.request_timeout),
+        client_request_timeout: r.or("client_request_timeout", time(), d.client_request_timeout),
+        handshake_timeout: r.or("handshake_timeout", time(), d.handshake_timeout),
+        lookup_timeout: r.or("lookup_timeout", time(), d.lookup_timeout),
+        connect_wait: r.or("connect_wait", time(), d.connect_wait),
+        discard_timeout: r.or("discard_timeout", time(), d.discard_timeout),
+        finish_timeout: r.or("finish_timeout", time(), d.finish_timeout),
+    };
+    let frame = limits.max_client_frame.max(limits.max_upstream_frame);
+    if limits.max_buffered_bytes < frame {
+        problems.error(
+            &r.place_of("max_buffered_bytes"),
+            format!(
+                "max_buffered_bytes ({}) cannot hold one frame: max_client_frame and max_upstream_frame allow {}",
+                values::show_size(limits.max_buffered_bytes as u64),
+                values::show_size(frame as u64),
+            ),
+        );
+    }
+    limits
+}

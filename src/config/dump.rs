@@ -1,0 +1,189 @@
+//! The configuration as it is in force: TOML with every default filled in and every secret as `***`.
+//!
+//! Without secrets, what is dumped can be read again and means the same.
+
+use toml::{Table, Value};
+
+use super::model::{
+    Balance, Config, EnvValue, Health, Identity, Limits, Listener, Managed, Pool, Upstream,
+    Upstreams,
+};
+use super::values::{show_duration, show_size};
+use crate::time::Duration;
+
+/// The tables of `config`, in the order of the documentation.
+pub fn dump(config: &Config) -> Table {
+    let drain = &config.drain;
+    let mut root = table([
+        ("state_dir", text(config.state_dir.display())),
+        ("runtime", table([("workers", number(config.runtime.workers))]).into()),
+        ("listener", list(&config.listeners, listener)),
+        ("pool", list(&config.pools, pool)),
+    ]);
+    if let Some(metrics) = &config.metrics {
+        root.insert("metrics".into(), table([("bind", text(metrics.bind))]).into());
+    }
+    root.extend(table([
+        (
+            "drain",
+            table([
+                ("drain_timeout", time(drain.drain_timeout)),
+                ("shutdown_delay", time(drain.shutdown_delay)),
+            ])
+            .into(),
+        ),
+        ("limits", limits(&config.limits)),
+        (
+            "log",
+            table([
+                ("format", text(config.log.format.word())),
+                ("level", text(config.log.level.word())),
+            ])
+            .into(),
+        ),
+    ]));
+    root
+}
+
+fn listener(listener: &Listener) -> Table {
+    let mut out = table([
+        ("name", text(&listener.name)),
+        ("bind", text(listener.bind)),
+        ("protocol", text(listener.protocol.word())),
+        ("pool", text(&listener.pool)),
+        ("insecure", listener.insecure.into()),
+        ("tcp_keepalive", time(listener.tcp_keepalive.unwrap_or_default())),
+    ]);
+    if !listener.identity.is_empty() {
+        out.insert("identity".into(), list(&listener.identity, identity));
+    }
+    out
+}
+
+fn identity(identity: &Identity) -> Table {
+    match identity {
+        Identity::SessionId(pattern) => {
+            table([("source", text("session_id")), ("pattern", text(pattern.as_str()))])
+        }
+    }
+}
+
+fn pool(pool: &Pool) -> Table {
+    let mut out = table([("name", text(&pool.name))]);
+    if let Upstreams::Fixed(fixed) = &pool.upstreams {
+        out.insert("upstreams".into(), list(fixed, upstream));
+    }
+    let balance = match pool.balance {
+        Balance::RoundRobin => table([("balance", text("round_robin"))]),
+        Balance::LeastLoaded => table([("balance", text("least_loaded"))]),
+        Balance::Consistent { affinity, factor } => table([
+            ("balance", text("consistent")),
+            ("affinity", text(affinity.word())),
+            ("balance_factor", factor.into()),
+        ]),
+    };
+    out.extend(balance);
+    out.insert("storage".into(), text(pool.storage.word()));
+    out.insert("create_existing".into(), text(pool.create_existing.word()));
+    if let Some(token) = &pool.token {
+        out.insert("token".into(), text(token));
+    }
+    if let Upstreams::Managed(m) = &pool.upstreams {
+        out.insert("managed".into(), managed(m));
+    }
+    out.insert("health".into(), health(&pool.health));
+    out
+}
+
+fn upstream(upstream: &Upstream) -> Table {
+    let mut out = table([
+        ("address", text(upstream.address)),
+        ("name", text(&upstream.name)),
+        ("weight", upstream.weight.into()),
+    ]);
+    out.extend(upstream.max_sessions.map(|n| ("max_sessions".to_owned(), n.into())));
+    out
+}
+
+fn managed(managed: &Managed) -> Value {
+    let command = managed.command.iter().map(|part| Value::from(part.as_str())).collect();
+    let mut out = table([
+        ("command", Value::Array(command)),
+        ("count", managed.count.into()),
+        ("home", text(managed.home.word())),
+        ("ready_deadline", time(managed.ready_deadline)),
+        ("stop_timeout", time(managed.stop_timeout)),
+        ("restart_backoff_min", time(managed.restart_backoff_min)),
+        ("restart_backoff_max", time(managed.restart_backoff_max)),
+        ("weight", managed.weight.into()),
+    ]);
+    out.extend(managed.max_sessions.map(|n| ("max_sessions".to_owned(), n.into())));
+    let env = managed.env.iter().map(|(name, value)| (name.clone(), env_value(value)));
+    out.insert("env".into(), Value::Table(env.collect()));
+    out.into()
+}
+
+fn env_value(value: &EnvValue) -> Value {
+    match value {
+        EnvValue::Plain(plain) => text(plain),
+        EnvValue::Secret(secret) => text(secret),
+    }
+}
+
+fn health(health: &Health) -> Value {
+    table([
+        ("interval", time(health.interval)),
+        ("timeout", time(health.timeout)),
+        ("rise", health.rise.into()),
+        ("fall", health.fall.into()),
+        ("dead_after", time(health.dead_after)),
+    ])
+    .into()
+}
+
+fn limits(l: &Limits) -> Value {
+    table([
+        ("max_header_bytes", size(l.max_header_bytes)),
+        ("max_client_frame", size(l.max_client_frame)),
+        ("max_upstream_frame", size(l.max_upstream_frame)),
+        ("max_link_queue", size(l.max_link_queue)),
+        ("max_client_queue", size(l.max_client_queue)),
+        ("max_buffered_bytes", size(l.max_buffered_bytes)),
+        ("max_conns", number(l.max_conns)),
+        ("max_pending", number(l.max_pending)),
+        ("stall_timeout", time(l.stall_timeout)),
+        ("request_timeout", time(l.request_timeout)),
+        ("client_request_timeout", time(l.client_request_timeout)),
+        ("handshake_timeout", time(l.handshake_timeout)),
+        ("lookup_timeout", time(l.lookup_timeout)),
+        ("connect_wait", time(l.connect_wait)),
+        ("discard_timeout", time(l.discard_timeout)),
+        ("finish_timeout", time(l.finish_timeout)),
+    ])
+    .into()
+}
+
+fn table<const N: usize>(entries: [(&str, Value); N]) -> Table {
+    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn list<T>(items: &[T], show: impl Fn(&T) -> Table) -> Value {
+    Value::Array(items.iter().map(|item| show(item).into()).collect())
+}
+
+fn text(value: impl std::fmt::Display) -> Value {
+    Value::String(value.to_string())
+}
+
+fn time(value: Duration) -> Value {
+    text(show_duration(value))
+}
+
+fn size(bytes: usize) -> Value {
+    text(show_size(bytes as u64))
+}
+
+/// Counts are bounded far below what a TOML integer holds.
+fn number(value: usize) -> Value {
+    Value::Integer(i64::try_from(value).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,127 @@
+//! The one list of keys: the reader refuses every other, and `conf/README.md` documents each of these.
+//!
+//! Knows names only; types, bounds and defaults are in [`super::check`] and [`super::model`].
+
+/// One table of the file and the keys that it may have.
+#[derive(Debug)]
+pub struct Section {
+    /// How a problem names the table, as it is written in the file.
+    pub title: &'static str,
+    /// The dotted path in front of each key in `conf/README.md`; empty at the top level.
+    pub path: &'static str,
+    /// The keys.
+    pub keys: &'static [&'static str],
+}
+
+/// What stands before the first table.
+pub const ROOT: Section = Section {
+    title: "the top level",
+    path: "",
+    keys: &["state_dir", "runtime", "listener", "pool", "metrics", "drain", "limits", "log"],
+};
+/// `[runtime]`
+pub const RUNTIME: Section = Section { title: "[runtime]", path: "runtime", keys: &["workers"] };
+/// `[[listener]]`
+pub const LISTENER: Section = Section {
+    title: "[[listener]]",
+    path: "listener",
+    keys: &["name", "bind", "protocol", "pool", "insecure", "tcp_keepalive", "identity"],
+};
+/// `[[listener.identity]]`
+pub const IDENTITY: Section = Section {
+    title: "[[listener.identity]]",
+    path: "listener.identity",
+    keys: &["source", "pattern"],
+};
+/// `[[pool]]`
+pub const POOL: Section = Section {
+    title: "[[pool]]",
+    path: "pool",
+    keys: &[
+        "name",
+        "upstreams",
+        "managed",
+        "balance",
+        "affinity",
+        "balance_factor",
+        "storage",
+        "create_existing",
+        "token",
+        "health",
+    ],
+};
+/// One table of `upstreams`.
+pub const UPSTREAM: Section = Section {
+    title: "an upstream",
+    path: "pool.upstreams",
+    keys: &["address", "name", "weight", "max_sessions"],
+};
+/// `[pool.managed]`
+pub const MANAGED: Section = Section {
+    title: "[pool.managed]",
+    path: "pool.managed",
+    keys: &[
+        "command",
+        "count",
+        "env",
+        "home",
+        "ready_deadline",
+        "stop_timeout",
+        "restart_backoff_min",
+        "restart_backoff_max",
+        "max_sessions",
+        "weight",
+    ],
+};
+/// `[pool.health]`
+pub const HEALTH: Section = Section {
+    title: "[pool.health]",
+    path: "pool.health",
+    keys: &["interval", "timeout", "rise", "fall", "dead_after"],
+};
+/// A value that is kept elsewhere.
+pub const SECRET: Section = Section { title: "a secret", path: "secret", keys: &["env", "file"] };
+/// `[metrics]`
+pub const METRICS: Section = Section { title: "[metrics]", path: "metrics", keys: &["bind"] };
+/// `[drain]`
+pub const DRAIN: Section =
+    Section { title: "[drain]", path: "drain", keys: &["drain_timeout", "shutdown_delay"] };
+/// `[limits]`
+pub const LIMITS: Section = Section {
+    title: "[limits]",
+    path: "limits",
+    keys: &[
+        "max_header_bytes",
+        "max_client_frame",
+        "max_upstream_frame",
+        "max_link_queue",
+        "max_client_queue",
+        "max_buffered_bytes",
+        "max_conns",
+        "max_pending",
+        "stall_timeout",
+        "request_timeout",
+        "client_request_timeout",
+        "handshake_timeout",
+        "lookup_timeout",
+        "connect_wait",
+        "discard_timeout",
+        "finish_timeout",
+    ],
+};
+/// `[log]`
+pub const LOG: Section = Section { title: "[log]", path: "log", keys: &["format", "level"] };
+
+/// Every section, in the order of the documentation.
+pub const ALL: [&Section; 13] = [
+    &ROOT, &RUNTIME, &LISTENER, &IDENTITY, &POOL, &UPSTREAM, &MANAGED, &HEALTH, &SECRET, &METRICS,
+    &DRAIN, &LIMITS, &LOG,
+];
+
+/// The other sections that have `key`: where a stray key may belong.
+pub(super) fn homes_of(key: &str, stray_in: &Section) -> Vec<&'static str> {
+    ALL.iter()
+        .filter(|s| s.title != stray_in.title && s.keys.contains(&key))
+        .map(|s| s.title)
+        .collect()
+}

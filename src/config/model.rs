@@ -1,0 +1,173 @@
+//! What fairlead was asked to do, as plain structs: every default filled in, every name known to exist.
+//!
+//! Made by [`super::load`] alone, so whoever holds a [`Config`] holds a right one. No TOML types here.
+
+/// The words of an enum in the file, and the way back.
+macro_rules! words {
+    ($($type:ident { $($word:literal => $variant:ident),+ $(,)? })+) => {$(
+        impl $type {
+            /// Each value with its word in the file.
+            pub const WORDS: &[(&str, $type)] = &[$(($word, $type::$variant)),+];
+
+            /// Its word in the file.
+            pub const fn word(self) -> &'static str {
+                match self {
+                    $($type::$variant => $word),+
+                }
+            }
+        }
+    )+};
+}
+
+mod identity;
+mod limits;
+mod pool;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use identity::{Identity, Named, Pattern};
+pub use limits::Limits;
+pub use pool::{
+    Affinity, Balance, CreateExisting, EnvValue, Health, Home, Managed, Pool, Storage, Upstream,
+    Upstreams,
+};
+
+use crate::time::Duration;
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the list of managed processes and the homes of managed CLIs are kept. Absolute.
+    pub state_dir: PathBuf,
+    /// Threads.
+    pub runtime: Runtime,
+    /// Where clients connect; at least one, names and binds are unique.
+    pub listeners: Vec<Listener>,
+    /// The fleets; names are unique.
+    pub pools: Vec<Pool>,
+    /// Where metrics are served, if anywhere.
+    pub metrics: Option<Metrics>,
+    /// How fairlead leaves.
+    pub drain: Drain,
+    /// Every bound on what others can make fairlead hold or wait for.
+    pub limits: Limits,
+    /// How the log looks.
+    pub log: Log,
+}
+
+impl Config {
+    /// The pool of this name. Every `Listener::pool` has one.
+    pub fn pool(&self, name: &str) -> Option<&Pool> {
+        self.pools.iter().find(|p| p.name == name)
+    }
+}
+
+/// `[runtime]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runtime {
+    /// Worker threads, at least 1.
+    pub workers: usize,
+}
+
+/// One `[[listener]]`.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Its name in logs and metrics.
+    pub name: String,
+    /// Where it accepts; port 0 lets the system choose.
+    pub bind: SocketAddr,
+    /// What is spoken on it.
+    pub protocol: Protocol,
+    /// The pool that serves it: the name of one of `Config::pools`.
+    pub pool: String,
+    /// The operator accepts that anybody who reaches `bind` is served.
+    pub insecure: bool,
+    /// Idle time before TCP probes whether the client is still there; `None`: never.
+    pub tcp_keepalive: Option<Duration>,
+    /// Who is calling: asked in this order, the first that yields wins; none: one anonymous caller.
+    pub identity: Vec<Identity>,
+}
+
+impl Listener {
+    /// Whether its callers can have the key of this affinity.
+    pub fn yields(&self, affinity: Affinity) -> bool {
+        affinity == Affinity::Session || self.identity.iter().any(|i| i.yields(affinity))
+    }
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// JSON-RPC 2.0 with Content-Length framing, as the Copilot SDKs.
+    Jsonrpc,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where `/metrics`, `/livez` and `/readyz` are served.
+    pub bind: SocketAddr,
+}
+
+/// `[drain]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// How long turns may go on once fairlead is leaving.
+    pub drain_timeout: Duration,
+    /// How long it still accepts after readiness is gone.
+    pub shutdown_delay: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Drain { drain_timeout: Duration::from_secs(30), shutdown_delay: Duration::ZERO }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// JSON lines or text.
+    pub format: LogFormat,
+    /// What is logged.
+    pub level: LogLevel,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { format: LogFormat::Auto, level: LogLevel::Info }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// The least severe event that is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LogLevel {
+    /// Failures.
+    Error,
+    /// And what may become one.
+    Warn,
+    /// And one line per conn, session and turn.
+    Info,
+    /// And what explains a decision.
+    Debug,
+    /// And everything.
+    Trace,
+}
+
+words! {
+    Protocol { "jsonrpc" => Jsonrpc }
+    LogFormat { "auto" => Auto, "json" => Json, "text" => Text }
+    LogLevel { "error" => Error, "warn" => Warn, "info" => Info, "debug" => Debug, "trace" => Trace }
+}

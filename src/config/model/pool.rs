@@ -1,0 +1,182 @@
+//! Pools: which CLIs, and how sessions find theirs.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::config::secret::Secret;
+use crate::time::Duration;
+
+/// One `[[pool]]`: CLIs that can serve the same sessions.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// Its name in logs, metrics and paths: letters, digits, `_`, `-` and `.`, no leading `.`.
+    pub name: String,
+    /// The CLIs, or how to start them.
+    pub upstreams: Upstreams,
+    /// How a new session finds its CLI.
+    pub balance: Balance,
+    /// Whether the CLIs see each other's sessions on disk.
+    pub storage: Storage,
+    /// What a `session.create` with a known id becomes.
+    pub create_existing: CreateExisting,
+    /// The CLIs' own connection token (`COPILOT_CONNECTION_TOKEN`). Managed CLIs are given it.
+    pub token: Option<Secret>,
+    /// When a CLI is up, down and dead.
+    pub health: Health,
+}
+
+/// Where the CLIs of a pool come from.
+#[derive(Clone, Debug)]
+pub enum Upstreams {
+    /// They run already; at least one, addresses and names are unique.
+    Fixed(Vec<Upstream>),
+    /// fairlead starts and stops them.
+    Managed(Managed),
+}
+
+/// One CLI that runs already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its name in logs and metrics; by default its address.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its share of new sessions, relative to the others; at least 1.
+    pub weight: u32,
+    /// The most sessions that it holds at a time; `None`: no bound.
+    pub max_sessions: Option<u32>,
+}
+
+/// `[pool.managed]`: CLIs that fairlead starts.
+#[derive(Clone, Debug)]
+pub struct Managed {
+    /// Program and arguments; at least one argument has `{port}`, which becomes the CLI's port.
+    pub command: Vec<String>,
+    /// How many CLIs, at least 1.
+    pub count: u32,
+    /// Variables to set for each CLI.
+    pub env: BTreeMap<String, EnvValue>,
+    /// Whose `COPILOT_HOME` a CLI gets.
+    pub home: Home,
+    /// From start to the first answer; then it is stopped and started again.
+    pub ready_deadline: Duration,
+    /// From TERM to KILL.
+    pub stop_timeout: Duration,
+    /// The first wait before a restart; doubles with each failure.
+    pub restart_backoff_min: Duration,
+    /// The longest wait before a restart; not below the first.
+    pub restart_backoff_max: Duration,
+    /// The most sessions that each CLI holds at a time; `None`: no bound.
+    pub max_sessions: Option<u32>,
+    /// The share of each CLI in new sessions; at least 1.
+    pub weight: u32,
+}
+
+/// The value of a variable of a managed CLI.
+#[derive(Clone, Debug)]
+pub enum EnvValue {
+    /// As it stands in the file.
+    Plain(String),
+    /// A secret.
+    Secret(Secret),
+}
+
+impl EnvValue {
+    /// The value itself, secret or not. For the child's environment, never for a log.
+    pub fn expose(&self) -> &str {
+        match self {
+            EnvValue::Plain(text) => text,
+            EnvValue::Secret(secret) => secret.expose(),
+        }
+    }
+}
+
+/// Whose `COPILOT_HOME` a managed CLI gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Home {
+    /// One for each CLI.
+    Cli,
+    /// One for all CLIs of the pool.
+    Pool,
+}
+
+/// How a new session finds its CLI.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Balance {
+    /// One after the other, by weight.
+    RoundRobin,
+    /// The one with the fewest sessions for its weight.
+    LeastLoaded,
+    /// By the hash of a key, with bounded load.
+    Consistent {
+        /// What is hashed.
+        affinity: Affinity,
+        /// The most load of one CLI, as a multiple of the average; above 1.
+        factor: f64,
+    },
+}
+
+/// The key of [`Balance::Consistent`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Affinity {
+    /// The caller's user.
+    User,
+    /// The caller's tenant.
+    Tenant,
+    /// The session's id.
+    Session,
+}
+
+/// Whether the CLIs of a pool see each other's sessions on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Storage {
+    /// Each its own: a session stays with its CLI.
+    Own,
+    /// One for all: any CLI can resume any session.
+    Shared,
+}
+
+/// What a `session.create` with a known id becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CreateExisting {
+    /// A resume.
+    Resume,
+    /// Itself: the CLI starts the session blank.
+    Pass,
+    /// An error.
+    Refuse,
+}
+
+/// `[pool.health]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// From one probe to the next.
+    pub interval: Duration,
+    /// How long a probe waits for its answer.
+    pub timeout: Duration,
+    /// Answers in a row that make a CLI up.
+    pub rise: u32,
+    /// Failures in a row that make it down: no new sessions.
+    pub fall: u32,
+    /// Total silence, with something outstanding, after which its links are lost.
+    pub dead_after: Duration,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Health {
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(1),
+            rise: 2,
+            fall: 3,
+            dead_after: Duration::from_secs(15),
+        }
+    }
+}
+
+words! {
+    Home { "cli" => Cli, "pool" => Pool }
+    Affinity { "user" => User, "tenant" => Tenant, "session" => Session }
+    Storage { "own" => Own, "shared" => Shared }
+    CreateExisting { "resume" => Resume, "pass" => Pass, "refuse" => Refuse }
+}
