@@ -1,3 +1,10 @@
-//! Upstreams: where CLI servers come from. Never decides which of them gets a session.
+//! Pools of CLIs: members and their leases, what is asked of them, and where they come from.
+//!
+//! Knows nothing of clients' frames or of listeners; the data path is above.
 
+pub mod ask;
+pub mod connect;
+pub mod hub;
+pub mod member;
+pub mod pool;
 pub mod source;

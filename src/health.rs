@@ -1,0 +1,3 @@
+//! Whether a CLI is well: pure decisions from probe results and failures.
+
+pub mod state;

@@ -1,0 +1,142 @@
+//! The inboxes of a pool's conns: how anybody tells a conn something, without ever waiting for it.
+//!
+//! What a conn asked for is never dropped: there is one answer for each of its questions, and those are bounded.
+//! What it did not ask for (broadcasts) is dropped where the inbox is full.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use ahash::AHashMap;
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::drain::Mode;
+use crate::error::Refusal;
+use crate::id::{ConnId, SessionId, UpstreamId};
+use crate::rpc::mux::{Hello, Ticket};
+use crate::session::table::Absence;
+
+/// Broadcasts that may wait for one conn.
+const MAX_NOTICES: usize = 256;
+
+/// Something that a conn must hear of.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// It may ask for its session again; with what a look-up did not find.
+    Again(Ticket, Option<Absence>),
+    /// The fleet's joined answer: the JSON text of the result.
+    Answered(Ticket, Result<String, Refusal>),
+    /// What the pool's CLIs say of themselves; `None`: none answered in time.
+    Greeted(Ticket, Option<Hello>),
+    /// A CLI told everybody something about a session.
+    Notice(SessionId, Bytes),
+    /// A CLI is dead: links to it are lost.
+    Dead(UpstreamId),
+    /// We are leaving.
+    Leave(Mode),
+}
+
+#[derive(Default)]
+struct Queue {
+    events: VecDeque<Event>,
+    waker: Option<Waker>,
+}
+
+/// What waits for one conn.
+#[derive(Default)]
+pub struct Inbox(Mutex<Queue>);
+
+impl Inbox {
+    /// Adds an event and wakes the conn. Says whether there was room.
+    pub fn push(&self, event: Event) -> bool {
+        let mut queue = self.0.lock();
+        if matches!(event, Event::Notice(..)) && queue.events.len() >= MAX_NOTICES {
+            return false;
+        }
+        queue.events.push_back(event);
+        if let Some(waker) = queue.waker.take() {
+            drop(queue);
+            waker.wake();
+        }
+        true
+    }
+
+    /// The next event.
+    pub fn poll_next(&self, cx: &Context<'_>) -> Poll<Event> {
+        let mut queue = self.0.lock();
+        if let Some(event) = queue.events.pop_front() {
+            if queue.events.is_empty() {
+                queue.events = VecDeque::new();
+            }
+            return Poll::Ready(event);
+        }
+        match &mut queue.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => queue.waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+/// All conns of a pool.
+#[derive(Default)]
+pub struct Hub(Mutex<AHashMap<ConnId, Arc<Inbox>>>);
+
+impl Hub {
+    /// Takes in a conn.
+    pub fn enter(&self, conn: ConnId) -> Arc<Inbox> {
+        let inbox = Arc::new(Inbox::default());
+        self.0.lock().insert(conn, Arc::clone(&inbox));
+        inbox
+    }
+
+    /// Lets a conn go.
+    pub fn leave(&self, conn: ConnId) {
+        self.0.lock().remove(&conn);
+    }
+
+    /// Tells one conn; nobody, if it is gone.
+    pub fn tell(&self, conn: ConnId, event: Event) {
+        let inbox = self.0.lock().get(&conn).cloned();
+        if let Some(inbox) = inbox {
+            inbox.push(event);
+        }
+    }
+
+    /// Tells all conns. Returns how many had no room.
+    pub fn tell_all(&self, event: &Event) -> usize {
+        let inboxes: Vec<Arc<Inbox>> = self.0.lock().values().cloned().collect();
+        inboxes.iter().filter(|inbox| !inbox.push(event.clone())).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broadcasts_are_dropped_when_nobody_reads_and_answers_are_not() {
+        let hub = Hub::default();
+        let inbox = hub.enter(ConnId(1));
+        let notice = Event::Notice(SessionId::new("s"), Bytes::new());
+        let dropped: usize = (0..MAX_NOTICES + 10).map(|_| hub.tell_all(&notice)).sum();
+        assert_eq!(dropped, 10);
+        hub.tell(ConnId(1), Event::Again(Ticket(7), None));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut last = None;
+        while let Poll::Ready(event) = inbox.poll_next(&mut cx) {
+            last = Some(event);
+        }
+        assert!(matches!(last, Some(Event::Again(Ticket(7), None))));
+    }
+
+    #[test]
+    fn a_conn_that_left_is_told_nothing() {
+        let hub = Hub::default();
+        let inbox = hub.enter(ConnId(1));
+        hub.leave(ConnId(1));
+        hub.tell(ConnId(1), Event::Leave(Mode::Now));
+        assert!(inbox.poll_next(&Context::from_waker(Waker::noop())).is_pending());
+    }
+}

@@ -1,0 +1,198 @@
+//! One CLI of a pool: its address, its condition, and how much lives on it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::ask::{Ask, Asker};
+use crate::balance::{self, Candidate};
+use crate::health::state::{Health, Seen, State};
+use crate::id::UpstreamId;
+use crate::observe::metrics::UpstreamMetrics;
+use crate::rpc::mux::Hello;
+use crate::time::{self, Duration, Instant};
+
+/// What a member is made of.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    /// Its name in logs and metrics.
+    pub name: String,
+    /// Where it is; `None` until its process is ready.
+    pub address: Option<SocketAddr>,
+    /// Its share of sessions.
+    pub weight: u32,
+    /// How many sessions may live on it.
+    pub max_sessions: Option<u32>,
+    /// Good probes in a row that make it up.
+    pub rise: u32,
+    /// Bad ones that make it down.
+    pub fall: u32,
+}
+
+struct Condition {
+    address: Option<SocketAddr>,
+    health: Health,
+    hello: Option<Hello>,
+}
+
+/// See the module's head.
+pub struct Member {
+    /// Its number in this process.
+    pub id: UpstreamId,
+    /// Its name in logs and metrics.
+    pub name: String,
+    /// The way to its `watch`.
+    pub asker: Asker,
+    /// Its series.
+    pub metrics: Arc<UpstreamMetrics>,
+    key: u64,
+    weight: u32,
+    max_sessions: Option<u32>,
+    sessions: AtomicU32,
+    busy: AtomicU32,
+    condition: Mutex<Condition>,
+    /// When the last byte came from it, on any connection, in ms after `epoch`.
+    heard: AtomicU64,
+    epoch: Instant,
+    hints: mpsc::Sender<Seen>,
+}
+
+/// What the `watch` of a member listens to.
+#[derive(Debug)]
+pub struct Ears {
+    /// Questions for its CLI.
+    pub asks: mpsc::Receiver<Ask>,
+    /// What conns saw of it.
+    pub hints: mpsc::Receiver<Seen>,
+}
+
+impl Member {
+    /// A member that has not answered yet, and what its `watch` listens to.
+    pub fn new(id: UpstreamId, with: Parameters, metrics: Arc<UpstreamMetrics>) -> (Self, Ears) {
+        let (asker, asks) = Asker::new();
+        let (hints, heard_hints) = mpsc::channel(16);
+        metrics.state.set(State::Starting.slug());
+        metrics.session_capacity.set(with.max_sessions.map_or(-1, i64::from));
+        let member = Member {
+            id,
+            key: balance::member_key(&with.name),
+            name: with.name,
+            asker,
+            metrics,
+            weight: with.weight,
+            max_sessions: with.max_sessions,
+            sessions: AtomicU32::new(0),
+            busy: AtomicU32::new(0),
+            condition: Mutex::new(Condition {
+                address: with.address,
+                health: Health::new(with.rise, with.fall),
+                hello: None,
+            }),
+            heard: AtomicU64::new(0),
+            epoch: time::now(),
+            hints,
+        };
+        (member, Ears { asks, hints: heard_hints })
+    }
+
+    /// Where it is, if its process is there.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.condition.lock().address
+    }
+
+    /// Its process is there now, or nowhere.
+    pub fn set_address(&self, address: Option<SocketAddr>) {
+        self.condition.lock().address = address;
+    }
+
+    /// What is known of it.
+    pub fn state(&self) -> State {
+        self.condition.lock().health.state()
+    }
+
+    /// Whether it takes sessions and answers for them.
+    pub fn is_up(&self) -> bool {
+        self.state() == State::Up
+    }
+
+    /// Takes note of what was seen; returns the new state if it is another.
+    pub fn see(&self, seen: Seen) -> Option<State> {
+        let changed = self.condition.lock().health.see(seen);
+        if let Some(state) = changed {
+            self.metrics.state.set(state.slug());
+        }
+        changed
+    }
+
+    /// A conn saw something of it: its `watch` will look.
+    pub fn hint(&self, seen: Seen) {
+        // Full: it looks already.
+        let _ = self.hints.try_send(seen);
+    }
+
+    /// What it says of itself, once it has.
+    pub fn hello(&self) -> Option<Hello> {
+        self.condition.lock().hello.clone()
+    }
+
+    /// It said this of itself.
+    pub fn set_hello(&self, hello: Hello) {
+        self.metrics.version.set(&hello.version);
+        self.condition.lock().hello = Some(hello);
+    }
+
+    /// A byte came from it.
+    pub fn heard(&self, now: Instant) {
+        let ms = now.saturating_duration_since(self.epoch).as_millis();
+        self.heard.store(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// When the last byte came from it.
+    pub fn last_heard(&self) -> Instant {
+        self.epoch + Duration::from_millis(self.heard.load(Ordering::Relaxed))
+    }
+
+    /// As the policies see it; `None` if it may take no session.
+    pub fn candidate(&self) -> Option<Candidate> {
+        let candidate = Candidate {
+            id: self.id,
+            key: self.key,
+            weight: self.weight,
+            sessions: self.sessions.load(Ordering::Relaxed),
+            busy: self.busy.load(Ordering::Relaxed),
+        };
+        let room = self.max_sessions.is_none_or(|max| candidate.sessions < max);
+        (room && self.is_up()).then_some(candidate)
+    }
+
+    /// A session in it became busy, or idle.
+    pub fn turn(&self, busy: bool) {
+        if busy {
+            self.busy.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.busy.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Room for one session on a member; given back when dropped.
+pub struct Lease(Arc<Member>);
+
+impl Lease {
+    /// Takes room. The pool's lock keeps two from taking the last.
+    pub fn take(member: &Arc<Member>) -> Self {
+        member.sessions.fetch_add(1, Ordering::Relaxed);
+        member.metrics.sessions.inc();
+        Lease(Arc::clone(member))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.sessions.dec();
+    }
+}
