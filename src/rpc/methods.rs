@@ -63,9 +63,9 @@ pub enum Deny {
 pub enum Turn {
     /// It starts no turn.
     No,
-    /// It may: the session is busy until the answer, then its events decide.
+    /// It may, soon or later: the session is busy until the answer, and after that as its events say.
     May,
-    /// It does: the session is busy until the `session.idle`, or until this request's error.
+    /// It does: the session is busy until its `session.idle`, or until this request's error.
     Starts,
     /// As `Starts`, but with `params.mode` = `immediate` it steers a turn that runs.
     Steers,
@@ -80,8 +80,9 @@ pub enum End {
     Store,
     /// The session is gone, from disk too.
     Delete,
-    /// The session's end is written, for everybody. It stays in memory, but acknowledges sends that it never runs and
-    /// refuses to be resumed until every conn has detached: detach them, and treat it as stored.
+    /// The session's end is written, for everybody. It stays in memory, acknowledges sends that it never runs, and
+    /// refuses to be resumed ("Session event stream is closed") until `sessions.close` or its last conn's detach:
+    /// close it, and treat it as stored.
     Halt,
 }
 

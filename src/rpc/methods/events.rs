@@ -4,23 +4,29 @@
 
 /// What an event means to fairlead.
 ///
-/// An event that carries `agentId` comes from a sub-agent. Its `user.message` and `assistant.turn_start` do mean work:
-/// a `session.idle` follows once the main agent has taken note of it.
+/// An event with an `agentId` comes from a sub-agent. Its `user.message` and `assistant.turn_start` are no sign of a
+/// turn: an agent that works alone and is cancelled ends without a `session.idle` (CLI 1.0.102). A session is busy
+/// while its own turn runs or one of its agents does; `session.idle` ends both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// `user.message`: a turn is about to start.
     UserMessage,
     /// `assistant.turn_start`: a turn runs.
     TurnStart,
+    /// `subagent.started`: the agent of its `agentId` works, in a turn or outside of one.
+    AgentStarted,
+    /// `subagent.completed` (cancelled ones too), `subagent.failed`: it does not any more.
+    AgentEnded,
     /// `session.compaction_start`: work, in a turn or outside of one.
     CompactionStart,
     /// `session.compaction_complete`: ends work that was only a compaction.
     CompactionComplete,
-    /// `session.idle`: the turn is over, and nothing is queued.
+    /// `session.idle`: the turn is over, nothing is queued, no agent works. It can come before the answer to
+    /// the request that started the turn.
     Idle,
-    /// `session.error`: a turn failed; a `session.idle` follows.
+    /// `session.error`: a turn failed.
     Error,
-    /// `session.shutdown`: the session is being unloaded.
+    /// `session.shutdown`: the session is being unloaded; a turn that ran ends here, without a `session.idle`.
     Shutdown,
     /// `data.requestId` is asked of whoever is attached; a method with [`super::Method::answers`] answers it.
     Asks,
@@ -31,12 +37,15 @@ pub enum Event {
 }
 
 /// Every type that is not [`Event::Other`].
-pub const EVENTS: [(&str, Event); 30] = [
+pub const EVENTS: [(&str, Event); 33] = [
     ("user.message", Event::UserMessage),
     ("assistant.turn_start", Event::TurnStart),
     ("session.idle", Event::Idle),
     ("session.error", Event::Error),
     ("session.shutdown", Event::Shutdown),
+    ("subagent.started", Event::AgentStarted),
+    ("subagent.completed", Event::AgentEnded),
+    ("subagent.failed", Event::AgentEnded),
     ("session.compaction_start", Event::CompactionStart),
     ("session.compaction_complete", Event::CompactionComplete),
     ("permission.requested", Event::Asks),

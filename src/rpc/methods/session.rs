@@ -13,11 +13,7 @@ pub(super) const GROUPS: &[Group] = &[
     // A turn follows, or is queued behind the one that runs; a refusal is an error.
     SESSION.turn(Turn::Starts).long().of(&["session.fleet.start"]),
     // As above, acknowledged at once. A queued command that does nothing ends in `session.idle` too.
-    SESSION.turn(Turn::Starts).of(&[
-        "session.tasks.startAgent",
-        "session.queue.insertAt",
-        "session.commands.enqueue",
-    ]),
+    SESSION.turn(Turn::Starts).of(&["session.queue.insertAt", "session.commands.enqueue"]),
     // Some slash commands run a turn or a compaction (`fleet`, `compact`), most return a prompt for the client to send,
     // and one that another client registered waits for that client.
     SESSION.turn(Turn::May).long().of(&["session.commands.invoke", "session.commands.execute"]),
@@ -40,6 +36,7 @@ pub(super) const GROUPS: &[Group] = &[
         .of(&["session.mode.set"]),
     // What follows depends on their params, on the queue and on the time: the events tell.
     SESSION.turn(Turn::May).of(&[
+        "session.tasks.startAgent",
         "session.sendSystemNotification",
         "session.tasks.sendMessage",
         "session.queue.sendNow",
@@ -95,7 +92,7 @@ pub(super) const GROUPS: &[Group] = &[
         "session.extensions.enable",
         "session.extensions.reload",
     ]),
-    // The session writes its end, and is of no use before its last conn has detached and resumed it.
+    // It cuts a turn that runs. (`session.suspend` cuts it too, with a `session.idle`, but the session stays live.)
     SESSION.end(End::Halt).long().of(&["session.shutdown"]),
     // Answers to what a session asked in an event; an unknown requestId is no error.
     SESSION.answers(Unknown::Result(r#"{"success":false}"#)).of(&[

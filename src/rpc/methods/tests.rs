@@ -126,6 +126,8 @@ fn a_local_answer_is_json() {
 #[test]
 fn an_event_that_nobody_acts_on_only_passes() {
     assert_eq!(event("session.idle"), Event::Idle);
+    assert_eq!(event("subagent.failed"), Event::AgentEnded);
+    assert_eq!(event("subagent.selected"), Event::Other);
     assert_eq!(event("assistant.idle"), Event::Other);
     assert_eq!(event("assistant.turn_end"), Event::Other);
     assert_eq!(event("command.queued"), Event::Asks);
