@@ -5,7 +5,7 @@
 //!
 //! - [`model`]: the structs that the rest of fairlead takes; no TOML in them
 //! - [`keys`]: the one list of keys; [`check`]: from tables to the model, and what must agree
-//! - [`reader`], [`values`]: one table, one value; [`file`]: text, lines and syntax
+//! - `reader`, `values`: one table, one value; `file`: text, lines and syntax
 //! - [`problem`]: what is wrong and where; [`secret`]: values that are never printed; [`dump`]: back to TOML
 
 pub mod check;
