@@ -5,7 +5,7 @@
 //!
 //! - [`model`]: the structs that the rest of fairlead takes; no TOML in them
 //! - [`keys`]: the one list of keys; [`check`]: from tables to the model, and what must agree
-//! - [`reader`], [`values`]: one table, one value; [`file`]: text, lines and syntax
+//! - `reader`, `values`: one table, one value; `file`: text, lines and syntax
 //! - [`problem`]: what is wrong and where; [`secret`]: values that are never printed; [`dump`]: back to TOML
 
 pub mod check;
@@ -23,7 +23,7 @@ use std::path::Path;
 
 pub use check::World;
 pub use model::*;
-pub use problem::{Problem, Severity};
+pub use problem::{Place, Problem, Severity};
 pub use secret::{Secret, SecretSource};
 
 /// The largest file that is read, in bytes.
@@ -37,10 +37,12 @@ pub type Checked = Result<(Config, Vec<Problem>), Vec<Problem>>;
 /// Relative paths in the file are relative to its folder. A file that cannot be read is one problem without a place.
 pub fn load(path: &Path) -> Checked {
     let name = path.display().to_string();
-    let text = read(path).map_err(|why| vec![Problem::of_file(&name, why)])?;
+    let bytes = read(path).map_err(|why| vec![Problem::of_file(&name, why)])?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|why| vec![not_utf8(&name, &bytes, why.valid_up_to())])?;
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let folder = absolute.parent().unwrap_or(Path::new("/"));
-    parse(&name, &text, &World::of_process(folder))
+    parse(&name, text, &World::of_process(folder))
 }
 
 /// Checks `text`; `name` is what problems call the file.
@@ -48,15 +50,50 @@ pub fn parse(name: &str, text: &str, world: &World<'_>) -> Checked {
     check::check(name, text, world)
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    let file = std::fs::File::open(path).map_err(|e| format!("cannot read the file: {e}"))?;
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let cannot = |why| format!("cannot read the file: {why}");
+    let file = std::fs::File::open(path).map_err(cannot)?;
     let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| format!("cannot read the file: {e}"))?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(format!("the file is larger than {}", values::show_size(MAX_FILE)));
     }
-    String::from_utf8(bytes)
-        .map_err(|e| format!("not UTF-8 at byte {}", e.utf8_error().valid_up_to()))
+    Ok(bytes)
+}
+
+fn not_utf8(name: &str, bytes: &[u8], at: usize) -> Problem {
+    let before = String::from_utf8_lossy(bytes.get(..at).unwrap_or(bytes));
+    let last = before.rsplit('\n').next().unwrap_or("");
+    let place = Place {
+        line: before.matches('\n').count() + 1,
+        column: last.chars().count() + 1,
+        width: 1,
+        text: None,
+    };
+    Problem { place: Some(place), ..Problem::of_file(name, "not UTF-8".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loaded(bytes: &[u8]) -> String {
+        let path = std::env::temp_dir().join(format!("fairlead-{}.toml", uuid::Uuid::new_v4()));
+        std::fs::write(&path, bytes).unwrap();
+        let problems = load(&path).unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        problems[0].to_string().replace(&path.display().to_string(), "x")
+    }
+
+    #[test]
+    fn a_byte_that_is_not_utf8_has_a_place() {
+        assert_eq!(loaded(b"# a\n# \xc3\xa9\xff\n"), "x:2:4: not UTF-8");
+    }
+
+    #[test]
+    fn a_file_over_the_bound_is_refused() {
+        let large = vec![b'#'; usize::try_from(MAX_FILE).unwrap() + 1];
+        assert_eq!(loaded(&large), "x: the file is larger than 1MiB");
+    }
 }
