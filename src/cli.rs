@@ -5,6 +5,8 @@
 mod check;
 mod config;
 mod describe;
+mod healthcheck;
+mod run;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
@@ -28,7 +30,9 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Run),
     Check(check::Check),
+    Healthcheck(healthcheck::Healthcheck),
     #[command(subcommand)]
     Config(config::Config),
 }
@@ -92,7 +96,9 @@ pub fn execute(arguments: impl IntoIterator<Item = OsString>, streams: &mut Stre
         Err(refusal) => return say(&refusal, streams),
     };
     let done = match command {
+        Command::Run(run) => run.run(streams),
         Command::Check(check) => check.run(streams),
+        Command::Healthcheck(check) => check.run(streams),
         Command::Config(config) => config.run(streams),
     };
     // A reader that went away (`| head`) leaves nobody to tell.

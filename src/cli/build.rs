@@ -18,6 +18,7 @@ fn main() {
     let given = std::env::var("FAIRLEAD_REVISION").ok().filter(|revision| !revision.is_empty());
     let version = env!("CARGO_PKG_VERSION");
     let revision = given.or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
+    println!("cargo::rustc-env=FAIRLEAD_BUILD={}", revision.as_deref().unwrap_or("unknown"));
     let shown = revision.map_or_else(|| version.to_owned(), |r| format!("{version} ({r})"));
     println!("cargo::rustc-env=FAIRLEAD_VERSION={shown}");
 }

@@ -129,6 +129,8 @@ pub enum Left {
     Detached,
     /// The CLI no longer has it in memory.
     Closed,
+    /// Its end is written, but the CLI keeps what is left of it in memory: it must be closed there.
+    Halted,
     /// It is deleted.
     Deleted,
     /// The link to its CLI broke.
@@ -178,8 +180,20 @@ pub enum Oddity {
     BadUpstreamFrame,
     /// A resume that was answered with another session.
     WrongSession,
-    /// A notification of a client that a CLI ignores anyhow.
-    IgnoredNotification,
+}
+
+impl Oddity {
+    /// The word for metrics and logs.
+    pub const fn slug(self) -> &'static str {
+        match self {
+            Oddity::LateReply => "late_reply",
+            Oddity::UnknownReply => "unknown_reply",
+            Oddity::StrayNotification => "stray_notification",
+            Oddity::StrayBroadcast => "stray_broadcast",
+            Oddity::BadUpstreamFrame => "bad_upstream_frame",
+            Oddity::WrongSession => "wrong_session",
+        }
+    }
 }
 
 /// Why a conn ends.
@@ -193,6 +207,23 @@ pub enum End {
     Drained,
     /// The client took nothing for too long, or did not finish a frame.
     Stalled,
+}
+
+/// A turn that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TurnReport {
+    /// Whose.
+    pub session: SessionId,
+    /// Where.
+    pub upstream: UpstreamId,
+    /// What started it.
+    pub method: &'static str,
+    /// How long it took.
+    pub took: Duration,
+    /// How long until the assistant said or did something.
+    pub first_event: Option<Duration>,
+    /// How it ended.
+    pub end: TurnEnd,
 }
 
 /// What the mux wants done, in order.
@@ -235,20 +266,7 @@ pub enum Action {
     /// A session became busy or idle, as this conn sees it.
     Busy(SessionId, u64, bool),
     /// A turn that this conn started has ended.
-    TurnEnded {
-        /// Whose.
-        session: SessionId,
-        /// Where.
-        upstream: UpstreamId,
-        /// What started it.
-        method: &'static str,
-        /// How long it took.
-        took: Duration,
-        /// How long until the assistant said or did something.
-        first_event: Option<Duration>,
-        /// How it ended.
-        end: TurnEnd,
-    },
+    TurnEnded(TurnReport),
     /// A session asked its clients for something.
     Announced(SessionId, AskId),
     /// A request of the client was answered.
@@ -414,6 +432,16 @@ impl Mux {
     /// The client sent FIN: what it still waits for is delivered, for a while.
     pub fn client_finished(&mut self, now: Instant) {
         self.finished_at.get_or_insert(now);
+    }
+
+    /// The client is gone without a word.
+    pub fn client_broke(&mut self) {
+        self.end.get_or_insert(End::Client);
+    }
+
+    /// The client takes nothing.
+    pub fn client_stalled(&mut self) {
+        self.end.get_or_insert(End::Stalled);
     }
 
     /// Lets deadlines pass. Call it about once a second while [`Mux::needs_ticks`].

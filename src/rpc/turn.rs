@@ -32,8 +32,12 @@ impl Starts {
 /// The events that say something of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TurnEvent {
-    /// `user.message`, `assistant.turn_start`
+    /// `user.message`, `assistant.turn_start`, but for those of a sub-agent
     Working,
+    /// `subagent.started`
+    AgentStarted,
+    /// `subagent.completed`, `subagent.failed`
+    AgentEnded,
     /// `session.compaction_start`
     CompactionStart,
     /// `session.compaction_complete`
@@ -50,6 +54,7 @@ pub struct Turn {
     flag: bool,
     seen: bool,
     compacting: bool,
+    agents: u16,
     unanswered: u16,
     unanswered_sure: u16,
 }
@@ -57,7 +62,7 @@ pub struct Turn {
 impl Turn {
     /// Whether the session is busy.
     pub fn busy(&self) -> bool {
-        self.flag || self.compacting || self.unanswered > 0
+        self.flag || self.compacting || self.agents > 0 || self.unanswered > 0
     }
 
     /// A request that may start work was forwarded.
@@ -93,12 +98,16 @@ impl Turn {
                 self.flag = true;
                 self.seen = true;
             }
+            // An agent may work alone, and then end without an idle.
+            TurnEvent::AgentStarted => self.agents = self.agents.saturating_add(1),
+            TurnEvent::AgentEnded => self.agents = self.agents.saturating_sub(1),
             TurnEvent::CompactionStart => self.compacting = true,
             TurnEvent::CompactionEnd => self.compacting = false,
             TurnEvent::Idle => {
                 self.flag = self.unanswered_sure > 0;
                 self.seen = false;
                 self.compacting = false;
+                self.agents = 0;
             }
             TurnEvent::Shutdown => *self = Turn::default(),
         }
@@ -165,6 +174,11 @@ mod tests {
     fn work_that_nobody_here_started_counts_too() {
         assert!(busy_after(&[WORKING]));
         assert!(!busy_after(&[WORKING, IDLE]));
+        assert!(busy_after(&[|t| t.event(TurnEvent::AgentStarted)]));
+        assert!(!busy_after(&[
+            |t| t.event(TurnEvent::AgentStarted),
+            |t| t.event(TurnEvent::AgentEnded)
+        ]));
         assert!(busy_after(&[|t| t.event(TurnEvent::CompactionStart)]));
         assert!(!busy_after(&[
             |t| t.event(TurnEvent::CompactionStart),

@@ -75,7 +75,7 @@ impl Member {
         let (asker, asks) = Asker::new();
         let (hints, heard_hints) = mpsc::channel(16);
         metrics.state.set(State::Starting.slug());
-        metrics.session_capacity.set(with.max_sessions.map_or(-1, i64::from));
+        metrics.session_capacity.set(with.max_sessions.map_or(0, i64::from));
         let member = Member {
             id,
             key: balance::member_key(&with.name),

@@ -237,6 +237,13 @@ impl Mux {
         Ok(())
     }
 
+    /// The life of a session that a CLI named itself.
+    pub fn learned(&mut self, session: &SessionId, epoch: u64) {
+        if let Some(slot) = self.slots.get_mut(session).filter(|_| epoch > 0) {
+            slot.epoch = epoch;
+        }
+    }
+
     /// The CLI answered a create or resume with an error. Says whether another try is under way.
     pub(super) fn place_failed(
         &mut self,

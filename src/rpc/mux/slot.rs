@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{Action, Left, Mux, Ticket, TurnEnd, Waiting};
+use super::{Action, Left, Mux, Ticket, TurnEnd, TurnReport, Waiting};
 use crate::id::{AskId, LinkId, SessionId};
 use crate::rpc::methods::Method;
 use crate::rpc::turn::{Starts, Turn};
@@ -199,14 +199,14 @@ impl Mux {
         self.awaits_first = self.awaits_first.saturating_sub(u32::from(quiet));
         let upstream = link.and_then(|l| self.link(l)).map(|l| l.upstream);
         if let (Some(started), Some(upstream)) = (started, upstream) {
-            self.actions.push_back(Action::TurnEnded {
+            self.actions.push_back(Action::TurnEnded(TurnReport {
                 session: session.clone(),
                 upstream,
                 method: started.method,
                 took: now.saturating_duration_since(started.at),
                 first_event: started.first_event,
                 end,
-            });
+            }));
         }
     }
 }

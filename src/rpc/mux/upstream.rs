@@ -179,7 +179,8 @@ impl Mux {
         let how = match method.end() {
             _ if says(body, r#""success":false"#) => None,
             Some(End::Detach) => Some(Left::Detached),
-            Some(End::Store | End::Halt) => Some(Left::Closed),
+            Some(End::Store) => Some(Left::Closed),
+            Some(End::Halt) => Some(Left::Halted),
             Some(End::Delete) => Some(Left::Deleted),
             None => None,
         };
@@ -223,7 +224,15 @@ impl Mux {
         let bytes = body.bytes();
         match class {
             Event::UserMessage | Event::TurnStart => {
-                self.turn_event(session, TurnEvent::Working, bytes, event, now);
+                if message::text_in(bytes, event, &["agentId"]).is_none() {
+                    self.turn_event(session, TurnEvent::Working, bytes, event, now);
+                }
+            }
+            Event::AgentStarted => {
+                self.turn_event(session, TurnEvent::AgentStarted, bytes, event, now);
+            }
+            Event::AgentEnded => {
+                self.turn_event(session, TurnEvent::AgentEnded, bytes, event, now);
             }
             Event::CompactionStart => {
                 self.turn_event(session, TurnEvent::CompactionStart, bytes, event, now);

@@ -1,0 +1,3 @@
+//! The `watch`: fairlead's own connection to each CLI.
+
+pub mod watch;

@@ -1,0 +1,7 @@
+//! The data path. A conn is accepted, admitted, and relayed: accept -> identify -> authorise -> place -> connect -> relay.
+//!
+//! Start reading at [`jsonrpc`]: one task carries a conn and all its links, and asks its [`crate::rpc::mux::Mux`] what to do.
+
+pub mod admit;
+pub mod buffers;
+pub mod jsonrpc;

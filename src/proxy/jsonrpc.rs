@@ -1,0 +1,247 @@
+//! A conn of a `jsonrpc` listener: one task, one client socket, a link to each CLI that the client needs.
+//!
+//! The task moves bytes between its sockets and its [`Mux`], and does what the mux wants done. It decides nothing about
+//! a message. Nothing on the way of a message takes a lock, wakes another task, or looks a label up.
+
+mod actions;
+mod flow;
+mod link;
+mod report;
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use ahash::AHashMap;
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use self::flow::Flow;
+use self::link::LinkIo;
+use self::report::Tally;
+use super::admit::Keys;
+use crate::drain::Mode;
+use crate::id::{ConnId, SessionId};
+use crate::observe::metrics::{ListenerMetrics, RpcMetrics};
+use crate::rpc::mux::{End, Mux, Now, Settings, Ticket};
+use crate::time::{self, Duration};
+use crate::upstream::hub::{Event, Inbox};
+use crate::upstream::pool::Pool;
+use crate::want::Want;
+
+/// How often deadlines are looked at, while there are any.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What all conns of a listener share.
+pub struct Listener {
+    /// Its name in logs and metrics.
+    pub name: String,
+    /// What a conn may do and hold.
+    pub settings: Arc<Settings>,
+    /// How sessions get their keys.
+    pub keys: Keys,
+    /// Who serves it.
+    pub pool: Arc<Pool>,
+    /// Its series.
+    pub metrics: Arc<ListenerMetrics>,
+    /// For the pool to have a CLI that answered.
+    pub connect_wait: Duration,
+    /// For a peer that takes no bytes.
+    pub stall_timeout: Duration,
+    /// Bytes that all conns of the process keep, and may keep.
+    pub buffered: Arc<Budget>,
+}
+
+/// A bound on bytes that the whole process keeps.
+pub struct Budget {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+impl Budget {
+    /// Nothing is used yet.
+    pub fn new(limit: usize) -> Self {
+        Budget { used: AtomicUsize::new(0), limit }
+    }
+
+    fn change(&self, before: usize, after: usize) {
+        if after >= before {
+            self.used.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            self.used.fetch_sub(before - after, Ordering::Relaxed);
+        }
+    }
+
+    fn exhausted(&self) -> bool {
+        self.used.load(Ordering::Relaxed) > self.limit
+    }
+}
+
+/// A client that was let in.
+pub struct Conn {
+    id: ConnId,
+    peer: SocketAddr,
+    listener: Arc<Listener>,
+    rpc: Arc<RpcMetrics>,
+    mux: Mux,
+    client: TcpStream,
+    client_flow: Flow,
+    links: Vec<LinkIo>,
+    inbox: Arc<Inbox>,
+    /// What each unanswered question about a session was.
+    seeking: AHashMap<Ticket, (SessionId, Want)>,
+    timer: Option<Pin<Box<Sleep>>>,
+    kept: usize,
+    pending: usize,
+    tally: Tally,
+    end: Option<End>,
+}
+
+impl Conn {
+    /// Takes a client in. `seed` is random.
+    pub fn new(
+        id: ConnId,
+        client: TcpStream,
+        peer: SocketAddr,
+        listener: Arc<Listener>,
+        rpc: Arc<RpcMetrics>,
+        seed: u64,
+    ) -> Self {
+        let inbox = listener.pool.hub.enter(id);
+        listener.metrics.accepted.inc();
+        listener.metrics.connections.inc();
+        Conn {
+            id,
+            peer,
+            mux: Mux::new(Arc::clone(&listener.settings), seed),
+            listener,
+            rpc,
+            client,
+            client_flow: Flow::default(),
+            links: Vec::new(),
+            inbox,
+            seeking: AHashMap::new(),
+            timer: None,
+            kept: 0,
+            pending: 0,
+            tally: Tally::new(time::now()),
+            end: None,
+        }
+    }
+
+    /// Serves the client until it, or we, have done.
+    pub async fn serve(mut self, leaving: Option<Mode>) {
+        if let Some(mode) = leaving {
+            self.inbox.push(Event::Leave(mode));
+        }
+        let end = poll_fn(|cx| self.poll(cx)).await;
+        self.end = Some(end);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let now = Now { at: time::now(), wall: time::wall() };
+        loop {
+            self.poll_inbox(cx, now);
+            let mut moved = self.poll_timer(cx, now);
+            moved |= self.poll_links(cx, now);
+            moved |= self.poll_client(cx, now);
+            self.act(now);
+            if let Err(end) = self.flush(cx, now) {
+                return Poll::Ready(end);
+            }
+            self.keep_books();
+            if let Some(end) = self.mux.done() {
+                if self.mux.client_out().is_empty() || self.client_flow.broken {
+                    return Poll::Ready(end);
+                }
+            }
+            if !moved {
+                break;
+            }
+        }
+        self.arm_timer(cx, now);
+        Poll::Pending
+    }
+
+    fn poll_inbox(&mut self, cx: &Context<'_>, now: Now) {
+        while let Poll::Ready(event) = self.inbox.poll_next(cx) {
+            match event {
+                Event::Again(ticket, absence) => self.seek_again(ticket, absence, now),
+                Event::Answered(ticket, answer) => {
+                    let answer = answer.as_ref().map(String::as_bytes).map_err(Clone::clone);
+                    self.mux.answered(ticket, answer, now);
+                }
+                Event::Greeted(ticket, hello) => self.mux.greeted(ticket, hello.as_ref(), now.at),
+                Event::Notice(session, body) => self.mux.notice(session.as_str(), body),
+                Event::Dead(upstream) => {
+                    let dead = self.links.iter().find(|l| l.upstream() == upstream);
+                    if let Some(link) = dead.map(|l| l.id) {
+                        self.mux.link_lost(link, now);
+                    }
+                }
+                Event::Leave(Mode::Drain) => self.mux.drain(),
+                Event::Leave(Mode::Now) => self.mux.cut(now),
+            }
+            self.act(now);
+        }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Now) -> bool {
+        let Some(timer) = &mut self.timer else { return false };
+        if timer.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.timer = None;
+        self.mux.tick(now);
+        self.expire_flows(now);
+        true
+    }
+
+    fn arm_timer(&mut self, cx: &mut Context<'_>, now: Now) {
+        let waits = self.client_flow.waits() || self.links.iter().any(|l| l.flow.waits());
+        let held = self.kept > 0 && self.listener.buffered.exhausted();
+        if self.timer.is_none() && (self.mux.needs_ticks() || waits || held) {
+            let mut timer = Box::pin(tokio::time::sleep_until(now.at + TICK));
+            // It is in the future: this only leaves our waker there.
+            let _ = timer.as_mut().poll(cx);
+            self.timer = Some(timer);
+        }
+    }
+
+    /// Counts what changed: bytes kept against the process's budget, requests pending.
+    fn keep_books(&mut self) {
+        let kept = self.mux.buffered();
+        if kept != self.kept {
+            self.listener.buffered.change(self.kept, kept);
+            self.kept = kept;
+        }
+        let pending = self.mux.pending();
+        if pending != self.pending {
+            let change = pending as i64 - self.pending as i64;
+            self.listener.metrics.rpc_pending.add(change);
+            self.pending = pending;
+        }
+    }
+}
+
+impl Drop for Conn {
+    /// Whatever ended the task, what the conn held is given back.
+    fn drop(&mut self) {
+        let now = Now { at: time::now(), wall: time::wall() };
+        self.mux.close(now);
+        self.act(now);
+        self.keep_books();
+        self.listener.pool.hub.leave(self.id);
+        self.listener.metrics.connections.dec();
+        self.report_end(now);
+    }
+}
+
+impl std::fmt::Debug for Conn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conn").field("id", &self.id).field("peer", &self.peer).finish()
+    }
+}

@@ -1,0 +1,149 @@
+//! What the mux wants done, done.
+
+use std::sync::Arc;
+
+use super::link::LinkIo;
+use super::{Conn, report};
+use crate::health::state::Seen;
+use crate::id::SessionId;
+use crate::rpc::message::{self, ClientKind};
+use crate::rpc::methods::Method;
+use crate::rpc::mux::{Action, Found, Now, Ticket};
+use crate::session::table::Absence;
+use crate::upstream::hub::Event;
+use crate::upstream::pool::Key;
+use crate::want::Want;
+
+impl Conn {
+    /// Does all that is to be done; what that brings about, too.
+    pub(super) fn act(&mut self, now: Now) {
+        while let Some(action) = self.mux.next_action() {
+            self.act_on(action, now);
+        }
+    }
+
+    fn act_on(&mut self, action: Action, now: Now) {
+        let pool = Arc::clone(&self.listener.pool);
+        match action {
+            Action::Answered(method, outcome, took) => {
+                self.tally.requests += 1;
+                let index = method.map_or(u16::MAX, |m| m.index);
+                self.rpc.answered(index, report::result_of(outcome), took);
+                report::count_refusal(&self.listener.metrics, outcome);
+            }
+            Action::Open(link, upstream) => {
+                if let Some(member) = pool.member(upstream) {
+                    let limit = self.listener.settings.handshake_timeout;
+                    self.links.push(LinkIo::open(link, member, limit));
+                    self.tally.links += 1;
+                } else {
+                    self.mux.link_lost(link, now);
+                }
+            }
+            Action::Close(link) => self.links.retain(|l| l.id != link),
+            Action::Seek(ticket, Some(session), want) => {
+                self.seek(ticket, session, want, None, now);
+            }
+            Action::Seek(ticket, None, _) => {
+                let found = match pool.choose_unnamed(&Key { text: String::new(), no_user: true }) {
+                    Ok(upstream) => Found::Go { upstream, epoch: 0, resume: false },
+                    Err(refusal) => Found::Refused(refusal),
+                };
+                self.mux.found(ticket, found, now);
+            }
+            Action::Choose(ticket) => {
+                let upstream = pool.any();
+                self.mux.chosen(ticket, upstream, now);
+            }
+            Action::Ask(ticket, method, body) => self.ask_fleet(ticket, method, &body),
+            Action::Greet(ticket) => self.greet(ticket, now),
+            Action::Attached(session, _, epoch) => {
+                self.tally.sessions += 1;
+                pool.attached(&session, self.id, epoch);
+            }
+            Action::NotPlaced { session, epoch, absent } => {
+                pool.not_placed(&session, self.id, epoch, absent);
+            }
+            Action::Left(session, upstream, epoch, how) => {
+                pool.left(&session, self.id, upstream, epoch, how);
+                self.report_session(&session, upstream, how);
+            }
+            Action::Learned { session, upstream, attached } => {
+                let epoch = pool.learned(&session, upstream, attached.then_some(self.id));
+                self.mux.learned(&session, epoch);
+            }
+            Action::Busy(session, epoch, busy) => pool.turn(&session, epoch, busy),
+            Action::TurnEnded(turn) => self.report_turn(&turn),
+            Action::Announced(session, ask) => pool.announced(&session, ask),
+            Action::Misconfigured(upstream, code) => {
+                if let Some(member) = pool.member(upstream) {
+                    tracing::error!(
+                        upstream = member.name,
+                        code,
+                        "the CLI refuses the pool's token"
+                    );
+                    member.hint(Seen::LinkFailed);
+                }
+            }
+            Action::Leaving(upstream) => {
+                if let Some(member) = pool.member(upstream) {
+                    member.hint(Seen::Leaving);
+                }
+            }
+            Action::LinkFailed(upstream) => {
+                if let Some(member) = pool.member(upstream) {
+                    member.hint(Seen::LinkFailed);
+                }
+            }
+            Action::Odd(oddity) => {
+                self.listener.metrics.frame_errors.inc(report::oddity_word(oddity));
+            }
+        }
+    }
+
+    fn seek(
+        &mut self,
+        ticket: Ticket,
+        session: SessionId,
+        want: Want,
+        absence: Option<Absence>,
+        now: Now,
+    ) {
+        let key = self.listener.keys.of(session.as_str());
+        let pool = &self.listener.pool;
+        match pool.seek(self.id, ticket, &session, &want, absence, &key) {
+            Some(found) => self.mux.found(ticket, found, now),
+            None => {
+                self.seeking.insert(ticket, (session, want));
+            }
+        }
+    }
+
+    /// The answer to a question changed, or is there now.
+    pub(super) fn seek_again(&mut self, ticket: Ticket, absence: Option<Absence>, now: Now) {
+        if let Some((session, want)) = self.seeking.remove(&ticket) {
+            self.seek(ticket, session, want, absence, now);
+        }
+    }
+
+    fn ask_fleet(&mut self, ticket: Ticket, method: &'static Method, body: &[u8]) {
+        let params = match message::read_client(body).map(|m| m.kind) {
+            Ok(ClientKind::Request { call, .. }) => call.params,
+            _ => None,
+        };
+        let params = params.map(|p| String::from_utf8_lossy(p.of(body)).into_owned());
+        self.listener.pool.ask_fleet(self.id, ticket, method, params);
+    }
+
+    fn greet(&mut self, ticket: Ticket, now: Now) {
+        let pool = Arc::clone(&self.listener.pool);
+        if let Some(hello) = pool.hello() {
+            return self.mux.greeted(ticket, Some(&hello), now.at);
+        }
+        let (inbox, limit) = (Arc::clone(&self.inbox), self.listener.connect_wait);
+        self.listener.pool.spawn("greet", async move {
+            let hello = pool.hello_within(limit).await;
+            inbox.push(Event::Greeted(ticket, hello));
+        });
+    }
+}

@@ -1,0 +1,174 @@
+//! Bytes in and out of the sockets of a conn.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::Conn;
+use crate::proxy::buffers::with_buffer;
+use crate::rpc::mux::{End, Now};
+use crate::rpc::out::Outgoing;
+use crate::time::{Duration, Instant};
+
+/// How many slices one write takes.
+const SLICES: usize = 16;
+
+/// How a socket takes what is written to it.
+#[derive(Default)]
+pub(super) struct Flow {
+    /// Since when it takes nothing, though something waits.
+    stuck_since: Option<Instant>,
+    /// It takes nothing any more.
+    pub(super) broken: bool,
+}
+
+impl Flow {
+    /// Whether something waits to be written.
+    pub(super) fn waits(&self) -> bool {
+        self.stuck_since.is_some()
+    }
+
+    fn stuck_for(&self, limit: Duration, now: Instant) -> bool {
+        self.stuck_since.is_some_and(|since| now >= since + limit)
+    }
+
+    /// Writes what waits, as far as the socket takes it. Returns how many bytes that were.
+    pub(super) fn write(
+        &mut self,
+        cx: &mut Context<'_>,
+        socket: &mut TcpStream,
+        out: &mut Outgoing,
+        now: Instant,
+    ) -> io::Result<usize> {
+        let mut written = 0;
+        while !out.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let used = out.slices(&mut slices);
+            let slices = slices.get(..used).unwrap_or_default();
+            let poll = match slices {
+                [one] => Pin::new(&mut *socket).poll_write(cx, one),
+                many => Pin::new(&mut *socket).poll_write_vectored(cx, many),
+            };
+            match poll {
+                Poll::Ready(Ok(taken)) => {
+                    out.advance(taken);
+                    written += taken;
+                }
+                Poll::Ready(Err(error)) => {
+                    self.broken = true;
+                    return Err(error);
+                }
+                Poll::Pending => {
+                    if written > 0 || self.stuck_since.is_none() {
+                        self.stuck_since = Some(now);
+                    }
+                    return Ok(written);
+                }
+            }
+        }
+        self.stuck_since = None;
+        Ok(written)
+    }
+}
+
+/// Reads once. `None`: nothing is there; 0 bytes: the peer is done.
+pub(super) fn read(
+    cx: &mut Context<'_>,
+    socket: &mut TcpStream,
+    buffer: &mut [u8],
+) -> Option<io::Result<usize>> {
+    let mut buf = ReadBuf::new(buffer);
+    match Pin::new(socket).poll_read(cx, &mut buf) {
+        Poll::Ready(Ok(())) => Some(Ok(buf.filled().len())),
+        Poll::Ready(Err(error)) => Some(Err(error)),
+        Poll::Pending => None,
+    }
+}
+
+impl Conn {
+    /// Whether the conn may take more bytes in.
+    fn may_read(&self) -> bool {
+        !self.mux.congested() && !(self.kept > 0 && self.listener.buffered.exhausted())
+    }
+
+    /// Reads the client once. Says whether there may be more.
+    pub(super) fn poll_client(&mut self, cx: &mut Context<'_>, now: Now) -> bool {
+        if !self.mux.reads_client() || !self.may_read() {
+            return false;
+        }
+        let Conn { client, mux, listener, tally, client_flow, .. } = self;
+        with_buffer(|buffer| match read(cx, client, buffer) {
+            None => false,
+            Some(Ok(0)) => {
+                mux.client_finished(now.at);
+                true
+            }
+            Some(Ok(n)) => {
+                tally.bytes_in += n as u64;
+                listener.metrics.bytes_in.inc_by(n as u64);
+                mux.client_bytes(buffer.get(..n).unwrap_or_default(), now);
+                true
+            }
+            Some(Err(_)) => {
+                client_flow.broken = true;
+                mux.client_broke();
+                true
+            }
+        })
+    }
+
+    /// Makes and reads the links, each once. Says whether there may be more.
+    pub(super) fn poll_links(&mut self, cx: &mut Context<'_>, now: Now) -> bool {
+        let mut moved = false;
+        let may_read = self.may_read();
+        let Conn { links, mux, .. } = self;
+        for link in links.iter_mut() {
+            moved |= link.poll_connect(cx, mux, now);
+            if may_read {
+                moved |= link.poll_read(cx, mux, now);
+            }
+        }
+        moved
+    }
+
+    /// Writes what waits, everywhere.
+    pub(super) fn flush(&mut self, cx: &mut Context<'_>, now: Now) -> Result<(), End> {
+        let written = self.client_flow.write(cx, &mut self.client, self.mux.client_out(), now.at);
+        match written {
+            Ok(0) => {}
+            Ok(n) => {
+                self.tally.bytes_out += n as u64;
+                self.listener.metrics.bytes_out.inc_by(n as u64);
+            }
+            Err(_) => return Err(End::Client),
+        }
+        let mut lost = smallvec::SmallVec::<[_; 1]>::new();
+        for link in &mut self.links {
+            if link.flush(cx, &mut self.mux, now).is_err() {
+                lost.push(link.id);
+            }
+        }
+        for link in lost {
+            self.mux.link_lost(link, now);
+        }
+        self.act(now);
+        Ok(())
+    }
+
+    /// Gives up on sockets that take nothing.
+    pub(super) fn expire_flows(&mut self, now: Now) {
+        let limit = self.listener.stall_timeout;
+        if self.client_flow.stuck_for(limit, now.at) {
+            self.client_flow.broken = true;
+            self.mux.client_stalled();
+        }
+        let stuck: Vec<_> =
+            self.links.iter().filter(|l| l.flow.stuck_for(limit, now.at)).map(|l| l.id).collect();
+        for link in stuck {
+            self.mux.link_lost(link, now);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The socket of a link.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::net::TcpStream;
+
+use super::flow::{self, Flow};
+use crate::id::{LinkId, UpstreamId};
+use crate::observe::metrics::GaugeGuard;
+use crate::proxy::buffers::with_buffer;
+use crate::rpc::mux::{Mux, Now};
+use crate::time::Duration;
+use crate::upstream::connect::connect;
+use crate::upstream::member::Member;
+
+type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+
+enum Socket {
+    Connecting(Connecting),
+    Open(TcpStream),
+}
+
+pub(super) struct LinkIo {
+    pub(super) id: LinkId,
+    pub(super) flow: Flow,
+    member: Arc<Member>,
+    socket: Socket,
+    _counted: GaugeGuard,
+}
+
+impl LinkIo {
+    /// Begins to connect, for at most `limit`.
+    pub(super) fn open(id: LinkId, member: &Arc<Member>, limit: Duration) -> Self {
+        let address = member.address();
+        let connecting = async move {
+            match address {
+                Some(address) => connect(address, limit).await,
+                None => Err(io::ErrorKind::NotConnected.into()),
+            }
+        };
+        LinkIo {
+            id,
+            flow: Flow::default(),
+            member: Arc::clone(member),
+            socket: Socket::Connecting(Box::pin(connecting)),
+            _counted: GaugeGuard::enter(&member.metrics.links),
+        }
+    }
+
+    pub(super) fn upstream(&self) -> UpstreamId {
+        self.member.id
+    }
+
+    pub(super) fn poll_connect(&mut self, cx: &mut Context<'_>, mux: &mut Mux, now: Now) -> bool {
+        let Socket::Connecting(connecting) = &mut self.socket else { return false };
+        match connecting.as_mut().poll(cx) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(socket)) => {
+                self.socket = Socket::Open(socket);
+                mux.link_opened(self.id);
+                true
+            }
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(upstream = self.member.name, %error, "cannot connect");
+                self.flow.broken = true;
+                mux.link_lost(self.id, now);
+                true
+            }
+        }
+    }
+
+    /// Reads once. Says whether there may be more.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, mux: &mut Mux, now: Now) -> bool {
+        let Socket::Open(socket) = &mut self.socket else { return false };
+        if self.flow.broken {
+            return false;
+        }
+        with_buffer(|buffer| match flow::read(cx, socket, buffer) {
+            None => false,
+            Some(Ok(n)) if n > 0 => {
+                self.member.heard(now.at);
+                mux.link_bytes(self.id, buffer.get(..n).unwrap_or_default(), now);
+                true
+            }
+            Some(Ok(_) | Err(_)) => {
+                self.flow.broken = true;
+                mux.link_lost(self.id, now);
+                true
+            }
+        })
+    }
+
+    /// Writes what waits for the CLI.
+    pub(super) fn flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        mux: &mut Mux,
+        now: Now,
+    ) -> io::Result<usize> {
+        match (&mut self.socket, mux.link_out(self.id)) {
+            (Socket::Open(socket), Some(out)) if !self.flow.broken && !out.is_empty() => {
+                self.flow.write(cx, socket, out, now.at)
+            }
+            _ => Ok(0),
+        }
+    }
+}

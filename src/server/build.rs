@@ -1,0 +1,347 @@
+//! From a config to running parts.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use super::workers::Workers;
+use super::{StartError, managed};
+use crate::balance::Policy;
+use crate::config::{self, Balance, Config, Upstreams};
+use crate::drain::{self, Tasks, Trigger, Watcher};
+use crate::health::state::State;
+use crate::id::UpstreamId;
+use crate::listen::bind::bind;
+use crate::observe::endpoints::{self, Endpoints};
+use crate::observe::metrics::{MethodName, Metrics, Vocabulary};
+use crate::observe::readiness::Readiness;
+use crate::probe::watch;
+use crate::proxy::admit::Keys;
+use crate::proxy::jsonrpc::{Budget, Listener};
+use crate::rpc::frame::FrameLimits;
+use crate::rpc::methods::{self, Route};
+use crate::rpc::mux::{LinkToken, Settings};
+use crate::session::table::{self, CreateExisting, Storage};
+use crate::time::Duration;
+use crate::upstream::member::{self, Ears, Member};
+use crate::upstream::pool::{self, Pool};
+use crate::upstream::source::managed::{Home, Managed, Spec, StateDir};
+
+/// Everything that runs.
+pub(super) struct Server {
+    pub(super) config: Config,
+    pub(super) pools: Vec<Arc<Pool>>,
+    pub(super) managed: Vec<Managed>,
+    pub(super) accepting: Vec<(TcpListener, Arc<Listener>, Option<Duration>)>,
+    pub(super) workers: Arc<Workers>,
+    pub(super) tasks: Tasks,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) readiness: Readiness,
+    pub(super) trigger: Trigger,
+    pub(super) watcher: Watcher,
+    /// Holds the state directory for as long as the process runs.
+    pub(super) _state: Option<StateDir>,
+}
+
+/// Builds and starts all parts; nothing is accepted yet.
+pub(super) async fn build(
+    config: &Config,
+    dropped_lines: impl Fn() -> u64 + Send + Sync + 'static,
+) -> Result<Server, StartError> {
+    let (trigger, watcher) = drain::new();
+    let tasks = Tasks::new();
+    let readiness = Readiness::new();
+    let metrics = metrics(&tasks, dropped_lines);
+    let metrics_listener = match &config.metrics {
+        Some(at) => Some(listen("metrics", at.bind)?),
+        None => None,
+    };
+    let mut sockets = Vec::new();
+    for listener in &config.listeners {
+        sockets.push(listen(&format!("listener {}", listener.name), listener.bind)?);
+    }
+    let state = open_state(config).await?;
+    let rpc = Arc::clone(&metrics);
+    let workers = Workers::start(config.runtime.workers, &tasks, || rpc.rpc())
+        .map_err(|error| StartError::System("start a worker", error))?;
+    let mut maker = Maker {
+        config,
+        metrics: &metrics,
+        tasks: &tasks,
+        readiness: &readiness,
+        state: state.as_ref(),
+        next: 0,
+        managed: Vec::new(),
+    };
+    let pools: Vec<Arc<Pool>> = config.pools.iter().map(|pool| maker.pool(pool)).collect();
+    let managed = maker.managed;
+    let budget = Arc::new(Budget::new(config.limits.max_buffered_bytes));
+    let mut accepting = Vec::new();
+    for (socket, listener) in sockets.into_iter().zip(&config.listeners) {
+        if let Some(pool) = pools.iter().find(|p| p.name == listener.pool) {
+            let made = make_listener(config, listener, pool, &metrics, &budget);
+            accepting.push((socket, Arc::new(made), listener.tcp_keepalive));
+        }
+    }
+    if let Some(listener) = metrics_listener {
+        let shown =
+            Endpoints::new(Arc::clone(&metrics), readiness.clone(), endpoints::Limits::default());
+        let serve = endpoints::serve(listener, Arc::new(shown), tasks.clone(), watcher.clone());
+        tasks.spawn_aside("endpoints", serve);
+    }
+    let config = config.clone();
+    Ok(Server {
+        config,
+        pools,
+        managed,
+        accepting,
+        workers: Arc::new(workers),
+        tasks,
+        metrics,
+        readiness,
+        trigger,
+        watcher,
+        _state: state,
+    })
+}
+
+fn listen(what: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    bind(address).map_err(|error| StartError::Bind(what.to_owned(), address, error))
+}
+
+async fn open_state(config: &Config) -> Result<Option<StateDir>, StartError> {
+    let managed = config.pools.iter().find_map(|p| match &p.upstreams {
+        Upstreams::Managed(managed) => Some(managed.stop_timeout),
+        Upstreams::Fixed(_) => None,
+    });
+    let Some(patience) = managed else { return Ok(None) };
+    let state = StateDir::open(&config.state_dir)
+        .map_err(|error| StartError::State(config.state_dir.clone(), error))?;
+    let ended = state.end_leftovers(patience).await;
+    ended.map_err(|error| StartError::System("end what an earlier fairlead left", error))?;
+    Ok(Some(state))
+}
+
+fn metrics(tasks: &Tasks, dropped: impl Fn() -> u64 + Send + Sync + 'static) -> Arc<Metrics> {
+    let methods = methods::methods().iter();
+    let methods = methods.map(|m| MethodName { name: m.name, class: class(m.route()) }).collect();
+    static STATES: [&str; 4] = [
+        table::State::ALL[0].slug(),
+        table::State::ALL[1].slug(),
+        table::State::ALL[2].slug(),
+        table::State::ALL[3].slug(),
+    ];
+    let words = Vocabulary { methods, upstream_states: &State::SLUGS, session_states: &STATES };
+    let (version, revision) = (env!("CARGO_PKG_VERSION"), env!("FAIRLEAD_BUILD"));
+    let metrics = Metrics::new(version, revision, words);
+    metrics.read_dropped_log_lines(dropped);
+    let (running, panicked) = (tasks.clone(), tasks.clone());
+    metrics.read_tasks(move || running.running(), move || panicked.panicked());
+    metrics.config_last_reload_successful.set(1);
+    let loaded = crate::time::wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    metrics.config_last_reload_success.set(loaded.as_secs().try_into().unwrap_or(i64::MAX));
+    metrics.ledger_up.set(1);
+    metrics
+}
+
+fn class(route: Route) -> &'static str {
+    match route {
+        Route::Connect | Route::Ping | Route::Local(_) => "local",
+        Route::Create | Route::Resume => "place",
+        Route::Session | Route::Fork => "session",
+        Route::AnyOne => "any",
+        Route::Merge(_) | Route::Single(_) => "merge",
+        Route::Scatter(_) => "scatter",
+        Route::Deny(_) => "deny",
+    }
+}
+
+/// Makes pools and what belongs to them.
+struct Maker<'a> {
+    config: &'a Config,
+    metrics: &'a Arc<Metrics>,
+    tasks: &'a Tasks,
+    readiness: &'a Readiness,
+    state: Option<&'a StateDir>,
+    next: u32,
+    managed: Vec<Managed>,
+}
+
+impl Maker<'_> {
+    fn pool(&mut self, from: &config::Pool) -> Arc<Pool> {
+        let (members, follow) = match &from.upstreams {
+            Upstreams::Fixed(upstreams) => (self.fixed(from, upstreams), Vec::new()),
+            Upstreams::Managed(managed) => self.started(from, managed),
+        };
+        let with = pool::Parameters {
+            policy: match from.balance {
+                Balance::RoundRobin => Policy::RoundRobin,
+                Balance::LeastLoaded => Policy::LeastLoaded,
+                Balance::Consistent { factor, .. } => Policy::Consistent { factor },
+            },
+            storage: match from.storage {
+                config::Storage::Own => Storage::Own,
+                config::Storage::Shared => Storage::Shared,
+            },
+            create_existing: match from.create_existing {
+                config::CreateExisting::Resume => CreateExisting::Resume,
+                config::CreateExisting::Pass => CreateExisting::Pass,
+                config::CreateExisting::Refuse => CreateExisting::Refuse,
+            },
+            lookup_timeout: self.config.limits.lookup_timeout,
+        };
+        let metrics = self.metrics.pool(&from.name);
+        let all = members.iter().map(|(member, _)| Arc::clone(member)).collect();
+        let pool = Pool::new(from.name.clone(), all, with, metrics, self.tasks.clone());
+        for (member, ears) in members {
+            let with = watch_parameters(self.config, from);
+            let task = watch::watch(Arc::clone(&pool), member, ears, with);
+            self.tasks.spawn_aside("watch", task);
+        }
+        for (member, managed) in follow {
+            let task = managed::follow(Arc::clone(&pool), member, managed.status());
+            self.tasks.spawn_aside("follow", task);
+            self.managed.push(managed);
+        }
+        let blocker = self.readiness.block(format!("pool {}: no CLI has answered", from.name));
+        let waited = Arc::clone(&pool);
+        self.tasks.spawn_aside("readiness", async move {
+            while waited.hello_within(Duration::from_secs(3600)).await.is_none() {}
+            drop(blocker);
+        });
+        pool
+    }
+
+    fn member(&mut self, pool: &config::Pool, with: member::Parameters) -> (Arc<Member>, Ears) {
+        self.next += 1;
+        let metrics = self.metrics.upstream(&pool.name, &with.name);
+        let (member, ears) = Member::new(UpstreamId(self.next), with, metrics);
+        (Arc::new(member), ears)
+    }
+
+    fn fixed(
+        &mut self,
+        pool: &config::Pool,
+        upstreams: &[config::Upstream],
+    ) -> Vec<(Arc<Member>, Ears)> {
+        let with = |upstream: &config::Upstream| member::Parameters {
+            name: upstream.name.clone(),
+            address: Some(upstream.address),
+            weight: upstream.weight,
+            max_sessions: upstream.max_sessions,
+            rise: pool.health.rise,
+            fall: pool.health.fall,
+        };
+        upstreams.iter().map(|upstream| self.member(pool, with(upstream))).collect()
+    }
+
+    fn started(
+        &mut self,
+        pool: &config::Pool,
+        from: &config::Managed,
+    ) -> (Vec<(Arc<Member>, Ears)>, Vec<(Arc<Member>, Managed)>) {
+        let (mut members, mut follow) = (Vec::new(), Vec::new());
+        let Some(state) = self.state else { return (members, follow) };
+        for index in 0..from.count as usize {
+            let spec = spec(self.config, pool, from, index);
+            let with = member::Parameters {
+                name: spec.upstream(),
+                address: None,
+                weight: from.weight,
+                max_sessions: from.max_sessions,
+                rise: pool.health.rise,
+                fall: pool.health.fall,
+            };
+            let (managed, supervise) = crate::upstream::source::managed::managed(spec, state);
+            self.tasks.spawn_aside("supervise", supervise);
+            let (member, ears) = self.member(pool, with);
+            follow.push((Arc::clone(&member), managed));
+            members.push((member, ears));
+        }
+        (members, follow)
+    }
+}
+
+fn spec(config: &Config, pool: &config::Pool, from: &config::Managed, index: usize) -> Spec {
+    let home = match from.home {
+        config::Home::Cli => Home::Cli(index),
+        config::Home::Pool => Home::Pool,
+    };
+    let dir = home.dir(&config.state_dir, &pool.name);
+    let env = from.env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
+    Spec {
+        env: env.collect(),
+        token: pool.token.as_ref().map(|token| token.expose().to_owned()),
+        ready_deadline: from.ready_deadline,
+        stop_timeout: from.stop_timeout,
+        backoff_min: from.restart_backoff_min,
+        backoff_max: from.restart_backoff_max,
+        ..Spec::new(pool.name.clone(), index, from.command.clone(), dir)
+    }
+}
+
+fn link_token(pool: &config::Pool) -> Option<LinkToken> {
+    pool.token.as_ref().map(|token| LinkToken(token.expose().to_owned()))
+}
+
+fn upstream_frame(config: &Config) -> FrameLimits {
+    let limits = &config.limits;
+    FrameLimits { header: limits.max_header_bytes, body: limits.max_upstream_frame }
+}
+
+fn watch_parameters(config: &Config, pool: &config::Pool) -> watch::Parameters {
+    watch::Parameters {
+        interval: pool.health.interval,
+        timeout: pool.health.timeout,
+        dead_after: pool.health.dead_after,
+        token: link_token(pool),
+        frame: upstream_frame(config),
+    }
+}
+
+/// Sessions that one conn may use at a time before it forgets those that it left.
+const SLOTS: usize = 4096;
+
+fn make_listener(
+    config: &Config,
+    from: &config::Listener,
+    pool: &Arc<Pool>,
+    metrics: &Metrics,
+    budget: &Arc<Budget>,
+) -> Listener {
+    let limits = &config.limits;
+    let settings = Settings {
+        client_frame: FrameLimits {
+            header: limits.max_header_bytes,
+            body: limits.max_client_frame,
+        },
+        upstream_frame: upstream_frame(config),
+        link_queue: limits.max_link_queue,
+        client_queue: limits.max_client_queue,
+        pending: limits.max_pending,
+        slots: SLOTS,
+        request_timeout: limits.request_timeout,
+        client_request_timeout: limits.client_request_timeout,
+        handshake_timeout: limits.handshake_timeout,
+        seek_timeout: limits.lookup_timeout + limits.handshake_timeout,
+        discard_timeout: limits.discard_timeout,
+        finish_timeout: limits.finish_timeout,
+        token: config.pool(&from.pool).and_then(link_token),
+    };
+    let balance = config.pool(&from.pool).map(|p| p.balance);
+    let affinity = match balance {
+        Some(Balance::Consistent { affinity, .. }) => Some(affinity),
+        Some(Balance::RoundRobin | Balance::LeastLoaded) | None => None,
+    };
+    Listener {
+        name: from.name.clone(),
+        settings: Arc::new(settings),
+        keys: Keys { identity: from.identity.clone(), affinity },
+        pool: Arc::clone(pool),
+        metrics: metrics.listener(&from.name),
+        connect_wait: limits.connect_wait,
+        stall_timeout: limits.stall_timeout,
+        buffered: Arc::clone(budget),
+    }
+}

@@ -1,0 +1,188 @@
+//! Serving, and leaving in order: readiness first, then no accepts, then turns, then what is left, then the CLIs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{interval, timeout};
+
+use super::build::Server;
+use super::workers::{Accepted, Workers};
+use crate::drain::{Mode, Watcher};
+use crate::id::ConnId;
+use crate::listen::bind::tune;
+use crate::proxy::jsonrpc::Listener;
+use crate::time::{self, Duration};
+use crate::upstream::hub::Event;
+
+/// How long conns have to say goodbye once they are told to end now.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// How long to wait when the system cannot give us a conn (no descriptors left).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+static NEXT_CONN: AtomicU64 = AtomicU64::new(1);
+
+/// Serves until a signal says otherwise, and leaves.
+pub(super) async fn serve(mut server: Server) {
+    let Some(mut signals) = Signals::new() else {
+        tracing::error!("signals cannot be heard");
+        return;
+    };
+    let mut accepting = Vec::new();
+    for (socket, listener, keepalive) in std::mem::take(&mut server.accepting) {
+        if let Ok(address) = socket.local_addr() {
+            tracing::info!(kind = "listener", listener = listener.name, %address, "listening");
+        }
+        let (workers, watcher) = (Arc::clone(&server.workers), server.watcher.clone());
+        let max = server.config.limits.max_conns;
+        let task = accept(socket, listener, keepalive, workers, watcher, max);
+        accepting.push(server.tasks.spawn_aside("accept", task));
+    }
+    for pool in &server.pools {
+        let pool = Arc::clone(pool);
+        server.tasks.spawn_aside("publish", async move {
+            let mut ticks = interval(Duration::from_secs(1));
+            loop {
+                ticks.tick().await;
+                pool.publish();
+            }
+        });
+    }
+    let mut asked = signals.next().await;
+    server.readiness.drain();
+    if asked == Mode::Drain && !server.config.drain.shutdown_delay.is_zero() {
+        tracing::info!(kind = "drain", "not ready any more; accepting for a while yet");
+        if let Ok(mode) = timeout(server.config.drain.shutdown_delay, signals.next()).await {
+            asked = mode.max(Mode::Now);
+        }
+    }
+    for task in accepting {
+        task.abort();
+    }
+    leave(server, &mut signals, asked).await;
+}
+
+async fn leave(server: Server, signals: &mut Signals, asked: Mode) {
+    let Server { config, pools, managed, tasks, metrics, trigger, watcher, _state, .. } = server;
+    let since = time::now();
+    let turns = || pools.iter().map(|pool| pool.counts().1).sum::<usize>();
+    tracing::info!(kind = "drain", turns = turns(), ?asked, "leaving");
+    trigger.start(asked);
+    drop(watcher);
+    let tell = |mode| {
+        for pool in &pools {
+            pool.hub.tell_all(&Event::Leave(mode));
+        }
+    };
+    tell(asked);
+    if asked == Mode::Drain {
+        let mut ticks = interval(Duration::from_millis(200));
+        let waiting = async {
+            loop {
+                tokio::select! {
+                    () = trigger.complete() => return,
+                    _ = signals.next() => return,
+                    _ = ticks.tick() => metrics.drain_remaining_turns.set(turns() as i64),
+                }
+            }
+        };
+        if timeout(config.drain.drain_timeout, waiting).await.is_err() {
+            tracing::warn!(kind = "drain", "the drain's time is up");
+        }
+    }
+    let turns_cut = turns();
+    trigger.escalate();
+    tell(Mode::Now);
+    let stop = async {
+        let mut stopping = tokio::task::JoinSet::new();
+        for cli in managed.clone() {
+            stopping.spawn(async move { cli.stop().await });
+        }
+        while stopping.join_next().await.is_some() {}
+    };
+    if timeout(GOODBYE, trigger.complete()).await.is_err() {
+        tracing::warn!(kind = "drain", conns = trigger.watchers(), "conns that did not end");
+    }
+    tokio::pin!(stop);
+    tokio::select! {
+        () = &mut stop => {}
+        _ = signals.next() => {
+            for cli in &managed {
+                cli.kill().await;
+            }
+        }
+    }
+    let seconds = time::now().saturating_duration_since(since).as_secs_f64();
+    tracing::info!(kind = "drain", turns_cut, seconds, tasks = tasks.running(), "left");
+}
+
+async fn accept(
+    socket: TcpListener,
+    listener: Arc<Listener>,
+    keepalive: Option<Duration>,
+    workers: Arc<Workers>,
+    watcher: Watcher,
+    max_conns: usize,
+) {
+    loop {
+        let (stream, peer) = match socket.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(listener = listener.name, %error, "cannot accept a client");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if workers.conns() >= max_conns {
+            listener.metrics.rejected.inc("max_conns");
+            continue;
+        }
+        let Ok(stream) = stream.into_std() else { continue };
+        if let Err(error) = tune(&stream, keepalive) {
+            tracing::debug!(listener = listener.name, %error, "the client is gone already");
+            continue;
+        }
+        let id = ConnId(NEXT_CONN.fetch_add(1, Ordering::Relaxed));
+        let (watcher, listener) = (watcher.clone(), Arc::clone(&listener));
+        if let Err(refused) =
+            workers.hand_over(Accepted { id, socket: stream, peer, listener, watcher })
+        {
+            refused.listener.metrics.rejected.inc("busy");
+        }
+    }
+}
+
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+    usr1: Signal,
+    usr2: Signal,
+}
+
+impl Signals {
+    fn new() -> Option<Self> {
+        Some(Signals {
+            term: signal(SignalKind::terminate()).ok()?,
+            int: signal(SignalKind::interrupt()).ok()?,
+            hup: signal(SignalKind::hangup()).ok()?,
+            usr1: signal(SignalKind::user_defined1()).ok()?,
+            usr2: signal(SignalKind::user_defined2()).ok()?,
+        })
+    }
+
+    /// The next signal that asks us to leave, and how.
+    async fn next(&mut self) -> Mode {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return Mode::Drain,
+                _ = self.int.recv() => return Mode::Now,
+                _ = self.hup.recv() => tracing::warn!("HUP: this version cannot reload its config"),
+                _ = self.usr1.recv() => {}
+                _ = self.usr2.recv() => tracing::warn!("USR2: this version cannot hand over"),
+            }
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! A pool: its members, its session table, its conns; and the one place where a session gets its CLI.
+//!
+//! The table decides, the balancer chooses, the lease takes room: all under one lock, which is taken when a session is
+//! sought, placed or left, never for a message on its way.
+
+mod fleet;
+mod look_up;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::hub::{Event, Hub};
+use super::member::{Lease, Member};
+use crate::balance::{Balancer, Candidate, PlacementReason, Policy};
+use crate::drain::Tasks;
+use crate::error::{Reason, Refusal};
+use crate::health::state::State;
+use crate::id::{AskId, ConnId, SessionId, UpstreamId};
+use crate::observe::metrics::PoolMetrics;
+use crate::rpc::mux::{Found, Hello, Left, Ticket};
+use crate::session::table::{self, Absence, Answer, Asker, CreateExisting, Storage, Table, Wake};
+use crate::time::{self, Duration};
+use crate::want::Want;
+
+/// How many sessions that only lie on a disk are remembered.
+const REMEMBERED: usize = 100_000;
+
+/// When a client may try again after a cap was reached.
+const RETRY_AFTER_MS: u64 = 1000;
+
+/// What a pool is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameters {
+    /// How sessions are placed.
+    pub policy: Policy,
+    /// Who sees whose disk.
+    pub storage: Storage,
+    /// What a create of an id that is taken becomes.
+    pub create_existing: CreateExisting,
+    /// For one question to all CLIs.
+    pub lookup_timeout: Duration,
+}
+
+/// The key by which a session is placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Equal keys go to equal members, where the policy cares.
+    pub text: String,
+    /// It is the session's own id, for want of a user.
+    pub no_user: bool,
+}
+
+struct Decisions {
+    table: Table<Lease>,
+    balancer: Balancer,
+}
+
+/// See the module's head.
+pub struct Pool {
+    /// Its name in logs and metrics.
+    pub name: String,
+    /// Its CLIs.
+    pub members: Vec<Arc<Member>>,
+    /// Its conns.
+    pub hub: Hub,
+    /// Its series.
+    pub metrics: Arc<PoolMetrics>,
+    with: Parameters,
+    decisions: Mutex<Decisions>,
+    tasks: Tasks,
+    changed: tokio::sync::Notify,
+}
+
+impl Pool {
+    /// A pool of these members.
+    pub fn new(
+        name: String,
+        members: Vec<Arc<Member>>,
+        with: Parameters,
+        metrics: Arc<PoolMetrics>,
+        tasks: Tasks,
+    ) -> Arc<Self> {
+        let table = Table::new(with.storage, with.create_existing, REMEMBERED);
+        let balancer = Balancer::new(with.policy);
+        Arc::new(Pool {
+            name,
+            members,
+            hub: Hub::default(),
+            metrics,
+            with,
+            decisions: Mutex::new(Decisions { table, balancer }),
+            tasks,
+            changed: tokio::sync::Notify::new(),
+        })
+    }
+
+    /// The member of this number.
+    pub fn member(&self, id: UpstreamId) -> Option<&Arc<Member>> {
+        self.members.iter().find(|m| m.id == id)
+    }
+
+    /// A CLI for what any CLI can answer: the one with the least to do.
+    pub fn any(&self) -> Option<UpstreamId> {
+        let up = self.members.iter().filter(|m| m.is_up());
+        let least = |m: &&Arc<Member>| m.candidate().map_or(u32::MAX, |c| c.sessions + c.busy);
+        up.min_by_key(least).map(|m| m.id)
+    }
+
+    /// What the CLIs that are up say of themselves: the lowest version, what all of them can do.
+    pub fn hello(&self) -> Option<Hello> {
+        let mut all = self.members.iter().filter(|m| m.is_up()).filter_map(|m| m.hello());
+        let mut common = all.next()?;
+        for hello in all {
+            if version_key(&hello.version) < version_key(&common.version) {
+                common.version = hello.version;
+            }
+            common.protocol = common.protocol.min(hello.protocol);
+            common.task_kinds.retain(|kind| hello.task_kinds.contains(kind));
+        }
+        Some(common)
+    }
+
+    /// Waits until [`Pool::hello`] has something to say, for at most `limit`.
+    pub async fn hello_within(&self, limit: Duration) -> Option<Hello> {
+        let wait = async {
+            loop {
+                let changed = self.changed.notified();
+                if let Some(hello) = self.hello() {
+                    return hello;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(limit, wait).await.ok()
+    }
+
+    /// A member changed its state, or got its hello.
+    pub fn member_changed(&self, member: &Member, state: State) {
+        let mut decisions = self.decisions.lock();
+        match state {
+            State::Up => decisions.table.upstream_is(member.id, true),
+            State::Down => decisions.table.upstream_is(member.id, false),
+            State::Starting | State::Leaving | State::Misconfigured => {}
+        }
+        drop(decisions);
+        self.changed.notify_waiters();
+        tracing::info!(
+            kind = "upstream",
+            pool = self.name,
+            upstream = member.name,
+            state = state.slug(),
+            "upstream is {}",
+            state.slug()
+        );
+    }
+
+    /// A member is dead: links to it are lost.
+    pub fn member_dead(&self, member: &Member) {
+        self.hub.tell_all(&Event::Dead(member.id));
+    }
+
+    /// Somebody wants a session. `None`: the answer comes to the conn's inbox, as [`Event::Again`].
+    pub fn seek(
+        self: &Arc<Self>,
+        conn: ConnId,
+        ticket: Ticket,
+        session: &SessionId,
+        want: &Want,
+        absence: Option<Absence>,
+        key: &Key,
+    ) -> Option<Found> {
+        let asker = Asker { conn, ticket: ticket.0 };
+        let mut decisions = self.decisions.lock();
+        let up = |id| self.member(id).is_some_and(|m| m.is_up());
+        let now = time::now();
+        match decisions.table.want(session, asker, want, absence, up, now) {
+            Answer::Go { upstream, epoch, resume } => Some(Found::Go { upstream, epoch, resume }),
+            Answer::Refused(refusal) => Some(Found::Refused(refusal)),
+            Answer::NotAsked => Some(Found::NotAsked),
+            Answer::Wait => None,
+            Answer::LookUp => {
+                decisions.table.wait(session, asker);
+                drop(decisions);
+                self.look_up(session);
+                None
+            }
+            Answer::Place { only, resume } => {
+                let placed = self.place(&mut decisions, session, conn, only, key);
+                let wakes = decisions.table.take_wakes();
+                drop(decisions);
+                self.wake(wakes);
+                Some(match placed {
+                    Ok((upstream, epoch)) => Found::Go { upstream, epoch, resume },
+                    Err(refusal) => Found::Refused(refusal),
+                })
+            }
+        }
+    }
+
+    fn place(
+        &self,
+        decisions: &mut Decisions,
+        session: &SessionId,
+        conn: ConnId,
+        only: Option<UpstreamId>,
+        key: &Key,
+    ) -> Result<(UpstreamId, u64), Refusal> {
+        let candidates: Vec<Candidate> = self
+            .members
+            .iter()
+            .filter(|m| only.is_none_or(|id| m.id == id))
+            .filter_map(|m| m.candidate())
+            .collect();
+        let chosen = match only {
+            Some(_) => candidates.first().map(|c| (c.id, PlacementReason::Storage)),
+            None => decisions.balancer.choose(key.text.as_bytes(), &candidates),
+        };
+        let Some((upstream, reason)) = chosen else {
+            decisions.table.unplaceable(session);
+            return Err(self.nobody(only, session));
+        };
+        let Some(member) = self.member(upstream) else {
+            return Err(self.nobody(only, session));
+        };
+        let reason = match reason {
+            PlacementReason::Sticky if key.no_user => PlacementReason::NoUser,
+            reason => reason,
+        };
+        let lease = Lease::take(member);
+        let epoch = decisions.table.place(session, conn, upstream, lease, time::now());
+        self.metrics.placements.inc(reason.slug());
+        tracing::info!(
+            kind = "audit", action = "place", pool = self.name, session_id = %session,
+            upstream = member.name, placement_reason = reason.slug(), conn_id = conn.0, "placed"
+        );
+        Ok((upstream, epoch))
+    }
+
+    /// Why no member can take the session: none is up, or all that are up are full.
+    fn nobody(&self, only: Option<UpstreamId>, session: &SessionId) -> Refusal {
+        let up = self.members.iter().any(|m| only.is_none_or(|id| m.id == id) && m.is_up());
+        let mut refusal = if up {
+            Refusal::new(Reason::Overloaded, "every CLI has as many sessions as it may")
+        } else {
+            Refusal::new(Reason::NoUpstream, "no CLI is up")
+        };
+        refusal.retry_after_ms = Some(RETRY_AFTER_MS);
+        refusal.of_session(session.as_str())
+    }
+
+    /// A CLI for a session that the CLI itself will name.
+    pub fn choose_unnamed(&self, key: &Key) -> Result<UpstreamId, Refusal> {
+        let candidates: Vec<Candidate> =
+            self.members.iter().filter_map(|m| m.candidate()).collect();
+        let chosen = self.decisions.lock().balancer.choose(key.text.as_bytes(), &candidates);
+        chosen.map(|(id, _)| id).ok_or_else(|| self.nobody(None, &SessionId::new("")))
+    }
+
+    /// The session is attached to the conn.
+    pub fn attached(&self, session: &SessionId, conn: ConnId, epoch: u64) {
+        self.decide(|table| table.attached(session, conn, epoch));
+    }
+
+    /// It is not, after all.
+    pub fn not_placed(&self, session: &SessionId, conn: ConnId, epoch: u64, absent: bool) {
+        self.decide(|table| table.not_placed(session, conn, epoch, absent));
+    }
+
+    /// It left the conn, or its CLI's memory, or the world.
+    pub fn left(
+        self: &Arc<Self>,
+        session: &SessionId,
+        conn: ConnId,
+        upstream: UpstreamId,
+        epoch: u64,
+        how: Left,
+    ) {
+        match how {
+            Left::Detached => self.decide(|t| t.detached(session, conn, epoch, false)),
+            Left::LinkLost => self.decide(|t| t.detached(session, conn, epoch, true)),
+            Left::Closed => self.decide(|t| t.closed(session, upstream, epoch)),
+            Left::Deleted => self.decide(|t| t.deleted(session, upstream)),
+            Left::Halted => {
+                self.decide(|t| t.closed(session, upstream, epoch));
+                self.close_halted(session, upstream);
+            }
+        }
+    }
+
+    /// A CLI made a session under a name of its own; `conn` is attached to it, if any is.
+    pub fn learned(&self, session: &SessionId, upstream: UpstreamId, conn: Option<ConnId>) -> u64 {
+        let Some(member) = self.member(upstream) else { return 0 };
+        self.metrics.placements.inc(PlacementReason::Learned.slug());
+        let life = conn.map(|conn| (conn, Lease::take(member)));
+        self.decide(|table| table.learned(session, upstream, life, time::now()))
+    }
+
+    /// A conn sees a turn begin or end in the session.
+    pub fn turn(&self, session: &SessionId, epoch: u64, busy: bool) {
+        self.decide(|table| table.turn(session, epoch, busy));
+    }
+
+    /// The session asked its clients for something.
+    pub fn announced(&self, session: &SessionId, ask: AskId) {
+        self.decide(|table| table.announced(session, ask));
+    }
+
+    /// How many sessions are in each state, in the order of [`table::State::ALL`], and how many are busy.
+    pub fn counts(&self) -> ([usize; 4], usize) {
+        let decisions = self.decisions.lock();
+        (decisions.table.counts(), decisions.table.busy())
+    }
+
+    /// Sets the gauges that are counted, not kept.
+    pub fn publish(&self) {
+        let (counts, busy) = self.counts();
+        for (state, count) in table::State::ALL.iter().zip(counts) {
+            self.metrics.sessions.of(state.slug()).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        self.metrics.turns_active.set(i64::try_from(busy).unwrap_or(i64::MAX));
+    }
+
+    /// Starts a task that no drain waits for.
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_aside(name, task);
+    }
+
+    fn decide<T>(&self, decide: impl FnOnce(&mut Table<Lease>) -> T) -> T {
+        let mut decisions = self.decisions.lock();
+        let result = decide(&mut decisions.table);
+        let wakes = decisions.table.take_wakes();
+        drop(decisions);
+        self.wake(wakes);
+        result
+    }
+
+    fn wake(&self, wakes: Vec<Wake>) {
+        for Wake(asker, absence) in wakes {
+            self.hub.tell(asker.conn, Event::Again(Ticket(asker.ticket), absence));
+        }
+    }
+}
+
+/// Orders `1.0.9` before `1.0.10`.
+fn version_key(version: &str) -> Vec<u64> {
+    version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_ordered_as_numbers() {
+        assert!(version_key("1.0.9") < version_key("1.0.10"));
+        assert!(version_key("1.0.102") < version_key("1.1.0-beta.1"));
+    }
+}

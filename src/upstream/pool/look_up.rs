@@ -1,0 +1,134 @@
+//! Who has a session that the table does not know: all CLIs that are up are asked at once.
+
+use std::sync::Arc;
+
+use super::Pool;
+use crate::id::{SessionId, UpstreamId};
+use crate::session::table::{Sighting, Storage};
+use crate::upstream::ask::Reply;
+use crate::upstream::member::Member;
+
+/// What one CLI says of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Has {
+    InMemory,
+    OnDisk,
+    Nothing,
+    NoAnswer,
+}
+
+impl Pool {
+    /// Starts to ask, in a task of its own: the answer is the table's, whoever waits for it.
+    pub(super) fn look_up(self: &Arc<Self>, session: &SessionId) {
+        let (pool, session) = (Arc::clone(self), session.clone());
+        self.tasks.spawn_aside("look_up", async move {
+            let sighting = pool.ask_for(&session).await;
+            if sighting == Sighting::LiveTwice {
+                tracing::error!(
+                    kind = "audit", action = "split_brain", pool = pool.name, session_id = %session,
+                    "two CLIs have this session in memory: it is left alone"
+                );
+            }
+            pool.decide(|table| table.looked_up(&session, sighting));
+        });
+    }
+
+    async fn ask_for(&self, session: &SessionId) -> Sighting {
+        let mut up = Vec::new();
+        for member in self.members.iter().filter(|m| m.is_up()) {
+            up.push((member.id, self.ask_member(member, session)));
+        }
+        let down = up.len() < self.members.len();
+        let mut answers = Vec::with_capacity(up.len());
+        // Started in turn, awaited together: each has the same deadline.
+        let mut asked = tokio::task::JoinSet::new();
+        for (id, ask) in up {
+            asked.spawn(async move { (id, ask.await) });
+        }
+        while let Some(answer) = asked.join_next().await {
+            answers.extend(answer);
+        }
+        judge(&answers, down, self.with.storage)
+    }
+
+    fn ask_member(
+        &self,
+        member: &Arc<Member>,
+        session: &SessionId,
+    ) -> impl Future<Output = Has> + Send + 'static {
+        let (member, limit) = (Arc::clone(member), self.with.lookup_timeout);
+        let mut params = String::from(r#"{"sessionId":"#);
+        crate::error::push_json_string(&mut params, session.as_str());
+        params.push('}');
+        async move {
+            let live = member.asker.ask("session.mode.get", params.clone(), limit);
+            let disk = member.asker.ask("session.getMetadata", params, limit);
+            let (live, disk) = tokio::join!(live, disk);
+            match (live, disk) {
+                (Ok(live), _) if live.result().is_some() => Has::InMemory,
+                (Ok(_), Ok(disk)) if names_a_session(&disk) => Has::OnDisk,
+                (Ok(live), Ok(_)) if live.error().is_some_and(|e| e.contains("ession")) => {
+                    Has::Nothing
+                }
+                _ => Has::NoAnswer,
+            }
+        }
+    }
+
+    /// Clears what a halted session left in its CLI's memory, so that it can be resumed.
+    pub(super) fn close_halted(self: &Arc<Self>, session: &SessionId, upstream: UpstreamId) {
+        let Some(member) = self.member(upstream).cloned() else { return };
+        let limit = self.with.lookup_timeout;
+        let mut params = String::from(r#"{"sessionId":"#);
+        crate::error::push_json_string(&mut params, session.as_str());
+        params.push('}');
+        self.tasks.spawn_aside("close_halted", async move {
+            if let Err(error) = member.asker.ask("sessions.close", params, limit).await {
+                tracing::warn!(upstream = member.name, ?error, "a halted session is not closed");
+            }
+        });
+    }
+}
+
+/// `session.getMetadata` answers `{}` where there is none.
+fn names_a_session(reply: &Reply) -> bool {
+    reply.result().is_some_and(|result| result.contains("\"sessionId\""))
+}
+
+fn judge(answers: &[(UpstreamId, Has)], down: bool, storage: Storage) -> Sighting {
+    let who = |what| answers.iter().filter(move |(_, has)| *has == what).map(|(id, _)| *id);
+    let on_disk: Vec<UpstreamId> = who(Has::OnDisk).collect();
+    let unsure = who(Has::NoAnswer).next().is_some() && storage == Storage::Own;
+    match (who(Has::InMemory).collect::<Vec<_>>().as_slice(), on_disk.is_empty()) {
+        ([live], _) => Sighting::Live(*live),
+        ([_, _, ..], _) => Sighting::LiveTwice,
+        ([], false) => Sighting::OnDisk(on_disk),
+        ([], true) if unsure => Sighting::Unsure,
+        ([], true) => Sighting::Nobody { down },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: UpstreamId = UpstreamId(1);
+    const B: UpstreamId = UpstreamId(2);
+
+    #[test]
+    fn who_has_it_in_memory_comes_first() {
+        let answers = [(A, Has::OnDisk), (B, Has::InMemory)];
+        assert_eq!(judge(&answers, false, Storage::Shared), Sighting::Live(B));
+        let answers = [(A, Has::InMemory), (B, Has::InMemory)];
+        assert_eq!(judge(&answers, false, Storage::Shared), Sighting::LiveTwice);
+    }
+
+    #[test]
+    fn a_cli_that_does_not_answer_may_have_it_where_storage_is_its_own() {
+        let answers = [(A, Has::Nothing), (B, Has::NoAnswer)];
+        assert_eq!(judge(&answers, false, Storage::Own), Sighting::Unsure);
+        let nobody = Sighting::Nobody { down: false };
+        assert_eq!(judge(&answers, false, Storage::Shared), nobody);
+        assert_eq!(judge(&[], true, Storage::Own), Sighting::Nobody { down: true });
+    }
+}
