@@ -10,6 +10,9 @@ use fairlead::time::{self, Duration};
 use fairlead::upstream::source::managed::{Managed, Spec, StateDir, Status, managed};
 use tokio::task::JoinSet;
 
+/// What every CLI is started with.
+pub(crate) const CLI_ARGUMENTS: [&str; 4] = ["--headless", "--no-auto-update", "--port", "{port}"];
+
 /// How long a test waits for a fact.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// The program of `stand_in.rs`.
@@ -46,9 +49,9 @@ impl Rig {
         Rig { state: StateDir::open(&dir.0).unwrap(), tasks: JoinSet::new(), dir }
     }
 
-    /// A spec with short waits; `command` gets the supervisor's arguments appended.
+    /// A spec with short waits; `command` gets a CLI's arguments appended.
     pub(crate) fn spec(&self, command: &[&str]) -> Spec {
-        let command = command.iter().map(|&word| word.to_owned()).collect();
+        let command = command.iter().chain(&CLI_ARGUMENTS).map(|&word| word.to_owned()).collect();
         let mut spec = Spec::new("p", 0, command, self.dir.0.join("p/cli-0"));
         spec.backoff_min = Duration::from_millis(50);
         spec.stop_timeout = Duration::from_secs(15);
@@ -132,7 +135,7 @@ pub(crate) fn kill(pid: i32) {
 /// Another process that supervises `script`; returns it and the pid of its CLI.
 pub(crate) fn supervise(dir: &Dir, script: &str) -> (Child, i32) {
     let mut command = Command::new(STAND_IN);
-    command.arg("supervise").arg(&dir.0).args(["/bin/sh", "-c", script, STAND_IN]);
+    command.arg("supervise").arg(&dir.0).args(["/bin/sh", "-c", script, STAND_IN]).args(CLI_ARGUMENTS);
     let mut supervisor = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(supervisor.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -53,7 +53,7 @@ pub struct Spec {
     pub pool: String,
     /// Its number within the pool.
     pub index: usize,
-    /// Program and arguments. `--headless --no-auto-update --port N` is appended.
+    /// Program and arguments; `{port}` in them is the port that the CLI must listen on.
     pub command: Vec<String>,
     /// Added to the environment. Values are never logged.
     pub env: Vec<(String, String)>,

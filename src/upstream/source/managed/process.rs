@@ -86,7 +86,7 @@ impl Process {
     }
 }
 
-/// What is started: the native binary, the operator's arguments, and what we need it to do.
+/// What is started: the native binary, with the operator's arguments.
 fn command(spec: &Spec, port: u16, marker: &str) -> io::Result<Command> {
     let (program, arguments) = match spec.command.split_first() {
         Some((program, arguments)) => (program.as_str(), arguments),
@@ -97,8 +97,7 @@ fn command(spec: &Spec, port: u16, marker: &str) -> io::Result<Command> {
     let program = resolve::resolve(program, path.map(AsRef::as_ref));
     let mut command = Command::new(program.map_err(io::Error::other)?);
     command
-        .args(arguments)
-        .args(["--headless", "--no-auto-update", "--port", &port.to_string()])
+        .args(arguments.iter().map(|argument| argument.replace("{port}", &port.to_string())))
         .env_clear()
         .envs(environment)
         .stdin(Stdio::null())
