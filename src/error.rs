@@ -79,7 +79,9 @@ impl Reason {
     /// Whether the same request may succeed when it is sent again.
     pub const fn retryable(self) -> bool {
         match self {
-            Reason::NoUpstream | Reason::SessionBusy | Reason::Overloaded | Reason::Draining => true,
+            Reason::NoUpstream | Reason::SessionBusy | Reason::Overloaded | Reason::Draining => {
+                true
+            }
             Reason::UpstreamLost
             | Reason::AccessDenied
             | Reason::MethodDenied
@@ -118,7 +120,8 @@ impl Refusal {
 
     /// The one answer for "not yours" and "does not exist" (-32042).
     pub fn session_not_found(session: &str) -> Self {
-        Refusal::new(Reason::AccessDenied, format!("Session not found: {session}")).of_session(session)
+        Refusal::new(Reason::AccessDenied, format!("Session not found: {session}"))
+            .of_session(session)
     }
 
     /// The JSON text of the `error` member (JSON-RPC 2.0, section 5.1).

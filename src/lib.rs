@@ -15,4 +15,6 @@
 //! | 9 | [`cli`] | the command line |
 
 pub mod error;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
