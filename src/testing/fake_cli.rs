@@ -39,7 +39,7 @@ use outbox::Ending;
 use shell::Shared;
 
 /// Event types that a real CLI sends in the situations that the fake knows, and the fake does not.
-pub const LEFT_OUT: [&str; 20] = [
+pub const LEFT_OUT: [&str; 25] = [
     "agent.interrupted",
     "assistant.usage",
     "model.call_final_result",
@@ -51,13 +51,18 @@ pub const LEFT_OUT: [&str; 20] = [
     "model.model_call_started",
     "model.model_call_success",
     "model.response",
+    "model.telemetry",
+    "model.tool_execution",
     "model.turn_ended",
+    "model.turn_failed",
     "model.turn_started",
     "session.background_tasks_changed",
     "session.indexed_search",
     "session.info",
     "session.managed_settings_resolved",
+    "session.mcp_servers_loaded",
     "session.skills_loaded",
+    "session.tools_updated",
     "session.usage_info",
     "system.message",
 ];

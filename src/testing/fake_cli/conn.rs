@@ -3,7 +3,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -17,9 +16,6 @@ use super::outbox::{Ending, Outbox};
 use super::serve;
 use super::shell::{Shared, body};
 use crate::testing::wire::{self, Decoder, Message, Piece, RpcError};
-
-/// How long a half-closed connection waits for the answers that are due to it.
-const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// Serves a connection to its end.
 pub(super) async fn run(shared: Arc<Shared>, conn: u64, mut stream: TcpStream) {
@@ -46,26 +42,24 @@ async fn exchange(
     let (reading, writing) = stream.split();
     let mut writing = pin!(write(shared, outbox, writing));
     tokio::select! {
-        ending = &mut writing => return ending,
-        () = read(shared, conn, outbox, reading) => {}
+        ending = &mut writing => ending,
+        ended = read(shared, conn, outbox, reading) => match ended {
+            // Answers that are still due to a client that said FIN are lost.
+            ReadEnd::Fin => Ending::Fin,
+            ReadEnd::BadHeader => {
+                outbox.end(Ending::Fin);
+                writing.await
+            }
+        }
     }
-    let answers = tokio::time::timeout(LAST_ANSWERS, answered(outbox));
-    tokio::select! {
-        ending = &mut writing => return ending,
-        _ = answers => {}
-    }
-    outbox.end(Ending::Fin);
-    writing.await
 }
 
-async fn answered(outbox: &Outbox) {
-    loop {
-        let progress = outbox.progress.notified();
-        if outbox.owes() == 0 {
-            return;
-        }
-        progress.await;
-    }
+/// Why nothing more is read.
+enum ReadEnd {
+    /// The client's FIN, or RST.
+    Fin,
+    /// It was refused in words, which are to be written yet.
+    BadHeader,
 }
 
 async fn unwedged(shared: &Shared) {
@@ -121,20 +115,28 @@ async fn write_out(outbox: &Outbox, to: &mut WriteHalf<'_>, bytes: &[u8]) -> Res
 }
 
 /// Reads until the client's FIN, or a header that ends the connection.
-async fn read(shared: &Arc<Shared>, conn: u64, outbox: &Arc<Outbox>, mut from: ReadHalf<'_>) {
+async fn read(
+    shared: &Arc<Shared>,
+    conn: u64,
+    outbox: &Arc<Outbox>,
+    mut from: ReadHalf<'_>,
+) -> ReadEnd {
     let mut decoder = Decoder::default();
     loop {
         unwedged(shared).await;
         decoder.buffer().reserve(16 * 1024);
         match from.read_buf(decoder.buffer()).await {
             Ok(1..) => {}
-            Ok(0) | Err(_) => return,
+            Ok(0) | Err(_) => return ReadEnd::Fin,
         }
         unwedged(shared).await;
         while let Some(piece) = decoder.next_piece() {
             match piece {
                 Piece::Body(raw) => take(shared, conn, outbox, &raw),
-                Piece::BadHeader(text) => return refuse(outbox, RpcError::new(-32700, text)),
+                Piece::BadHeader(text) => {
+                    refuse(outbox, RpcError::new(-32700, text));
+                    return ReadEnd::BadHeader;
+                }
             }
         }
     }
@@ -155,7 +157,6 @@ fn take(shared: &Arc<Shared>, conn: u64, outbox: &Arc<Outbox>, raw: &Bytes) {
         Ok(Message::Notification { .. }) => {}
         Ok(Message::Response { id, outcome }) => answer(shared, conn, &id, outcome),
         Ok(Message::Request { id, method, params }) => {
-            outbox.owe();
             let reply = Reply { conn, id: id.to_string(), method };
             request(shared, reply, params);
         }

@@ -212,7 +212,8 @@ impl Model {
             start: if blank { now.clone() } else { stored.start.clone() },
             modified: now,
             mode: "interactive".to_owned(),
-            summary: if blank { None } else { stored.summary.clone() },
+            // A blank session keeps the name of the one that it takes the place of.
+            summary: stored.summary.clone(),
             last_event: history.last().and_then(|event| field(&event.text, "id")),
             history,
             ..Live::default()

@@ -1,7 +1,5 @@
 //! What waits to be written to one connection. Unbounded, as in the CLI: a slow reader costs memory.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -28,10 +26,9 @@ struct Inner {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     inner: Mutex<Inner>,
-    owed: AtomicUsize,
     /// Told when there is something to do for the writer.
     pub(super) ready: Notify,
-    /// Told when it was written, and when an answer was given.
+    /// Told when something was written.
     pub(super) progress: Notify,
 }
 
@@ -89,20 +86,5 @@ impl Outbox {
 
     pub(super) fn waiting(&self) -> usize {
         self.inner.lock().bytes.len()
-    }
-
-    /// One more answer is due.
-    pub(super) fn owe(&self) {
-        self.owed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// One was given.
-    pub(super) fn paid(&self) {
-        self.owed.fetch_sub(1, Ordering::Relaxed);
-        self.progress.notify_waiters();
-    }
-
-    pub(super) fn owes(&self) -> usize {
-        self.owed.load(Ordering::Relaxed)
     }
 }

@@ -15,8 +15,8 @@ pub(super) enum Plan {
     Hold(String),
     /// `stream N MS`: N words, MS milliseconds apart.
     Stream { words: u32, pause: Duration },
-    /// `tool NAME {json}`.
-    Tool { name: String, args: serde_json::Value },
+    /// `tool NAME {json}`; the arguments as they were written.
+    Tool { name: String, args: String },
 }
 
 /// Reads a prompt; `earlier` is the number of messages before it.
@@ -37,7 +37,8 @@ fn directive(prompt: &str) -> Option<Plan> {
         }
         "tool" => {
             let (name, args) = rest.split_once(' ')?;
-            Some(Plan::Tool { name: name.to_owned(), args: serde_json::from_str(args).ok()? })
+            serde_json::from_str::<serde_json::Value>(args).ok()?;
+            Some(Plan::Tool { name: name.to_owned(), args: args.to_owned() })
         }
         _ => None,
     }
@@ -132,7 +133,7 @@ mod tests {
         assert_eq!(plan("hold k1", 0), Plan::Hold("k1".to_owned()));
         let pause = Duration::from_millis(5);
         assert_eq!(plan("stream 3 5", 0), Plan::Stream { words: 3, pause });
-        let args = serde_json::json!({"q": 1});
+        let args = "{\"q\":1}".to_owned();
         assert_eq!(plan("tool f {\"q\":1}", 0), Plan::Tool { name: "f".to_owned(), args });
         let text = "You said \"tool f x\". I remember 2 earlier messages.";
         assert_eq!(plan("tool f x", 2), Plan::Say(text.to_owned()));

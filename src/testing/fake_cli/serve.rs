@@ -45,7 +45,11 @@ fn route(model: &mut Model, conn: u64, method: &str, params: &Value) -> Answer {
         "session.getForeground" => Ok("{}".to_owned()),
         "sessions.checkInUse" => Ok(lists::in_use(model, params)),
         "session.getMetadata" => {
-            Ok(lists::metadata(model, parameter(method, params)?).unwrap_or("{}".to_owned()))
+            let session = parameter(method, params)?;
+            if session.is_empty() {
+                return Err(failed(method, "Invalid sessionId: \"\""));
+            }
+            Ok(lists::metadata(model, session).unwrap_or("{}".to_owned()))
         }
         "session.getMessages" => lists::messages(model, parameter(method, params)?),
         "session.detach" => {
@@ -82,7 +86,7 @@ fn route(model: &mut Model, conn: u64, method: &str, params: &Value) -> Answer {
             Ok("null".to_owned())
         }
         "sessions.close" => {
-            model.evict(parameter(method, params)?);
+            model.forget(parameter(method, params)?);
             Ok("{}".to_owned())
         }
         _ => Err(RpcError::new(-32601, format!("Unhandled method {method}"))),
@@ -240,11 +244,15 @@ fn elsewhere(model: &Model, session: &str) -> bool {
 
 fn start_data(model: &Model, session: &str, selected: Option<&str>, shared: bool) -> Value {
     let start = model.live.get(session).map(|live| live.start.clone()).unwrap_or_default();
-    json!({
+    let mut data = json!({
         "sessionId": session, "version": 1, "producer": "copilot-agent",
-        "copilotVersion": model.version, "startTime": start, "selectedModel": selected,
-        "remoteSteerable": false, "alreadyInUse": shared,
-    })
+        "copilotVersion": model.version, "startTime": start, "contextTier": null,
+        "context": {"cwd": "/fake"}, "remoteSteerable": false, "alreadyInUse": shared,
+    });
+    if let (Some(map), Some(selected)) = (data.as_object_mut(), selected) {
+        map.insert("selectedModel".to_owned(), selected.into());
+    }
+    data
 }
 
 fn opened_json(session: &str, live: &super::model::Live) -> String {
@@ -268,6 +276,9 @@ fn opened_json(session: &str, live: &super::model::Live) -> String {
 
 fn delete(model: &mut Model, asked: &str) -> Answer {
     let refuse = |why: String| Ok(json!({ "success": false, "error": why }).to_string());
+    if asked.is_empty() {
+        return refuse("Invalid sessionId".to_owned());
+    }
     let Some(session) = model.disk.resolve(asked) else {
         return refuse(format!("Session file not found for {asked}"));
     };

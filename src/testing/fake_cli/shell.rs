@@ -70,8 +70,7 @@ impl Shared {
     fn answer(self: &Arc<Self>, reply: Reply, result: Result<String, RpcError>) {
         let Some(outbox) = self.outbox(reply.conn) else { return };
         let Some(fault) = self.faults.take(&reply.method) else {
-            outbox.push(body(&reply.id, &result).as_bytes());
-            return outbox.paid();
+            return outbox.push(body(&reply.id, &result).as_bytes());
         };
         let whole = body(&reply.id, &result);
         match fault {
@@ -79,9 +78,7 @@ impl Shared {
                 self.spawn(async move {
                     tokio::time::sleep(delay).await;
                     outbox.push(whole.as_bytes());
-                    outbox.paid();
                 });
-                return;
             }
             Fault::Never => {}
             Fault::HalfFrame => outbox.push_half(whole.as_bytes()),
@@ -102,7 +99,6 @@ impl Shared {
                 outbox.push(body(&reply.id, &Err(RpcError::new(code, message))).as_bytes());
             }
         }
-        outbox.paid();
     }
 }
 

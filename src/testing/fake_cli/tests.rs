@@ -233,3 +233,14 @@ async fn a_load_turn_streams_the_events_asked_for() {
     let events = frames.iter().filter(|f| f.event_type() == "assistant.message_delta");
     assert_eq!(events.filter(|f| f.raw.len() == 360).count(), 1000);
 }
+
+#[tokio::test]
+async fn an_answer_that_is_due_at_a_half_close_is_lost() {
+    let fake = FakeCli::plain().await.unwrap();
+    fake.fault("ping", Fault::Slow(Duration::from_millis(20)), 1);
+    let client = at(&fake).await;
+    client.post("ping", json!({})).await.unwrap();
+    client.half_close().await;
+    assert_eq!(client.until_closed().await, Some(Closed::Fin));
+    assert_eq!(client.received(), 0);
+}

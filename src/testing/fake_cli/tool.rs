@@ -3,29 +3,33 @@
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::model::fresh_id;
+use super::model::{Attach, fresh_id};
 use super::turn::{End, Speech, Turn};
 
 type Asked = oneshot::Receiver<Result<Value, Value>>;
 
+/// Asks those attached that take such requests.
+fn ask(turn: &Turn, method: &str, params: &Value, takes: fn(&Attach) -> bool) -> Vec<Asked> {
+    let asked = turn.with(|model| {
+        let live = model.live.get(&turn.session)?;
+        let takers = live.attached.iter().filter(|(_, attach)| takes(attach));
+        let takers: Vec<u64> = takers.map(|(conn, _)| *conn).collect();
+        Some(takers.into_iter().filter_map(|conn| model.ask(conn, method, params)).collect())
+    });
+    asked.flatten().unwrap_or_default()
+}
+
 /// Asks every attached connection that has hooks, and waits for ALL of them; an abort does not help.
 pub(super) async fn hook(turn: &Turn, kind: &str, input: Value) {
-    let params = json!({"sessionId": turn.session, "hookType": kind, "input": input});
-    let asked: Vec<Asked> = turn
-        .with(|model| {
-            let live = model.live.get(&turn.session)?;
-            let asked: Vec<u64> =
-                live.attached.iter().filter(|(_, a)| a.hooks).map(|(conn, _)| *conn).collect();
-            Some(asked.into_iter().filter_map(|c| model.ask(c, "hooks.invoke", &params)).collect())
-        })
-        .flatten()
-        .unwrap_or_default();
-    if asked.is_empty() {
+    let hooked = turn.live(|live| live.attached.values().any(|attach| attach.hooks));
+    if hooked != Some(true) {
         return;
     }
     let invocation = fresh_id();
     let data = json!({"hookInvocationId": invocation, "hookType": kind, "input": input});
     turn.event("hook.start", data);
+    let params = json!({"sessionId": turn.session, "hookType": kind, "input": input});
+    let asked = ask(turn, "hooks.invoke", &params, |attach| attach.hooks);
     for answer in asked {
         // An error is as good as an answer, and a connection that is gone owes none.
         let _ = answer.await;
@@ -35,9 +39,10 @@ pub(super) async fn hook(turn: &Turn, kind: &str, input: Value) {
 }
 
 /// Calls a tool: what it said, or how the turn ended instead.
-pub(super) async fn call(turn: &Turn, name: &str, args: Value) -> Result<String, End> {
+pub(super) async fn call(turn: &Turn, name: &str, written: &str) -> Result<String, End> {
     let call = format!("call_{}", fresh_id());
-    announce(turn, &call, name, &args);
+    let args: Value = serde_json::from_str(written).unwrap_or_default();
+    announce(turn, &call, name, written, &args);
     hook(turn, "preToolUse", json!({"toolName": name, "toolArgs": args})).await;
     let outcome = if name == "ask_user" {
         ask_user(turn, &args).await
@@ -50,11 +55,12 @@ pub(super) async fn call(turn: &Turn, name: &str, args: Value) -> Result<String,
     Ok(outcome)
 }
 
-fn announce(turn: &Turn, call: &str, name: &str, args: &Value) {
+fn announce(turn: &Turn, call: &str, name: &str, written: &str, args: &Value) {
     if turn.live(|live| live.streaming) == Some(true) {
+        turn.streamed(name.len() + written.len());
         let data = json!({
             "toolCallId": call, "toolName": name, "toolType": "function",
-            "inputDelta": args.to_string(),
+            "inputDelta": written,
         });
         turn.passing("assistant.tool_call_delta", data);
     }
@@ -67,11 +73,15 @@ fn announce(turn: &Turn, call: &str, name: &str, args: &Value) {
 fn complete(turn: &Turn, call: &str, outcome: Result<&str, Value>) {
     let data = match outcome {
         Ok(text) => json!({
-            "toolCallId": call, "turnId": "0", "success": true,
+            "toolCallId": call, "interactionId": turn.interaction, "turnId": "0",
+            "success": true,
             "result": {"content": text, "detailedContent": text},
         }),
         Err(error) => {
-            json!({"toolCallId": call, "turnId": "0", "success": false, "error": error})
+            json!({
+                "toolCallId": call, "interactionId": turn.interaction, "turnId": "0",
+                "success": false, "error": error,
+            })
         }
     };
     turn.event("tool.execution_complete", data);
@@ -144,29 +154,15 @@ fn text_of(answer: &Value) -> String {
 /// Asks every attached connection that takes questions; the first answer counts.
 async fn ask_user(turn: &Turn, args: &Value) -> String {
     let id = fresh_id();
+    let (question, choices) = (args.get("question"), args.get("choices"));
+    let data = json!({
+        "requestId": id, "question": question, "choices": choices, "allowFreeform": true,
+    });
+    turn.passing("user_input.requested", data);
     let params = json!({
-        "sessionId": turn.session, "question": args.get("question"),
-        "choices": args.get("choices"), "allowFreeform": true,
+        "sessionId": turn.session, "question": question, "choices": choices, "allowFreeform": true,
     });
-    let asked: Vec<Asked> = turn
-        .with(|model| {
-            let live = model.live.get(&turn.session)?;
-            let takers = live.attached.iter().filter(|(_, a)| a.user_input);
-            let takers: Vec<u64> = takers.map(|(conn, _)| *conn).collect();
-            Some(
-                takers
-                    .into_iter()
-                    .filter_map(|c| model.ask(c, "userInput.request", &params))
-                    .collect(),
-            )
-        })
-        .flatten()
-        .unwrap_or_default();
-    let choices = args.get("choices");
-    let question = json!({
-        "requestId": id, "question": args.get("question"), "choices": choices, "allowFreeform": true,
-    });
-    turn.passing("user_input.requested", question);
+    let asked = ask(turn, "userInput.request", &params, |attach| attach.user_input);
     let answer = first(asked).await;
     let text = answer.as_ref().and_then(|answer| answer.get("answer")?.as_str());
     let Some(text) = text else {

@@ -2,6 +2,7 @@
 //! Holds no state of its own; a session that was evicted in between is noticed by its epoch.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
@@ -27,17 +28,26 @@ pub(super) struct Turn {
     pub(super) shared: Arc<Shared>,
     pub(super) session: String,
     pub(super) epoch: u64,
-    interaction: String,
+    pub(super) interaction: String,
     message: String,
+    /// Bytes that the model has streamed in this turn.
+    streamed: AtomicUsize,
 }
 
 /// Runs turns until the queue is empty.
 pub(super) async fn drive(shared: Arc<Shared>, session: String, epoch: u64) {
-    let mut turn =
-        Turn { shared, session, epoch, interaction: String::new(), message: String::new() };
+    let mut turn = Turn {
+        shared,
+        session,
+        epoch,
+        interaction: String::new(),
+        message: String::new(),
+        streamed: AtomicUsize::new(0),
+    };
     while let Some(next) = turn.next() {
         turn.interaction = fresh_id();
         turn.message = next.message.clone();
+        turn.streamed = AtomicUsize::new(0);
         if turn.run(next).await == End::Gone {
             return;
         }
@@ -63,6 +73,12 @@ impl Turn {
 
     pub(super) fn passing(&self, kind: &str, data: Value) {
         self.with(|model| model.passing(&self.session, kind, &data));
+    }
+
+    /// The model streamed so many bytes more.
+    pub(super) fn streamed(&self, bytes: usize) {
+        let total = self.streamed.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.passing("assistant.streaming_delta", json!({"totalResponseSizeBytes": total}));
     }
 
     /// Returns once the turn is aborted; never where the session is gone.
@@ -151,7 +167,7 @@ impl Turn {
     async fn rounds(&self, plan: Plan) -> End {
         self.begin("0");
         let first = match plan {
-            Plan::Tool { name, args } => match tool::call(self, &name, args).await {
+            Plan::Tool { name, args } => match tool::call(self, &name, &args).await {
                 Ok(said) => {
                     self.finish("0");
                     self.begin("1");
@@ -233,8 +249,7 @@ impl<'a> Speech<'a> {
         if !self.streams {
             return;
         }
-        let total = json!({"totalResponseSizeBytes": self.text.len()});
-        self.turn.passing("assistant.streaming_delta", total);
+        self.turn.streamed(word.len());
         if first {
             self.turn.passing("assistant.message_start", json!({"messageId": self.id}));
         }
@@ -246,7 +261,7 @@ impl<'a> Speech<'a> {
     pub(super) fn end(self, turn: &str, tools: &[Value]) -> End {
         let data = json!({
             "messageId": self.id, "originatingMessageId": self.turn.message, "model": "fake",
-            "content": self.text.trim_end(), "toolRequests": tools, "turnId": turn,
+            "content": self.text, "toolRequests": tools, "turnId": turn,
             "interactionId": self.turn.interaction,
         });
         match self.turn.with(|model| model.event(&self.turn.session, "assistant.message", &data)) {
