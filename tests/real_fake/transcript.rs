@@ -14,9 +14,8 @@ use super::target::Target;
 /// Nothing came for this long: the step is over.
 const SILENCE: Duration = Duration::from_millis(400);
 
-/// Methods whose answer has its place among the events.
-const PLACED: [&str; 5] =
-    ["session.create", "session.resume", "session.abort", "session.detach", "session.destroy"];
+/// Methods whose answer has its place among the events. That of an abort has none: it races them.
+const PLACED: [&str; 4] = ["session.create", "session.resume", "session.detach", "session.destroy"];
 
 /// The fields of `event.data` that are compared.
 const FIELDS: [&str; 36] = [
