@@ -28,6 +28,8 @@ pub mod proxy;
 pub mod rpc;
 pub mod server;
 pub mod session;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod upstream;
 pub mod want;
