@@ -1,0 +1,54 @@
+// A recording tap: passes every byte on unchanged and notes each frame, with who sent it.
+// Never delays, merges or answers.
+import net from "node:net";
+import { cutter } from "./frames.mjs";
+
+/**
+ * Listens on a free port and connects each connection to `target` ("host:port").
+ * `record(entry)` gets {conn, from: "client"|"server", frame} and {conn, from, end: true}.
+ */
+export async function startTap(target, conn, record) {
+  const [host, port] = target.split(":");
+  const sockets = new Set();
+  let failure;
+  const server = net.createServer((client) => {
+    const upstream = net.connect(Number(port), host);
+    const pass = (source, sink, from) => {
+      sockets.add(source);
+      const cut = cutter((frame) => record({ conn, from, frame }));
+      source.on("data", (bytes) => {
+        try {
+          cut(bytes);
+        } catch (error) {
+          failure ??= error;
+          sockets.forEach((socket) => socket.destroy());
+          return;
+        }
+        if (!sink.write(bytes)) source.pause();
+      });
+      sink.on("drain", () => source.resume());
+      source.once("end", () => {
+        record({ conn, from, end: true });
+        sink.end();
+      });
+      source.once("error", () => sink.destroy());
+      source.once("close", () => sockets.delete(source));
+    };
+    pass(client, upstream, "client");
+    pass(upstream, client, "server");
+  });
+  await new Promise((done, fail) => {
+    server.once("error", fail);
+    server.listen(0, "127.0.0.1", done);
+  });
+  return {
+    address: `127.0.0.1:${server.address().port}`,
+    /** Cuts every connection without a goodbye (RST), as a vanished client does. */
+    cut: () => sockets.forEach((socket) => socket.resetAndDestroy()),
+    close: async () => {
+      sockets.forEach((socket) => socket.destroy());
+      await new Promise((done) => server.close(done));
+      if (failure) throw failure;
+    },
+  };
+}
