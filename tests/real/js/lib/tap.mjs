@@ -2,6 +2,7 @@
 // Never delays, merges or answers.
 import net from "node:net";
 import { cutter } from "./frames.mjs";
+import { until } from "./wait.mjs";
 
 /**
  * Listens on a free port and connects each connection to `target` ("host:port").
@@ -45,7 +46,9 @@ export async function startTap(target, conn, record) {
     address: `127.0.0.1:${server.address().port}`,
     /** Cuts every connection without a goodbye (RST), as a vanished client does. */
     cut: () => sockets.forEach((socket) => socket.resetAndDestroy()),
+    /** Waits until both sides have said goodbye (at most 5 s), then ends what is left. */
     close: async () => {
+      await until("both sides ended", () => sockets.size === 0, { ms: 5_000, every: 5 }).catch(() => {});
       sockets.forEach((socket) => socket.destroy());
       await new Promise((done) => server.close(done));
       if (failure) throw failure;
