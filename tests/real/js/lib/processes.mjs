@@ -9,6 +9,7 @@ import { until, within } from "./wait.mjs";
 
 const alive = new Set();
 const folders = new Set();
+const marks = new Set();
 
 /** One child process with its own group; its output is kept (the last 256 KiB of each stream). */
 export class Child {
@@ -90,6 +91,7 @@ export class Child {
 /** Ends every child that still runs and removes the temporary folders. For `after` hooks. */
 export async function stopAll() {
   await Promise.all([...alive].reverse().map((child) => child.stop()));
+  killMarked();
   for (const folder of folders) fs.rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
   folders.clear();
 }
@@ -97,6 +99,7 @@ export async function stopAll() {
 // The last net, for a test file that is ended before its hooks ran.
 process.once("exit", () => {
   for (const child of alive) child.signalGroup("SIGKILL");
+  killMarked();
 });
 for (const name of ["SIGINT", "SIGTERM", "SIGHUP"]) process.once(name, () => process.exit(1));
 
@@ -131,6 +134,24 @@ const readProc = (pid, file) => {
 export function isAlive(pid) {
   const stat = readProc(pid, "stat");
   return stat !== undefined && !/^\d+ \(.*\) [ZX]/s.test(stat);
+}
+
+/** From now on `stopAll` also ends what carries this mark: grandchildren whose parent lost them. */
+export function sweep(mark) {
+  marks.add(mark);
+  return mark;
+}
+
+function killMarked() {
+  for (const mark of marks) {
+    for (const { pid } of processesMarked(mark)) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch {
+        // it ended by itself
+      }
+    }
+  }
 }
 
 /** Every process whose environment or command line holds `mark`: {pid, command, home}. Reads /proc only. */

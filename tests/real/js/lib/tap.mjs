@@ -6,17 +6,20 @@ import { until } from "./wait.mjs";
 
 /**
  * Listens on a free port and connects each connection to `target` ("host:port").
- * `record(entry)` gets {conn, from: "client"|"server", frame} and {conn, from, end: true}.
+ * `record(entry)` gets {conn, link, from: "client"|"server", frame} and {conn, link, from, end: true};
+ * `link` counts the connections that came through this tap.
  */
 export async function startTap(target, conn, record) {
   const [host, port] = target.split(":");
   const sockets = new Set();
   let failure;
+  let links = 0;
   const server = net.createServer((client) => {
+    const link = ++links;
     const upstream = net.connect(Number(port), host);
     const pass = (source, sink, from) => {
       sockets.add(source);
-      const cut = cutter((frame) => record({ conn, from, frame }));
+      const cut = cutter((frame) => record({ conn, link, from, frame }));
       source.on("data", (bytes) => {
         try {
           cut(bytes);
@@ -29,7 +32,7 @@ export async function startTap(target, conn, record) {
       });
       sink.on("drain", () => source.resume());
       source.once("end", () => {
-        record({ conn, from, end: true });
+        record({ conn, link, from, end: true });
         sink.end();
       });
       source.once("error", () => sink.destroy());
