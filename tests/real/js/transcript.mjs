@@ -17,13 +17,21 @@
 
 /** Events of background work: they race the turn and each other, also on one and the same CLI. */
 const SIDE = new Set([
-  "session.indexed_search",
   "session.managed_settings_resolved",
   "session.mcp_servers_loaded",
   "session.skills_loaded",
   "session.title_changed",
   "session.tools_updated",
 ]);
+
+/** The search index starts: told at a resume as a rule, at a create too when the CLI is busy. Not compared. */
+const UNRELATED = new Set(["session.indexed_search"]);
+
+/** Of these only the last counts: a busy CLI first tells an empty list, then the full one. */
+const LAST = new Set(["session.skills_loaded"]);
+
+/** Whether its answer or the `session.idle` that it causes comes first depends on a race. */
+const ENDS_TURN = new Set(["session.abort"]);
 
 /** Numbers that measure time or count tokens (paths are part of the prompt, so these differ too). */
 const MEASURED = new Set([
@@ -38,6 +46,7 @@ const MEASURED = new Set([
   "elapsedMs",
   "eventsFileSizeBytes",
   "interTokenLatencyMs",
+  "killAttemptsInFlight",
   "modelCallDurationMs",
   "outputTtftMs",
   "request_body_bytes",
@@ -99,7 +108,7 @@ const answerOf = ({ jsonrpc, id, ...answer }) => answer;
 
 /** The name of the side track of an event; undefined for the main track. */
 function sideOf({ type, data }) {
-  if (type === "hook.start" || type === "hook.end") return `${type} ${data.hookType}`;
+  if (type === "hook.start" || type === "hook.end") return `${type} ${data?.hookType}`;
   return SIDE.has(type) ? type : undefined;
 }
 
@@ -138,7 +147,7 @@ class Conn {
   #answer(waiting, frame, more) {
     const request = waiting.get(frame.id);
     if (!request || request.answer !== NONE) this.tracks.stray.push(frame);
-    else Object.assign(request, { answer: answerOf(frame), ...more });
+    else Object.assign(request, { answer: answerOf(frame), ...(ENDS_TURN.has(request.method) ? {} : more) });
   }
 
   #ask({ id, ...rest }) {
@@ -150,6 +159,8 @@ class Conn {
 
   #event(frame) {
     const { event, sessionId } = frame.params;
+    if (typeof event?.type !== "string") return this.tracks.other.push(frame);
+    if (UNRELATED.has(event.type)) return undefined;
     if (event.type === HINT) {
       const { id, timestamp, parentId, ...kept } = event;
       return this.#fact(frame, { sessionId, event: kept });
@@ -160,6 +171,7 @@ class Conn {
     const racing = side !== undefined || this.#background.has(event.parentId);
     const kept = racing ? { ...frame, params: { ...frame.params, event: { ...event, parentId: RACE } } } : frame;
     if (event.type === "session.idle") this.#idles += 1;
+    if (LAST.has(side)) session.side[side] = [];
     return (side ? (session.side[side] ??= []) : session.main).push(kept);
   }
 
@@ -199,4 +211,24 @@ export function comparable(records, literals = []) {
     return [name, { ...rest, facts: keys.map((key) => facts[key]) }];
   });
   return replacer(literals)(sorted(Object.fromEntries(tracks)));
+}
+
+/**
+ * Where two comparable forms differ: "path: one | other", at most `limit` of them; empty when equal.
+ * Strict as a deepEqual: a missing key is a difference.
+ */
+export function differences(one, other, limit = 12) {
+  const found = [];
+  const show = (value) => (value === undefined ? "(missing)" : JSON.stringify(value).slice(0, 160));
+  const walk = (a, b, path) => {
+    if (found.length >= limit || Object.is(a, b)) return;
+    const nested = [a, b].every((value) => value !== null && typeof value === "object");
+    if (!nested || Array.isArray(a) !== Array.isArray(b)) {
+      found.push(`${path || "/"}: ${show(a)} | ${show(b)}`);
+      return;
+    }
+    for (const key of new Set([...Object.keys(a), ...Object.keys(b)])) walk(a[key], b[key], `${path}/${key}`);
+  };
+  walk(one, other, "");
+  return found;
 }

@@ -115,8 +115,12 @@ export const sharing = {
     await hers.sendAndWait({ prompt: "first" });
     await hers.send({ prompt: "hold vanish" });
     await stage.model.holding("vanish");
+    const before = watch(hers);
     const his = await bob.resumeSession(sessionId, stage.config());
     const seen = watch(his);
+    for (const type of ["session.resume", "session.tools_updated", "session.managed_settings_resolved"]) {
+      await before.seen(type);
+    }
     await alice.cut();
     await stage.model.release("vanish");
     await seen.seen("session.idle");
