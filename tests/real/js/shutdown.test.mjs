@@ -36,6 +36,7 @@ describe("fairlead leaves and comes back", { timeout: 300_000 }, () => {
     const client = await open(fairlead);
     const session = await client.createSession(config({ sessionId: "user-alice-drain" }));
     const turn = session.sendAndWait({ prompt: "hold drain" }, 60_000);
+    turn.catch(() => {}); // where the test fails earlier, that is the failure to show
     await model.holding("drain");
 
     fairlead.signal("SIGTERM");
@@ -61,6 +62,7 @@ describe("fairlead leaves and comes back", { timeout: 300_000 }, () => {
     const client = await open(fairlead);
     const session = await client.createSession(config({ sessionId: "user-alice-now" }));
     const turn = failureOf("the turn", () => session.sendAndWait({ prompt: "hold now" }, 60_000));
+    turn.catch(() => {});
     await model.holding("now");
     fairlead.signal("SIGTERM");
     await until("/readyz says 503", () => fairlead.status("/readyz").then((status) => status === 503));
@@ -82,6 +84,7 @@ describe("fairlead leaves and comes back", { timeout: 300_000 }, () => {
     const errors = [];
     session.on("session.error", (event) => errors.push(event.data.errorType));
     const turn = failureOf("the turn", () => session.sendAndWait({ prompt: "hold long" }, 60_000));
+    turn.catch(() => {});
     await model.holding("long");
     fairlead.signal("SIGTERM");
     const { ms } = await turn;
