@@ -66,67 +66,72 @@ function hold(key, res) {
   });
 }
 
+// The parts of an answer as they become known: { content } or { tool_calls }.
+async function* partsOf(step, call, res) {
+  if (step.tool) {
+    yield { tool_calls: [call] };
+  } else if (step.hold) {
+    yield { content: "holding " };
+    await hold(step.hold, res);
+    yield { content: `and released ${step.hold}` };
+  } else if (step.stream) {
+    for (let n = 1; n <= step.stream.words && !res.destroyed; n += 1) {
+      yield { content: `word${n} ` };
+      await sleep(step.stream.ms);
+    }
+  } else {
+    for (const word of step.say.match(/\S+\s*/g) ?? []) yield { content: word };
+  }
+}
+
 let serial = 0;
 async function complete(body, res) {
   count.completions += 1;
-  const id = `chatcmpl-${++serial}`;
-  const chunk = (delta, finish_reason = null, extra = {}) => ({
-    id,
-    object: "chat.completion.chunk",
-    created: 1_700_000_000,
-    model: body.model ?? "fake",
-    choices: [{ index: 0, delta, finish_reason }],
-    ...extra,
-  });
-  const usage = { prompt_tokens: 10, completion_tokens: 5, total_tokens: 15 };
-  const step = plan(body.messages ?? []);
-  if (!body.stream) {
-    const message = { role: "assistant", content: step.say ?? "ok" };
-    res.writeHead(200, { "content-type": "application/json" });
-    res.end(
-      JSON.stringify({
-        id,
-        object: "chat.completion",
-        created: 1_700_000_000,
-        model: body.model ?? "fake",
-        choices: [{ index: 0, message, finish_reason: "stop" }],
-        usage,
-      }),
-    );
-    return;
-  }
-  res.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-cache" });
-  const send = (value) => res.write(`data: ${JSON.stringify(value)}\n\n`);
+  const nth = ++serial;
   res.once("close", () => {
     if (!res.writableFinished) count.cancelled += 1;
   });
-  send(chunk({ role: "assistant", content: "" }));
-  if (step.tool) {
-    const call = {
-      index: 0,
-      id: `call_${serial}`,
-      type: "function",
-      function: { name: step.tool.name, arguments: step.tool.args },
-    };
-    send(chunk({ tool_calls: [call] }));
-    send(chunk({}, "tool_calls", { usage }));
-  } else {
-    if (step.hold) {
-      send(chunk({ content: "holding " }));
-      await hold(step.hold, res);
-      send(chunk({ content: `and released ${step.hold}` }));
-    } else if (step.stream) {
-      for (let n = 1; n <= step.stream.words && !res.destroyed; n += 1) {
-        send(chunk({ content: `word${n} ` }));
-        await sleep(step.stream.ms);
-      }
-    } else {
-      for (const word of step.say.match(/\S+\s*/g) ?? []) send(chunk({ content: word }));
-    }
-    send(chunk({}, "stop", { usage }));
+  const step = plan(body.messages ?? []);
+  const call = step.tool && {
+    index: 0,
+    id: `call_${nth}`,
+    type: "function",
+    function: { name: step.tool.name, arguments: step.tool.args },
+  };
+  const finish_reason = step.tool ? "tool_calls" : "stop";
+  const usage = { prompt_tokens: 10, completion_tokens: 5, total_tokens: 15 };
+  const answer = (kind, choice, extra) => ({
+    id: `chatcmpl-${nth}`,
+    object: kind,
+    created: 1_700_000_000,
+    model: body.model ?? "fake",
+    choices: [{ index: 0, ...choice }],
+    ...extra,
+  });
+  const parts = partsOf(step, call, res);
+  if (body.stream) await stream(parts, finish_reason, usage, answer, res);
+  else await whole(parts, finish_reason, usage, answer, res);
+}
+
+async function whole(parts, finish_reason, usage, answer, res) {
+  const message = { role: "assistant", content: "" };
+  for await (const part of parts) {
+    if (part.tool_calls) Object.assign(message, { content: null, tool_calls: part.tool_calls });
+    else message.content += part.content;
   }
-  res.write("data: [DONE]\n\n");
-  res.end();
+  json(res, answer("chat.completion", { message, finish_reason }, { usage }));
+}
+
+async function stream(parts, finish_reason, usage, answer, res) {
+  res.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-cache" });
+  const send = (delta, reason = null, extra = {}) => {
+    const chunk = answer("chat.completion.chunk", { delta, finish_reason: reason }, extra);
+    res.write(`data: ${JSON.stringify(chunk)}\n\n`);
+  };
+  send({ role: "assistant", content: "" });
+  for await (const part of parts) send(part);
+  send({}, finish_reason, { usage });
+  res.end("data: [DONE]\n\n");
 }
 
 const json = (res, value, status = 200) => {
