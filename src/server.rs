@@ -4,6 +4,7 @@
 mod build;
 mod managed;
 mod shutdown;
+mod signals;
 mod workers;
 
 use std::fmt;
@@ -11,8 +12,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use tokio::sync::mpsc;
+
 use crate::config::Config;
+use crate::drain::Mode;
 use crate::upstream::source::managed::StateError;
+
+use signals::Signals;
+
+/// Orders to leave that may wait: more than anybody can mean.
+const ORDERS: usize = 8;
 
 /// Why fairlead could not start. Nothing is left behind.
 #[derive(Debug)]
@@ -41,6 +50,43 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+/// Where a server listens.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// Of each listener, in the order of the configuration.
+    pub listeners: Vec<SocketAddr>,
+    /// Of `/metrics`, `/livez` and `/readyz`.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// A server whose parts are built and started: its sockets listen, and nothing is accepted before [`Running::serve`].
+pub struct Running {
+    server: build::Server,
+    addresses: Addresses,
+}
+
+impl Running {
+    /// Builds what `config` describes. Must be called within a tokio runtime. Errors: it could not start.
+    pub async fn start(
+        config: &Config,
+        dropped_lines: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Result<Self, StartError> {
+        let (server, addresses) = build::build(config, dropped_lines).await?;
+        Ok(Running { server, addresses })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Serves until it is asked to leave, and leaves so; when it is asked again meanwhile, or nobody can ask any more:
+    /// now. What it started runs on the caller's runtime, and ends with that at the latest.
+    pub async fn serve(self, asked: mpsc::Receiver<Mode>) {
+        shutdown::serve(self.server, asked).await;
+    }
+}
+
 /// Serves what `config` describes until a signal ends it. Blocks. Errors: it could not start.
 pub fn run(
     config: &Config,
@@ -51,8 +97,12 @@ pub fn run(
         .build()
         .map_err(|error| StartError::System("start the runtime", error))?;
     runtime.block_on(async {
-        let server = build::build(config, dropped_lines).await?;
-        shutdown::serve(server).await;
+        let signals =
+            Signals::new().map_err(|error| StartError::System("listen to signals", error))?;
+        let running = Running::start(config, dropped_lines).await?;
+        let (orders, asked) = mpsc::channel(ORDERS);
+        running.server.tasks.spawn_aside("signals", signals.forward(orders));
+        running.serve(asked).await;
         Ok(())
     })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 use super::workers::Workers;
-use super::{StartError, managed};
+use super::{Addresses, StartError, managed};
 use crate::balance::Policy;
 use crate::config::{self, Balance, Config, Upstreams};
 use crate::drain::{self, Tasks, Trigger, Watcher};
@@ -48,7 +48,7 @@ pub(super) struct Server {
 pub(super) async fn build(
     config: &Config,
     dropped_lines: impl Fn() -> u64 + Send + Sync + 'static,
-) -> Result<Server, StartError> {
+) -> Result<(Server, Addresses), StartError> {
     let (trigger, watcher) = drain::new();
     let tasks = Tasks::new();
     let readiness = Readiness::new();
@@ -61,6 +61,10 @@ pub(super) async fn build(
     for listener in &config.listeners {
         sockets.push(listen(&format!("listener {}", listener.name), listener.bind)?);
     }
+    let addresses = Addresses {
+        listeners: sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect(),
+        metrics: metrics_listener.as_ref().and_then(|socket| socket.local_addr().ok()),
+    };
     let state = open_state(config).await?;
     let rpc = Arc::clone(&metrics);
     let workers = Workers::start(config.runtime.workers, &tasks, || rpc.rpc())
@@ -91,7 +95,7 @@ pub(super) async fn build(
         tasks.spawn_aside("endpoints", serve);
     }
     let config = config.clone();
-    Ok(Server {
+    let server = Server {
         config,
         pools,
         managed,
@@ -103,7 +107,8 @@ pub(super) async fn build(
         trigger,
         watcher,
         _state: state,
-    })
+    };
+    Ok((server, addresses))
 }
 
 fn listen(what: &str, address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::time::{interval, timeout};
 
 use super::build::Server;
@@ -24,12 +24,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 static NEXT_CONN: AtomicU64 = AtomicU64::new(1);
 
-/// Serves until a signal says otherwise, and leaves.
-pub(super) async fn serve(mut server: Server) {
-    let Some(mut signals) = Signals::new() else {
-        tracing::error!("signals cannot be heard");
-        return;
-    };
+/// Serves until it is asked to leave, and leaves.
+pub(super) async fn serve(mut server: Server, mut asked: mpsc::Receiver<Mode>) {
     let mut accepting = Vec::new();
     for (socket, listener, keepalive) in std::mem::take(&mut server.accepting) {
         if let Ok(address) = socket.local_addr() {
@@ -50,40 +46,45 @@ pub(super) async fn serve(mut server: Server) {
             }
         });
     }
-    let mut asked = signals.next().await;
+    let mut mode = next(&mut asked).await;
     server.readiness.drain();
-    if asked == Mode::Drain && !server.config.drain.shutdown_delay.is_zero() {
+    if mode == Mode::Drain && !server.config.drain.shutdown_delay.is_zero() {
         tracing::info!(kind = "drain", "not ready any more; accepting for a while yet");
-        if let Ok(mode) = timeout(server.config.drain.shutdown_delay, signals.next()).await {
-            asked = mode.max(Mode::Now);
+        if timeout(server.config.drain.shutdown_delay, next(&mut asked)).await.is_ok() {
+            mode = Mode::Now;
         }
     }
     for task in accepting {
         task.abort();
     }
-    leave(server, &mut signals, asked).await;
+    leave(server, &mut asked, mode).await;
 }
 
-async fn leave(server: Server, signals: &mut Signals, asked: Mode) {
+/// The next time that we are asked to leave, and how. Nobody is left who could ask: now.
+async fn next(asked: &mut mpsc::Receiver<Mode>) -> Mode {
+    asked.recv().await.unwrap_or(Mode::Now)
+}
+
+async fn leave(server: Server, asked: &mut mpsc::Receiver<Mode>, mode: Mode) {
     let Server { config, pools, managed, tasks, metrics, trigger, watcher, _state, .. } = server;
     let since = time::now();
     let turns = || pools.iter().map(|pool| pool.counts().1).sum::<usize>();
-    tracing::info!(kind = "drain", turns = turns(), ?asked, "leaving");
-    trigger.start(asked);
+    tracing::info!(kind = "drain", turns = turns(), ?mode, "leaving");
+    trigger.start(mode);
     drop(watcher);
     let tell = |mode| {
         for pool in &pools {
             pool.hub.tell_all(&Event::Leave(mode));
         }
     };
-    tell(asked);
-    if asked == Mode::Drain {
+    tell(mode);
+    if mode == Mode::Drain {
         let mut ticks = interval(Duration::from_millis(200));
         let waiting = async {
             loop {
                 tokio::select! {
                     () = trigger.complete() => return,
-                    _ = signals.next() => return,
+                    _ = next(asked) => return,
                     _ = ticks.tick() => metrics.drain_remaining_turns.set(turns() as i64),
                 }
             }
@@ -108,7 +109,7 @@ async fn leave(server: Server, signals: &mut Signals, asked: Mode) {
     tokio::pin!(stop);
     tokio::select! {
         () = &mut stop => {}
-        _ = signals.next() => {
+        _ = next(asked) => {
             for cli in &managed {
                 cli.kill().await;
             }
@@ -150,39 +151,6 @@ async fn accept(
             workers.hand_over(Accepted { id, socket: stream, peer, listener, watcher })
         {
             refused.listener.metrics.rejected.inc("busy");
-        }
-    }
-}
-
-struct Signals {
-    term: Signal,
-    int: Signal,
-    hup: Signal,
-    usr1: Signal,
-    usr2: Signal,
-}
-
-impl Signals {
-    fn new() -> Option<Self> {
-        Some(Signals {
-            term: signal(SignalKind::terminate()).ok()?,
-            int: signal(SignalKind::interrupt()).ok()?,
-            hup: signal(SignalKind::hangup()).ok()?,
-            usr1: signal(SignalKind::user_defined1()).ok()?,
-            usr2: signal(SignalKind::user_defined2()).ok()?,
-        })
-    }
-
-    /// The next signal that asks us to leave, and how.
-    async fn next(&mut self) -> Mode {
-        loop {
-            tokio::select! {
-                _ = self.term.recv() => return Mode::Drain,
-                _ = self.int.recv() => return Mode::Now,
-                _ = self.hup.recv() => tracing::warn!("HUP: this version cannot reload its config"),
-                _ = self.usr1.recv() => {}
-                _ = self.usr2.recv() => tracing::warn!("USR2: this version cannot hand over"),
-            }
         }
     }
 }
