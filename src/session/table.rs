@@ -175,6 +175,8 @@ pub struct Table<L> {
     limit: usize,
     epoch: u64,
     wakes: Vec<Wake>,
+    /// CLIs that went away and did not come back.
+    gone: SmallVec<[UpstreamId; 4]>,
 }
 
 impl<L> Table<L> {
@@ -187,6 +189,7 @@ impl<L> Table<L> {
             limit,
             epoch: 0,
             wakes: Vec::new(),
+            gone: SmallVec::new(),
         }
     }
 
@@ -501,14 +504,24 @@ impl<L> Table<L> {
         }
     }
 
-    /// A CLI went away, or came back. With own storage its sessions go and come with it.
+    /// A CLI went away, or came back. With own storage its sessions go and come with it. Those that conns hold end when
+    /// the conns say so.
     pub fn upstream_is(&mut self, upstream: UpstreamId, up: bool) {
-        if self.storage == Storage::Shared {
-            return;
+        self.gone.retain(|gone| *gone != upstream);
+        if !up {
+            self.gone.push(upstream);
         }
+        let own = self.storage == Storage::Own;
         for entry in self.entries.values_mut().filter(|e| e.upstream == Some(upstream)) {
+            let held = !entry.attached.is_empty() || !entry.joining.is_empty();
             entry.stage = match entry.stage {
-                Stage::Stored { .. } if !up => Stage::Lost,
+                Stage::Live if !up && !held => {
+                    entry.lease = None;
+                    entry.busy = 0;
+                    entry.asks.clear();
+                    if own { Stage::Lost } else { Stage::Stored { cut: true } }
+                }
+                Stage::Stored { .. } if !up && own => Stage::Lost,
                 Stage::Lost if up => Stage::Stored { cut: true },
                 same => same,
             };
@@ -527,8 +540,10 @@ impl<L> Table<L> {
     }
 
     fn store(&mut self, session: &SessionId, cut: bool) {
+        let own = self.storage == Storage::Own;
         if let Some(entry) = self.entries.get_mut(session) {
-            entry.stage = Stage::Stored { cut };
+            let gone = own && entry.upstream.is_some_and(|u| self.gone.contains(&u));
+            entry.stage = if gone { Stage::Lost } else { Stage::Stored { cut } };
             entry.lease = None;
             entry.busy = 0;
             entry.asks.clear();
