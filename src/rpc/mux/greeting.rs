@@ -113,6 +113,30 @@ pub(super) fn error_code(body: &[u8]) -> Option<i64> {
     std::str::from_utf8(code.of(body)).ok()?.parse().ok()
 }
 
+/// The types of `connect`'s fields, as a CLI has them.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(dead_code, reason = "only whether they can be read matters")]
+struct ClientInfo {
+    editor_name: Option<String>,
+    editor_version: Option<String>,
+    extension_name: Option<String>,
+    extension_version: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum TaskKind {
+    Agent,
+    Shell,
+    Client,
+}
+
+/// What is wrong with a field, in words.
+fn check<'a, T: serde::Deserialize<'a>>(raw: &'a [u8]) -> Result<(), Bad> {
+    serde_json::from_slice::<Option<T>>(raw).map(drop).map_err(|why| Bad::Field(why.to_string()))
+}
+
 enum Bad {
     Token,
     Field(String),
@@ -127,9 +151,15 @@ fn read_connect(body: &[u8], params: Option<Span>) -> Result<String, Bad> {
         let (name, raw) = (key.inner.of(body), value.of(body));
         match name {
             b"token" if raw != b"null" => bad = Some(Bad::Token),
+            b"token" => {}
             // Telemetry of all sessions of all clients: nobody behind us gets that.
-            b"token" | b"enableGitHubTelemetryForwarding" => {}
+            b"enableGitHubTelemetryForwarding" => bad = bad.take().or(check::<bool>(raw).err()),
             b"clientInfo" | b"supportedTaskKinds" => {
+                let checked = match name {
+                    b"clientInfo" => check::<ClientInfo>(raw),
+                    _ => check::<Vec<TaskKind>>(raw),
+                };
+                bad = bad.take().or(checked.err());
                 fields.push_str(if fields.is_empty() { "" } else { "," });
                 let (name, raw) = (String::from_utf8_lossy(name), String::from_utf8_lossy(raw));
                 let _ = write!(fields, r#""{name}":{raw}"#);
