@@ -28,7 +28,7 @@ use crate::id::{ConnId, SessionId};
 use crate::observe::metrics::{ListenerMetrics, RpcMetrics};
 use crate::rpc::mux::{End, Mux, Now, Settings, Ticket};
 use crate::time::{self, Duration};
-use crate::upstream::hub::{Event, Inbox};
+use crate::upstream::hub::{Event, Inbox, Joined};
 use crate::upstream::pool::Pool;
 use crate::want::Want;
 
@@ -170,9 +170,14 @@ impl Conn {
         while let Poll::Ready(event) = self.inbox.poll_next(cx) {
             match event {
                 Event::Again(ticket, absence) => self.seek_again(ticket, absence, now),
-                Event::Answered(ticket, answer) => {
-                    let answer = answer.as_ref().map(String::as_bytes).map_err(Clone::clone);
-                    self.mux.answered(ticket, answer, now);
+                Event::Answered(ticket, Joined::Result(result)) => {
+                    self.mux.answered(ticket, Ok(result.as_bytes()), now);
+                }
+                Event::Answered(ticket, Joined::Refused(refusal)) => {
+                    self.mux.answered(ticket, Err(refusal), now);
+                }
+                Event::Answered(ticket, Joined::Error(error)) => {
+                    self.mux.asked_wrongly(ticket, &error, now.at);
                 }
                 Event::Greeted(ticket, hello) => self.mux.greeted(ticket, hello.as_ref(), now.at),
                 Event::Notice(session, body) => self.mux.notice(session.as_str(), body),

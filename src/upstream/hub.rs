@@ -25,8 +25,8 @@ const MAX_NOTICES: usize = 256;
 pub enum Event {
     /// It may ask for its session again; with what a look-up did not find.
     Again(Ticket, Option<Absence>),
-    /// The fleet's joined answer: the JSON text of the result.
-    Answered(Ticket, Result<String, Refusal>),
+    /// The fleet's joined answer.
+    Answered(Ticket, Joined),
     /// What the pool's CLIs say of themselves; `None`: none answered in time.
     Greeted(Ticket, Option<Hello>),
     /// A CLI told everybody something about a session.
@@ -35,6 +35,17 @@ pub enum Event {
     Dead(UpstreamId),
     /// We are leaving.
     Leave(Mode),
+}
+
+/// What a fleet says as one.
+#[derive(Clone, Debug)]
+pub enum Joined {
+    /// The JSON text of the result.
+    Result(String),
+    /// The client asked wrongly: the JSON text of the `error` member, as a CLI words it.
+    Error(String),
+    /// Nobody answered.
+    Refused(Refusal),
 }
 
 #[derive(Default)]

@@ -214,6 +214,14 @@ impl Mux {
             Err(refusal) => self.refuse(&id, &refusal, now.at),
         }
     }
+
+    /// The fleet was asked wrongly: the JSON text of the `error` member that a CLI gives.
+    pub fn asked_wrongly(&mut self, ticket: Ticket, error: &str, now: Instant) {
+        let Some(Waiting::Ask(id)) = self.waiting.remove(&ticket) else { return };
+        if self.settle(id.as_bytes(), Outcome::Invalid, now).is_some() {
+            self.write_error(id.as_str(), error);
+        }
+    }
 }
 
 pub(super) fn too_slow() -> Refusal {

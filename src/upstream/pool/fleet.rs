@@ -8,7 +8,7 @@ use crate::id::{ConnId, SessionId, UpstreamId};
 use crate::rpc::merge::{Ask, Merge, Scatter, Single, Wrong};
 use crate::rpc::methods::{Method, Route};
 use crate::rpc::mux::Ticket;
-use crate::upstream::hub::Event;
+use crate::upstream::hub::{Event, Joined};
 use crate::upstream::member::Member;
 
 /// Why a fleet's answer is none.
@@ -42,16 +42,14 @@ impl Pool {
                 | Route::Local(_)
                 | Route::Deny(_) => Err(Failed::Nobody),
             };
-            let answer = answer.map_err(|failed| match failed {
-                Failed::Wrong(wrong) => {
-                    let why = wrong.to_error(method.name);
-                    Refusal::new(
-                        Reason::NoUpstream,
-                        why.unwrap_or_else(|| "no CLI answered".into()),
-                    )
+            let nobody = || Joined::Refused(Refusal::new(Reason::NoUpstream, "no CLI answered"));
+            let answer = match answer {
+                Ok(result) => Joined::Result(result),
+                Err(Failed::Wrong(wrong)) => {
+                    wrong.to_error(method.name).map_or_else(nobody, Joined::Error)
                 }
-                Failed::Nobody => Refusal::new(Reason::NoUpstream, "no CLI answered"),
-            });
+                Err(Failed::Nobody) => nobody(),
+            };
             pool.hub.tell(conn, Event::Answered(ticket, answer));
         });
     }
