@@ -47,26 +47,59 @@ pub struct Parameters {
 /// Watches a member for ever.
 pub async fn watch(pool: Arc<Pool>, member: Arc<Member>, mut ears: Ears, with: Parameters) {
     loop {
-        let outcome = match member.address() {
-            Some(address) => match connect(address, with.timeout).await {
-                Ok(stream) => Watch::new(stream, &pool, &member, &with).run(&mut ears).await,
-                Err(error) => Err(error),
-            },
-            None => Err(io::ErrorKind::NotConnected.into()),
+        let ended = match meet(&pool, &member, &with).await {
+            Ok(watch) => Ended::Lost(watch.run(&mut ears).await.err()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ended::Refused,
+            Err(error) => Ended::NeverMet(error),
         };
-        if let Err(error) = outcome {
+        if let Ended::Lost(Some(error)) | Ended::NeverMet(error) = &ended {
             tracing::debug!(pool = pool.name, upstream = member.name, %error, "the watch ended");
         }
-        let known = member.state();
-        if known != State::Starting || member.address().is_some() {
+        if member.state() != State::Starting || member.address().is_some() {
             member.metrics.health_checks.inc("failed");
         }
-        let seen = if known == State::Starting { Seen::Silent } else { Seen::Gone };
-        if let Some(state) = member.see(seen) {
-            pool.member_changed(&member, state);
-            pool.member_dead(&member);
-        }
+        report(&pool, &member, &ended);
         refuse_for(&mut ears, with.interval.min(Duration::from_secs(1))).await;
+    }
+}
+
+/// How a watch ended.
+enum Ended {
+    /// It was there, and is gone: by a FIN, or by an error.
+    Lost(Option<io::Error>),
+    /// The CLI answers, and does not let us in.
+    Refused,
+    /// There was none.
+    NeverMet(io::Error),
+}
+
+/// Connects and says who we are.
+async fn meet<'a>(
+    pool: &'a Arc<Pool>,
+    member: &'a Arc<Member>,
+    with: &'a Parameters,
+) -> io::Result<Watch<'a>> {
+    let address = member.address().ok_or(io::ErrorKind::NotConnected)?;
+    let stream = connect(address, with.timeout).await?;
+    let mut watch = Watch::new(stream, pool, member, with);
+    watch.greet().await?;
+    Ok(watch)
+}
+
+/// Says what the end of a watch means. Whether a CLI is down may be known for long: links are lost when its watch is.
+fn report(pool: &Arc<Pool>, member: &Arc<Member>, ended: &Ended) {
+    let seen = match (ended, member.state()) {
+        (Ended::Refused, _) => Seen::Refused,
+        (Ended::NeverMet(_), State::Starting) => Seen::Silent,
+        (Ended::Lost(_) | Ended::NeverMet(_), _) => Seen::Gone,
+    };
+    let changed = member.see(seen);
+    if let Some(state) = changed {
+        pool.member_changed(member, state);
+    }
+    let gone = changed.is_some() && seen == Seen::Gone;
+    if gone || matches!(ended, Ended::Lost(_)) {
+        pool.member_dead(member);
     }
 }
 
@@ -124,7 +157,6 @@ impl<'a> Watch<'a> {
     }
 
     async fn run(mut self, ears: &mut Ears) -> io::Result<()> {
-        self.greet().await?;
         let mut ticks = interval(self.with.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut buffer = vec![0; 16 * 1024];
@@ -185,13 +217,14 @@ impl<'a> Watch<'a> {
         match read_hello(frame) {
             Greeting::Hello(hello) => self.member.set_hello(hello),
             Greeting::Refused(code) => {
-                tracing::error!(
-                    pool = self.pool.name,
-                    upstream = self.member.name,
-                    code,
-                    "the CLI refuses the pool's token"
-                );
-                self.see(Seen::Refused);
+                if self.member.state() != State::Misconfigured {
+                    tracing::error!(
+                        pool = self.pool.name,
+                        upstream = self.member.name,
+                        code,
+                        "the CLI refuses the pool's token"
+                    );
+                }
                 return Err(io::ErrorKind::PermissionDenied.into());
             }
             Greeting::Unknown => {}

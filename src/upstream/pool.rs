@@ -137,13 +137,9 @@ impl Pool {
 
     /// A member changed its state, or got its hello.
     pub fn member_changed(&self, member: &Member, state: State) {
-        let mut decisions = self.decisions.lock();
-        match state {
-            State::Up => decisions.table.upstream_is(member.id, true),
-            State::Down => decisions.table.upstream_is(member.id, false),
-            State::Starting | State::Leaving | State::Misconfigured => {}
+        if state == State::Up {
+            self.decide(|table| table.upstream_is(member.id, true));
         }
-        drop(decisions);
         self.changed.notify_waiters();
         tracing::info!(
             kind = "upstream",
@@ -155,8 +151,9 @@ impl Pool {
         );
     }
 
-    /// A member is dead: links to it are lost.
+    /// A member is dead: links to it are lost, and with own storage its sessions. One that is only down may be busy.
     pub fn member_dead(&self, member: &Member) {
+        self.decide(|table| table.upstream_is(member.id, false));
         self.hub.tell_all(&Event::Dead(member.id));
     }
 
