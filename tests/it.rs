@@ -1,0 +1,24 @@
+//! The whole gateway in one process, between fake CLIs and raw clients: what users and operators are promised, as facts.
+//!
+//! Every wait is for a fact, with a deadline. Times in the configurations are short; no test depends on one being kept.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends where it fails"
+)]
+
+#[path = "it/conns.rs"]
+mod conns;
+#[path = "it/health.rs"]
+mod health;
+#[path = "it/lost.rs"]
+mod lost;
+#[path = "it/placement.rs"]
+mod placement;
+#[path = "it/rig.rs"]
+mod rig;
+#[path = "it/routing.rs"]
+mod routing;
