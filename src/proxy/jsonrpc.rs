@@ -4,6 +4,7 @@
 //! a message. Nothing on the way of a message takes a lock, wakes another task, or looks a label up.
 
 mod actions;
+mod budget;
 mod flow;
 mod link;
 mod report;
@@ -12,13 +13,13 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use ahash::AHashMap;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+pub use self::budget::Budget;
 use self::flow::Flow;
 use self::link::LinkIo;
 use self::report::Tally;
@@ -27,7 +28,7 @@ use crate::drain::Mode;
 use crate::id::{ConnId, SessionId};
 use crate::observe::metrics::{ListenerMetrics, RpcMetrics};
 use crate::rpc::mux::{End, Mux, Now, Settings, Ticket};
-use crate::time::{self, Duration};
+use crate::time::{self, Duration, Instant};
 use crate::upstream::hub::{Event, Inbox, Joined};
 use crate::upstream::pool::Pool;
 use crate::want::Want;
@@ -55,31 +56,6 @@ pub struct Listener {
     pub buffered: Arc<Budget>,
 }
 
-/// A bound on bytes that the whole process keeps.
-pub struct Budget {
-    used: AtomicUsize,
-    limit: usize,
-}
-
-impl Budget {
-    /// Nothing is used yet.
-    pub fn new(limit: usize) -> Self {
-        Budget { used: AtomicUsize::new(0), limit }
-    }
-
-    fn change(&self, before: usize, after: usize) {
-        if after >= before {
-            self.used.fetch_add(after - before, Ordering::Relaxed);
-        } else {
-            self.used.fetch_sub(before - after, Ordering::Relaxed);
-        }
-    }
-
-    fn exhausted(&self) -> bool {
-        self.used.load(Ordering::Relaxed) > self.limit
-    }
-}
-
 /// A client that was let in.
 pub struct Conn {
     id: ConnId,
@@ -95,6 +71,8 @@ pub struct Conn {
     seeking: AHashMap<Ticket, (SessionId, Want)>,
     timer: Option<Pin<Box<Sleep>>>,
     kept: usize,
+    /// Since when the process keeps too much, and what this conn keeps does not change.
+    over_since: Option<Instant>,
     pending: usize,
     tally: Tally,
     end: Option<End>,
@@ -126,6 +104,7 @@ impl Conn {
             seeking: AHashMap::new(),
             timer: None,
             kept: 0,
+            over_since: None,
             pending: 0,
             tally: Tally::new(time::now()),
             end: None,
@@ -202,12 +181,19 @@ impl Conn {
         self.timer = None;
         self.mux.tick(now);
         self.expire_flows(now);
+        let over = self.listener.buffered.is_over() && !self.listener.buffered.is_little(self.kept);
+        match self.over_since.filter(|_| over) {
+            Some(since) if now.at >= since + self.listener.stall_timeout => {
+                self.mux.client_stalled();
+            }
+            since => self.over_since = since.or(over.then_some(now.at)),
+        }
         true
     }
 
     fn arm_timer(&mut self, cx: &mut Context<'_>, now: Now) {
         let waits = self.client_flow.waits() || self.links.iter().any(|l| l.flow.waits());
-        let held = self.kept > 0 && self.listener.buffered.exhausted();
+        let held = self.kept > 0 && self.listener.buffered.is_over();
         if self.timer.is_none() && (self.mux.needs_ticks() || waits || held) {
             let mut timer = Box::pin(tokio::time::sleep_until(now.at + TICK));
             // It is in the future: this only leaves our waker there.
@@ -220,8 +206,9 @@ impl Conn {
     fn keep_books(&mut self) {
         let kept = self.mux.buffered();
         if kept != self.kept {
-            self.listener.buffered.change(self.kept, kept);
+            self.listener.buffered.change(self.id, self.kept, kept);
             self.kept = kept;
+            self.over_since = None;
         }
         let pending = self.mux.pending();
         if pending != self.pending {
@@ -239,6 +226,8 @@ impl Drop for Conn {
         self.mux.close(now);
         self.act(now);
         self.keep_books();
+        // What was not written is not kept any more, either.
+        self.listener.buffered.change(self.id, self.kept, 0);
         self.listener.pool.hub.leave(self.id);
         self.listener.metrics.connections.dec();
         self.report_end(now);
