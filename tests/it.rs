@@ -10,14 +10,22 @@
     reason = "a test ends where it fails"
 )]
 
+#[path = "it/bounds.rs"]
+mod bounds;
+#[path = "it/client_lost.rs"]
+mod client_lost;
 #[path = "it/conns.rs"]
 mod conns;
+#[path = "it/drain.rs"]
+mod drain;
 #[path = "it/health.rs"]
 mod health;
 #[path = "it/lost.rs"]
 mod lost;
 #[path = "it/placement.rs"]
 mod placement;
+#[path = "it/restart.rs"]
+mod restart;
 #[path = "it/rig.rs"]
 mod rig;
 #[path = "it/routing.rs"]

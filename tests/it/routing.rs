@@ -165,8 +165,8 @@ async fn two_sends_run_one_after_the_other() {
     let rig = clis(2).start().await;
     let a = rig.client().await;
     create(&a, "s").await;
-    let cli = rig.hold(&a, "s", "k").await;
     let from = a.received();
+    let cli = rig.hold(&a, "s", "k").await;
     for prompt in ["one", "two"] {
         let params = json!({"sessionId": "s", "prompt": prompt});
         a.post("session.send", params).await.unwrap();
@@ -180,7 +180,7 @@ async fn two_sends_run_one_after_the_other() {
         .filter(|f| f.event_type() == "user.message")
         .map(|f| f.value["params"]["event"]["data"]["content"].clone())
         .collect();
-    assert_eq!(messages, ["one", "two"]);
+    assert_eq!(messages, ["hold k", "one", "two"]);
 }
 
 #[tokio::test]
