@@ -405,6 +405,14 @@ impl<L> Table<L> {
         self.check(session);
     }
 
+    /// A live session that conns of ours hold takes room, also if it was found and not placed: its lease, if it has none.
+    pub fn lend(&mut self, session: &SessionId, lease: impl FnOnce(UpstreamId) -> Option<L>) {
+        let Some(entry) = self.entries.get_mut(session) else { return };
+        if entry.stage == Stage::Live && !entry.attached.is_empty() && entry.lease.is_none() {
+            entry.lease = entry.upstream.and_then(lease);
+        }
+    }
+
     /// A conn's create or resume came to nothing; `absent`: because its CLI has no such session.
     pub fn not_placed(&mut self, session: &SessionId, conn: ConnId, epoch: u64, absent: bool) {
         let Some(entry) = self.entries.get_mut(session).filter(|e| e.epoch == epoch) else {

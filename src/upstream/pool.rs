@@ -256,7 +256,10 @@ impl Pool {
 
     /// The session is attached to the conn.
     pub fn attached(&self, session: &SessionId, conn: ConnId, epoch: u64) {
-        self.decide(|table| table.attached(session, conn, epoch));
+        self.decide(|table| {
+            table.attached(session, conn, epoch);
+            table.lend(session, |upstream| self.member(upstream).map(Lease::take));
+        });
     }
 
     /// It is not, after all.
