@@ -70,15 +70,15 @@ async fn leave(server: Server, asked: &mut mpsc::Receiver<Mode>, mode: Mode) {
     let since = time::now();
     let turns = || pools.iter().map(|pool| pool.counts().1).sum::<usize>();
     tracing::info!(kind = "drain", turns = turns(), ?mode, "leaving");
-    trigger.start(mode);
     drop(watcher);
     let tell = |mode| {
+        trigger.start(mode);
         for pool in &pools {
             pool.hub.tell_all(&Event::Leave(mode));
         }
     };
-    tell(mode);
     if mode == Mode::Drain {
+        tell(mode);
         let mut ticks = interval(Duration::from_millis(200));
         let waiting = async {
             loop {
@@ -94,7 +94,6 @@ async fn leave(server: Server, asked: &mut mpsc::Receiver<Mode>, mode: Mode) {
         }
     }
     let turns_cut = turns();
-    trigger.escalate();
     tell(Mode::Now);
     let stop = async {
         let mut stopping = tokio::task::JoinSet::new();
