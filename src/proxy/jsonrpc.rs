@@ -9,7 +9,6 @@ mod flow;
 mod link;
 mod report;
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -111,19 +110,16 @@ impl Conn {
         }
     }
 
-    /// Serves the client until it, or we, have done.
-    pub async fn serve(mut self, leaving: Option<Mode>) {
-        if let Some(mode) = leaving {
-            self.inbox.push(Event::Leave(mode));
-        }
-        let end = poll_fn(|cx| self.poll(cx)).await;
-        self.end = Some(end);
+    /// We are leaving already.
+    pub fn leave(&self, mode: Mode) {
+        self.inbox.push(Event::Leave(mode));
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    fn drive(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let now = Now { at: time::now(), wall: time::wall() };
         loop {
             self.poll_inbox(cx, now);
+            let could_read = self.may_read();
             let mut moved = self.poll_timer(cx, now);
             moved |= self.poll_links(cx, now);
             moved |= self.poll_client(cx, now);
@@ -132,12 +128,12 @@ impl Conn {
                 return Poll::Ready(end);
             }
             self.keep_books();
-            if let Some(end) = self.mux.done() {
-                if self.mux.client_out().is_empty() || self.client_flow.broken {
-                    return Poll::Ready(end);
-                }
+            let written = self.mux.client_out().is_empty() || self.client_flow.broken;
+            if let Some(end) = self.mux.done().filter(|_| written) {
+                return Poll::Ready(end);
             }
-            if !moved {
+            // Who was not read for want of room left no waker: the room is here now.
+            if !moved && (could_read || !self.may_read()) {
                 break;
             }
         }
@@ -162,8 +158,9 @@ impl Conn {
                 Event::Notice(session, body) => self.mux.notice(session.as_str(), body),
                 Event::Dead(upstream) => {
                     let dead = self.links.iter().find(|l| l.upstream() == upstream);
-                    if let Some(link) = dead.map(|l| l.id) {
-                        self.mux.link_lost(link, now);
+                    if let Some(link) = dead {
+                        link.count_loss("dead");
+                        self.mux.link_lost(link.id, now);
                     }
                 }
                 Event::Leave(Mode::Drain) => self.mux.drain(),
@@ -219,6 +216,15 @@ impl Conn {
     }
 }
 
+/// Serves the client until it, or we, have done. A future by hand, so that a conn is held once and not three times.
+impl Future for Conn {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.drive(cx).map(|end| self.end = Some(end))
+    }
+}
+
 impl Drop for Conn {
     /// Whatever ended the task, what the conn held is given back.
     fn drop(&mut self) {
@@ -237,5 +243,15 @@ impl Drop for Conn {
 impl std::fmt::Debug for Conn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Conn").field("id", &self.id).field("peer", &self.peer).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_conn_is_small() {
+        assert!(size_of::<Conn>() <= 1024, "{}", size_of::<Conn>());
     }
 }

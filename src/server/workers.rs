@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::thread;
 
 use tokio::net::TcpStream;
@@ -81,6 +83,20 @@ impl Drop for Counted {
     }
 }
 
+/// A conn, and its place in the count.
+struct Served {
+    conn: Conn,
+    _counted: Counted,
+}
+
+impl Future for Served {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.conn).poll(cx)
+    }
+}
+
 async fn work(
     mut queue: mpsc::Receiver<Accepted>,
     tasks: Tasks,
@@ -101,10 +117,9 @@ async fn work(
         // The version and variant bits of each half are fixed: mixed, none is.
         let seed = seed.0 ^ seed.1.rotate_left(32);
         let conn = Conn::new(id, client, peer, listener, rpc, seed);
-        let leaving = watcher.mode();
-        tasks.spawn("conn", watcher, async move {
-            conn.serve(leaving).await;
-            drop(counted);
-        });
+        if let Some(mode) = watcher.mode() {
+            conn.leave(mode);
+        }
+        tasks.spawn("conn", watcher, Served { conn, _counted: counted });
     }
 }

@@ -91,6 +91,10 @@ impl Conn {
                 }
             }
             Action::LinkFailed(upstream) => {
+                let link = self.links.iter().find(|l| l.upstream() == upstream);
+                if let Some(link) = link.filter(|l| !l.flow.broken) {
+                    link.count_loss("handshake");
+                }
                 if let Some(member) = pool.member(upstream) {
                     member.hint(Seen::LinkFailed);
                 }

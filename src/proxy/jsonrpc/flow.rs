@@ -90,7 +90,7 @@ pub(super) fn read(
 
 impl Conn {
     /// Whether the conn may take more bytes in.
-    fn may_read(&self) -> bool {
+    pub(super) fn may_read(&self) -> bool {
         !self.mux.congested() && self.listener.buffered.admits(self.id, self.kept)
     }
 
@@ -148,6 +148,7 @@ impl Conn {
         let mut lost = smallvec::SmallVec::<[_; 1]>::new();
         for link in &mut self.links {
             if link.flush(cx, &mut self.mux, now).is_err() {
+                link.count_loss("reset");
                 lost.push(link.id);
             }
         }
@@ -165,8 +166,8 @@ impl Conn {
             self.client_flow.broken = true;
             self.mux.client_stalled();
         }
-        let stuck: Vec<_> =
-            self.links.iter().filter(|l| l.flow.stuck_for(limit, now.at)).map(|l| l.id).collect();
+        let stuck = self.links.iter().filter(|l| l.flow.stuck_for(limit, now.at));
+        let stuck: Vec<_> = stuck.inspect(|l| l.count_loss("stalled")).map(|l| l.id).collect();
         for link in stuck {
             self.mux.link_lost(link, now);
         }

@@ -50,6 +50,11 @@ impl LinkIo {
         }
     }
 
+    /// It ends without our asking: counts why.
+    pub(super) fn count_loss(&self, why: &'static str) {
+        self.member.metrics.lost.inc(why);
+    }
+
     pub(super) fn upstream(&self) -> UpstreamId {
         self.member.id
     }
@@ -66,6 +71,7 @@ impl LinkIo {
             Poll::Ready(Err(error)) => {
                 tracing::debug!(upstream = self.member.name, %error, "cannot connect");
                 self.flow.broken = true;
+                self.count_loss("connect");
                 mux.link_lost(self.id, now);
                 true
             }
@@ -85,8 +91,9 @@ impl LinkIo {
                 mux.link_bytes(self.id, buffer.get(..n).unwrap_or_default(), now);
                 true
             }
-            Some(Ok(_) | Err(_)) => {
+            Some(end @ (Ok(_) | Err(_))) => {
                 self.flow.broken = true;
+                self.member.metrics.lost.inc(if end.is_ok() { "fin" } else { "reset" });
                 mux.link_lost(self.id, now);
                 true
             }
