@@ -24,9 +24,13 @@ mod health;
 mod lost;
 #[path = "it/placement.rs"]
 mod placement;
+#[path = "it/process.rs"]
+mod process;
 #[path = "it/restart.rs"]
 mod restart;
 #[path = "it/rig.rs"]
 mod rig;
 #[path = "it/routing.rs"]
 mod routing;
+#[path = "it/tell.rs"]
+mod tell;

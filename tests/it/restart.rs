@@ -134,3 +134,74 @@ async fn a_look_up_serves_all_who_wait_for_it() {
     let looked_up = rig.clis[1].methods().into_iter().filter(|m| m == "session.mode.get").count();
     assert_eq!(looked_up, 1);
 }
+
+#[tokio::test]
+async fn who_waits_for_another_conns_create_is_served_when_that_conn_goes_away() {
+    let rig = clis(2).start().await;
+    let (a, b) = (rig.client().await, rig.client().await);
+    for cli in &rig.clis {
+        cli.fault("session.create", Fault::Never, 1);
+    }
+    a.post("session.create", opened("s")).await.unwrap();
+    rig.until("it is placed", |m| m.sum("fairlead_upstream_sessions", &[]) == 1.0).await;
+    let waiting = b.post("session.create", opened("s")).await.unwrap();
+    ask(&b, "ping", json!({})).await;
+    a.reset().await;
+    for cli in &rig.clis {
+        cli.clear_faults();
+    }
+    assert_eq!(b.answer_to(&waiting).await.unwrap()["sessionId"], "s");
+    assert_eq!(turn(&b, "s", "x").await, "You said \"x\". I remember 0 earlier messages.");
+    assert_eq!(rig.metrics().await.sum("fairlead_upstream_sessions", &[]), 1.0);
+}
+
+#[tokio::test]
+async fn a_create_that_came_too_late_for_its_client_can_be_joined() {
+    let rig = clis(2).limits("request_timeout = \"200ms\"").start().await;
+    let client = rig.client().await;
+    for cli in &rig.clis {
+        cli.fault("session.create", Fault::Never, 1);
+    }
+    is_ours(&refused(&client, "session.create", opened("s")).await, -32048, "upstream_timeout");
+    for cli in &rig.clis {
+        cli.clear_faults();
+    }
+    create(&client, "s").await;
+    rig.owner("s");
+    assert_eq!(turn(&client, "s", "x").await, "You said \"x\". I remember 0 earlier messages.");
+    assert_eq!(rig.metrics().await.sum("fairlead_upstream_sessions", &[]), 1.0);
+}
+
+#[tokio::test]
+async fn a_session_that_its_cli_forgot_is_stored_and_can_be_resumed() {
+    let rig = clis(2).start().await;
+    let (a, b) = (rig.client().await, rig.client().await);
+    used(&a, "s").await;
+    let home = rig.owner("s");
+    // Closed behind the gateway's back, without an event.
+    let direct = Client::connect(rig.clis[home].addr).await.unwrap();
+    ask(&direct, "sessions.close", json!({"sessionId": "s"})).await;
+    let error = refused(&a, "session.mode.get", json!({"sessionId": "s"})).await;
+    assert!(error.code == -32603 && error.message.contains("Session not found"), "{error:?}");
+    resume(&b, "s").await;
+    resume(&a, "s").await;
+    assert_eq!(rig.owner("s"), home);
+    assert_eq!(turn(&a, "s", "x").await, "You said \"x\". I remember 1 earlier messages.");
+    rig.until("one place is taken", |m| m.sum("fairlead_upstream_sessions", &[]) == 1.0).await;
+}
+
+#[tokio::test]
+async fn a_session_that_another_client_deletes_is_gone_for_all() {
+    let rig = clis(2).start().await;
+    let (a, b) = (rig.client().await, rig.client().await);
+    used(&a, "s").await;
+    ask(&b, "session.delete", json!({"sessionId": "s"})).await;
+    for client in [&a, &b] {
+        let error = refused(client, "session.send", json!({"sessionId": "s", "prompt": "x"})).await;
+        assert!(error.message.contains("Session not found"), "{error:?}");
+    }
+    is_ours(&refused(&b, "session.resume", opened("s")).await, -32042, "access_denied");
+    create(&a, "s").await;
+    assert_eq!(turn(&a, "s", "x").await, "You said \"x\". I remember 0 earlier messages.");
+    rig.until("one place is taken", |m| m.sum("fairlead_upstream_sessions", &[]) == 1.0).await;
+}
