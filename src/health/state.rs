@@ -89,7 +89,7 @@ impl Health {
                 self.good = 0;
                 self.bad = self.bad.saturating_add(1);
                 match self.state {
-                    State::Up if self.bad >= self.fall => State::Down,
+                    State::Up | State::Starting if self.bad >= self.fall => State::Down,
                     same => same,
                 }
             }
@@ -123,6 +123,7 @@ mod tests {
     fn the_first_answer_makes_it_up() {
         assert_eq!(after(&[]), State::Starting);
         assert_eq!(after(&[Seen::Silent, Seen::Answered]), State::Up);
+        assert_eq!(after(&[Seen::Silent, Seen::Silent, Seen::Silent]), State::Down);
     }
 
     #[test]

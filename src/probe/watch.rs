@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::error::push_json_string;
-use crate::health::state::{Seen, State};
+use crate::health::state::Seen;
 use crate::id::SessionId;
 use crate::rpc::frame::{Decoder, Frame, FrameLimits};
 use crate::rpc::message::{self, UpstreamMessage};
@@ -44,37 +44,47 @@ pub struct Parameters {
     pub frame: FrameLimits,
 }
 
+/// Before a CLI that could not be reached is tried again, at most.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// Watches a member for ever.
 pub async fn watch(pool: Arc<Pool>, member: Arc<Member>, mut ears: Ears, with: Parameters) {
     loop {
-        let outcome = match member.address() {
-            Some(address) => match connect(address, with.timeout).await {
-                Ok(stream) => Watch::new(stream, &pool, &member, &with).run(&mut ears).await,
-                Err(error) => Err(error),
-            },
-            None => Err(io::ErrorKind::NotConnected.into()),
-        };
-        if let Err(error) = outcome {
-            tracing::debug!(pool = pool.name, upstream = member.name, %error, "the watch ended");
-        }
-        let known = member.state();
-        if known != State::Starting || member.address().is_some() {
+        if let Some(address) = member.address() {
+            let error = match connect(address, with.timeout).await {
+                Ok(stream) => {
+                    let watched = Watch::new(stream, &pool, &member, &with).run(&mut ears).await;
+                    see(&pool, &member, Seen::Gone);
+                    // Whatever its state was before: nothing more comes from it.
+                    pool.member_dead(&member);
+                    watched.err()
+                }
+                Err(error) => {
+                    see(&pool, &member, Seen::Silent);
+                    Some(error)
+                }
+            };
             member.metrics.health_checks.inc("failed");
+            let error = error.as_ref().map(|e| e as &dyn std::error::Error);
+            tracing::debug!(pool = pool.name, upstream = member.name, error, "the watch ended");
         }
-        let seen = if known == State::Starting { Seen::Silent } else { Seen::Gone };
-        if let Some(state) = member.see(seen) {
-            pool.member_changed(&member, state);
-            pool.member_dead(&member);
-        }
-        refuse_for(&mut ears, with.interval.min(Duration::from_secs(1))).await;
+        refuse_for(&member, &mut ears, with.interval.min(RETRY)).await;
     }
 }
 
-/// Waits; whoever asks something meanwhile hears at once that nobody is there.
-async fn refuse_for(ears: &mut Ears, wait: Duration) {
+fn see(pool: &Pool, member: &Member, seen: Seen) {
+    if let Some(state) = member.see(seen) {
+        pool.member_changed(member, state);
+    }
+}
+
+/// Waits, until the CLI is somewhere else at the latest; whoever asks something meanwhile hears at once that nobody is
+/// there.
+async fn refuse_for(member: &Member, ears: &mut Ears, wait: Duration) {
     let _ = timeout(wait, async {
         loop {
             tokio::select! {
+                () = member.moved() => return,
                 Some(ask) = ears.asks.recv() => drop(ask),
                 Some(_) = ears.hints.recv() => {}
                 else => std::future::pending().await,
@@ -140,7 +150,7 @@ impl<'a> Watch<'a> {
                 },
                 Some(ask) = ears.asks.recv() => self.ask(ask).await?,
                 Some(seen) = ears.hints.recv() => {
-                    self.see(seen);
+                    see(self.pool, self.member, seen);
                     self.send_probe().await?;
                 }
                 _ = ticks.tick() => match self.probe {
@@ -191,20 +201,14 @@ impl<'a> Watch<'a> {
                     code,
                     "the CLI refuses the pool's token"
                 );
-                self.see(Seen::Refused);
+                see(self.pool, self.member, Seen::Refused);
                 return Err(io::ErrorKind::PermissionDenied.into());
             }
             Greeting::Unknown => {}
         }
-        self.see(Seen::Answered);
+        see(self.pool, self.member, Seen::Answered);
         self.member.metrics.health_checks.inc("ok");
         Ok(())
-    }
-
-    fn see(&self, seen: Seen) {
-        if let Some(state) = self.member.see(seen) {
-            self.pool.member_changed(self.member, state);
-        }
     }
 
     async fn send_probe(&mut self) -> io::Result<()> {
@@ -246,7 +250,7 @@ impl<'a> Watch<'a> {
             // Each interval without a byte is one more failed probe.
             self.judged = true;
             self.member.metrics.health_checks.inc("failed");
-            self.see(Seen::Silent);
+            see(self.pool, self.member, Seen::Silent);
         }
         Ok(())
     }
@@ -303,10 +307,10 @@ impl<'a> Watch<'a> {
         self.probe = None;
         self.judged = false;
         if memchr::memmem::find(body, b"SERVER_SHUTTING_DOWN").is_some() {
-            return self.see(Seen::Leaving);
+            return see(self.pool, self.member, Seen::Leaving);
         }
         self.member.metrics.health_checks.inc("ok");
-        self.see(Seen::Answered);
+        see(self.pool, self.member, Seen::Answered);
     }
 
     fn notice(&self, session: &str, body: &Bytes) {

@@ -204,10 +204,11 @@ impl Maker<'_> {
             self.tasks.spawn_aside("follow", task);
             self.managed.push(managed);
         }
-        let blocker = self.readiness.block(format!("pool {}: no CLI has answered", from.name));
+        let blocker =
+            self.readiness.block(format!("pool {}: not known whether its CLIs are up", from.name));
         let waited = Arc::clone(&pool);
         self.tasks.spawn_aside("readiness", async move {
-            while waited.hello_within(Duration::from_secs(3600)).await.is_none() {}
+            waited.settled().await;
             drop(blocker);
         });
         pool

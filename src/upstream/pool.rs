@@ -135,6 +135,18 @@ impl Pool {
         tokio::time::timeout(limit, wait).await.ok()
     }
 
+    /// Returns once it is known of each CLI whether it is up, and one is.
+    pub async fn settled(&self) {
+        loop {
+            let changed = self.changed.notified();
+            let known = self.members.iter().all(|m| m.state() != State::Starting);
+            if known && self.hello().is_some() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// A member changed its state, or got its hello.
     pub fn member_changed(&self, member: &Member, state: State) {
         let mut decisions = self.decisions.lock();
