@@ -88,10 +88,8 @@ impl Health {
             Seen::Silent | Seen::LinkFailed => {
                 self.good = 0;
                 self.bad = self.bad.saturating_add(1);
-                match self.state {
-                    State::Up | State::Starting if self.bad >= self.fall => State::Down,
-                    same => same,
-                }
+                let falls = matches!(self.state, State::Up | State::Starting);
+                if falls && self.bad >= self.fall { State::Down } else { self.state }
             }
             Seen::Gone => State::Down,
             Seen::Leaving => State::Leaving,

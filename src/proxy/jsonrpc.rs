@@ -153,10 +153,10 @@ impl Conn {
                 return Poll::Ready(end);
             }
             self.keep_books();
-            if let Some(end) = self.mux.done() {
-                if self.mux.client_out().is_empty() || self.client_flow.broken {
-                    return Poll::Ready(end);
-                }
+            if let Some(end) = self.mux.done()
+                && (self.mux.client_out().is_empty() || self.client_flow.broken)
+            {
+                return Poll::Ready(end);
             }
             if !moved {
                 break;

@@ -157,6 +157,9 @@ fn class(route: Route) -> &'static str {
     }
 }
 
+/// A member, and what its `watch` listens to.
+type Made = (Arc<Member>, Ears);
+
 /// Makes pools and what belongs to them.
 struct Maker<'a> {
     config: &'a Config,
@@ -225,7 +228,7 @@ impl Maker<'_> {
         &mut self,
         pool: &config::Pool,
         upstreams: &[config::Upstream],
-    ) -> Vec<(Arc<Member>, Ears)> {
+    ) -> Vec<Made> {
         let with = |upstream: &config::Upstream| member::Parameters {
             name: upstream.name.clone(),
             address: Some(upstream.address),
@@ -241,7 +244,7 @@ impl Maker<'_> {
         &mut self,
         pool: &config::Pool,
         from: &config::Managed,
-    ) -> (Vec<(Arc<Member>, Ears)>, Vec<(Arc<Member>, Managed)>) {
+    ) -> (Vec<Made>, Vec<(Arc<Member>, Managed)>) {
         let (mut members, mut follow) = (Vec::new(), Vec::new());
         let Some(state) = self.state else { return (members, follow) };
         for index in 0..from.count as usize {

@@ -26,7 +26,6 @@ pub(super) async fn follow(
                     member.metrics.restarts.inc("exited");
                 }
                 last = generation;
-                tracing::info!(pool = pool.name, upstream = member.name, pid, %addr, "the CLI is ready");
                 running.get_or_insert_with(|| GaugeGuard::enter(&pool.metrics.spawned));
                 member.set_address(Some(addr));
             }

@@ -235,10 +235,8 @@ impl Pool {
         let Some(member) = self.member(upstream) else {
             return Err(self.nobody(only, session));
         };
-        let reason = match reason {
-            PlacementReason::Sticky if key.no_user => PlacementReason::NoUser,
-            reason => reason,
-        };
+        let no_user = key.no_user && reason == PlacementReason::Sticky;
+        let reason = if no_user { PlacementReason::NoUser } else { reason };
         let lease = Lease::take(member);
         let epoch = decisions.table.place(session, conn, upstream, lease, time::now());
         self.metrics.placements.inc(reason.slug());

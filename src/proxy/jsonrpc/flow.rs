@@ -91,7 +91,7 @@ pub(super) fn read(
 impl Conn {
     /// Whether the conn may take more bytes in.
     fn may_read(&self) -> bool {
-        !self.mux.congested() && !(self.kept > 0 && self.listener.buffered.exhausted())
+        !(self.mux.congested() || self.kept > 0 && self.listener.buffered.exhausted())
     }
 
     /// Reads the client once. Says whether there may be more.
