@@ -1,11 +1,12 @@
 //! Test doubles: a CLI server that is only rules, and a client that shows every byte.
 //!
-//! Nothing outside tests and benches may depend on this, and it uses nothing of the product but
-//! the clock: framing is written a second time here, so that a test cannot share the product's bugs.
+//! Nothing outside tests and benches may depend on this. The doubles use nothing of the product but the clock: framing
+//! is written a second time here, so that a test cannot share the product's bugs.
 
 #[expect(clippy::indexing_slicing, reason = "a JSON value indexed by a name it lacks is null")]
 pub mod client;
 pub mod fake_cli;
+pub mod fuzz;
 pub mod wire;
 
 pub use client::Client;

@@ -66,7 +66,8 @@ fn used(text: &str) -> BTreeSet<String> {
             None => vec![rest],
         };
         for name in names {
-            let word = name.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+            let word =
+                name.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
             found.insert(word.to_owned());
         }
     }

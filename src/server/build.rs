@@ -76,6 +76,8 @@ pub(super) async fn build(
     };
     let pools: Vec<Arc<Pool>> = config.pools.iter().map(|pool| maker.pool(pool)).collect();
     let managed = maker.managed;
+    let counted = pools.clone();
+    metrics.at_scrape(move || counted.iter().for_each(|pool| pool.publish()));
     let budget = Arc::new(Budget::new(config.limits.max_buffered_bytes));
     let mut accepting = Vec::new();
     for (socket, listener) in sockets.into_iter().zip(&config.listeners) {
@@ -224,11 +226,7 @@ impl Maker<'_> {
         (Arc::new(member), ears)
     }
 
-    fn fixed(
-        &mut self,
-        pool: &config::Pool,
-        upstreams: &[config::Upstream],
-    ) -> Vec<Made> {
+    fn fixed(&mut self, pool: &config::Pool, upstreams: &[config::Upstream]) -> Vec<Made> {
         let with = |upstream: &config::Upstream| member::Parameters {
             name: upstream.name.clone(),
             address: Some(upstream.address),

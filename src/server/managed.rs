@@ -21,7 +21,7 @@ pub(super) async fn follow(
     loop {
         let now = status.borrow_and_update().clone();
         match now {
-            Status::Ready { addr, pid, generation } => {
+            Status::Ready { addr, generation, .. } => {
                 if last > 0 && generation != last {
                     member.metrics.restarts.inc("exited");
                 }
