@@ -4,15 +4,17 @@
 //!
 //! | row | modules | what they are |
 //! |---|---|---|
-//! | 0 words | [`error`] [`id`] [`time`] | what everybody speaks of; no runtime, no serde |
-//! | 1 protocol | [`rpc`] | frames, messages, the method table, the multiplexer, turns: pure |
-//! | 1 decisions | [`balance`] [`session`] [`health`] | where it goes, who has it, is it well: pure |
-//! | 3 | [`config`] [`drain`] [`observe`] | what was asked for, leaving, telling |
-//! | 4 | [`upstream`] | pools, members, leases, links, managed CLIs |
-//! | 5 | [`probe`] [`listen`] | the watch on each CLI; sockets that accept |
-//! | 6 | [`proxy`] | THE DATA PATH: start reading here |
-//! | 8 | [`server`] | the composition root: the only place that knows everything |
-//! | 9 | [`cli`] | the command line |
+//! | words | [`error`] [`id`] [`time`], then [`want`] | what everybody speaks of; no runtime, no serde |
+//! | protocol | [`rpc`] | frames, messages, the method table, the multiplexer, turns: pure |
+//! | decisions | [`balance`] [`session`] [`health`] | where it goes, who has it, is it well: pure |
+//! | asked for | [`config`] | what the operator wrote |
+//! | leaving | [`drain`] | the one place that starts tasks, and waits for them |
+//! | telling | [`observe`] | metrics, log lines, readiness |
+//! | fleet | [`upstream`] | pools, members, leases, managed CLIs |
+//! | edges | [`probe`] [`listen`] | the watch on each CLI; sockets that accept |
+//! | data path | [`proxy`] | START READING HERE |
+//! | root | [`server`] | the only place that knows everything |
+//! | command line | [`cli`] | arguments in, exit code out |
 
 pub mod balance;
 pub mod cli;

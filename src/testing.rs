@@ -6,6 +6,7 @@
 #[expect(clippy::indexing_slicing, reason = "a JSON value indexed by a name it lacks is null")]
 pub mod client;
 pub mod fake_cli;
+pub mod fuzz;
 pub mod gateway;
 pub mod wire;
 

@@ -88,10 +88,8 @@ impl Health {
             Seen::Silent | Seen::LinkFailed => {
                 self.good = 0;
                 self.bad = self.bad.saturating_add(1);
-                match self.state {
-                    State::Up if self.bad >= self.fall => State::Down,
-                    same => same,
-                }
+                let falls = matches!(self.state, State::Up | State::Starting);
+                if falls && self.bad >= self.fall { State::Down } else { self.state }
             }
             Seen::Gone => State::Down,
             Seen::Leaving => State::Leaving,
@@ -123,6 +121,7 @@ mod tests {
     fn the_first_answer_makes_it_up() {
         assert_eq!(after(&[]), State::Starting);
         assert_eq!(after(&[Seen::Silent, Seen::Answered]), State::Up);
+        assert_eq!(after(&[Seen::Silent, Seen::Silent, Seen::Silent]), State::Down);
     }
 
     #[test]

@@ -49,7 +49,11 @@ pub struct Metrics {
     pub drain_remaining_turns: IntGauge,
     registry: Registry,
     all: Arc<All>,
+    counted: Mutex<Vec<Refresh>>,
 }
+
+/// Sets gauges whose values are counted when somebody looks.
+type Refresh = Box<dyn Fn() + Send + Sync>;
 
 impl Metrics {
     /// The metrics of a process of this `version` and git `revision`.
@@ -74,6 +78,7 @@ impl Metrics {
             drain_remaining_turns,
             registry,
             all,
+            counted: Mutex::default(),
         })
     }
 
@@ -116,8 +121,16 @@ impl Metrics {
         self.all.process.read(&spec::TASK_PANICS, panicked);
     }
 
+    /// Has `refresh` set its gauges before each scrape.
+    pub fn at_scrape(&self, refresh: impl Fn() + Send + Sync + 'static) {
+        self.counted.lock().push(Box::new(refresh));
+    }
+
     /// Everything that has a value now, sorted by name. Reads `/proc`: not for a thread that serves clients.
     pub fn gather(&self) -> Vec<MetricFamily> {
+        for refresh in self.counted.lock().iter() {
+            refresh();
+        }
         self.registry.gather()
     }
 

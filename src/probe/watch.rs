@@ -5,6 +5,7 @@
 //! on any connection since it was sent: a CLI that chews on a large frame is busy, not dead.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -44,22 +45,26 @@ pub struct Parameters {
     pub frame: FrameLimits,
 }
 
+/// Before a CLI that could not be reached is tried again, at most.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// Watches a member for ever.
 pub async fn watch(pool: Arc<Pool>, member: Arc<Member>, mut ears: Ears, with: Parameters) {
     loop {
-        let ended = match meet(&pool, &member, &with).await {
-            Ok(watch) => Ended::Lost(watch.run(&mut ears).await.err()),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ended::Refused,
-            Err(error) => Ended::NeverMet(error),
-        };
-        if let Ended::Lost(Some(error)) | Ended::NeverMet(error) = &ended {
-            tracing::debug!(pool = pool.name, upstream = member.name, %error, "the watch ended");
-        }
-        if member.state() != State::Starting || member.address().is_some() {
+        if let Some(address) = member.address() {
+            let ended = match meet(address, &pool, &member, &with).await {
+                Ok(watch) => Ended::Lost(watch.run(&mut ears).await.err()),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ended::Refused,
+                Err(error) => Ended::NeverMet(error),
+            };
+            if let Ended::Lost(Some(error)) | Ended::NeverMet(error) = &ended {
+                let error = error as &dyn std::error::Error;
+                tracing::debug!(pool = pool.name, upstream = member.name, error, "the watch ended");
+            }
             member.metrics.health_checks.inc("failed");
+            report(&pool, &member, &ended);
         }
-        report(&pool, &member, &ended);
-        refuse_for(&mut ears, with.interval.min(Duration::from_secs(1))).await;
+        refuse_for(&member, &mut ears, with.interval.min(RETRY)).await;
     }
 }
 
@@ -75,11 +80,11 @@ enum Ended {
 
 /// Connects and says who we are.
 async fn meet<'a>(
+    address: SocketAddr,
     pool: &'a Arc<Pool>,
     member: &'a Arc<Member>,
     with: &'a Parameters,
 ) -> io::Result<Watch<'a>> {
-    let address = member.address().ok_or(io::ErrorKind::NotConnected)?;
     let stream = connect(address, with.timeout).await?;
     let mut watch = Watch::new(stream, pool, member, with);
     watch.greet().await?;
@@ -88,26 +93,32 @@ async fn meet<'a>(
 
 /// Says what the end of a watch means. Whether a CLI is down may be known for long: links are lost when its watch is.
 fn report(pool: &Arc<Pool>, member: &Arc<Member>, ended: &Ended) {
-    let seen = match (ended, member.state()) {
-        (Ended::Refused, _) => Seen::Refused,
-        (Ended::NeverMet(_), State::Starting) => Seen::Silent,
-        (Ended::Lost(_) | Ended::NeverMet(_), _) => Seen::Gone,
-    };
-    let changed = member.see(seen);
-    if let Some(state) = changed {
-        pool.member_changed(member, state);
-    }
-    let gone = changed.is_some() && seen == Seen::Gone;
-    if gone || matches!(ended, Ended::Lost(_)) {
-        pool.member_dead(member);
+    match ended {
+        Ended::Refused => see(pool, member, Seen::Refused),
+        Ended::NeverMet(_) if member.state() == State::Misconfigured => {
+            see(pool, member, Seen::Gone);
+        }
+        Ended::NeverMet(_) => see(pool, member, Seen::Silent),
+        Ended::Lost(_) => {
+            see(pool, member, Seen::Gone);
+            pool.member_dead(member);
+        }
     }
 }
 
-/// Waits; whoever asks something meanwhile hears at once that nobody is there.
-async fn refuse_for(ears: &mut Ears, wait: Duration) {
+fn see(pool: &Pool, member: &Member, seen: Seen) {
+    if let Some(state) = member.see(seen) {
+        pool.member_changed(member, state);
+    }
+}
+
+/// Waits, until the CLI is somewhere else at the latest; whoever asks something meanwhile hears at once that nobody is
+/// there.
+async fn refuse_for(member: &Member, ears: &mut Ears, wait: Duration) {
     let _ = timeout(wait, async {
         loop {
             tokio::select! {
+                () = member.moved() => return,
                 Some(ask) = ears.asks.recv() => drop(ask),
                 Some(_) = ears.hints.recv() => {}
                 else => std::future::pending().await,
@@ -172,7 +183,7 @@ impl<'a> Watch<'a> {
                 },
                 Some(ask) = ears.asks.recv() => self.ask(ask).await?,
                 Some(seen) = ears.hints.recv() => {
-                    self.see(seen);
+                    see(self.pool, self.member, seen);
                     self.send_probe().await?;
                 }
                 _ = ticks.tick() => match self.probe {
@@ -229,15 +240,9 @@ impl<'a> Watch<'a> {
             }
             Greeting::Unknown => {}
         }
-        self.see(Seen::Answered);
+        see(self.pool, self.member, Seen::Answered);
         self.member.metrics.health_checks.inc("ok");
         Ok(())
-    }
-
-    fn see(&self, seen: Seen) {
-        if let Some(state) = self.member.see(seen) {
-            self.pool.member_changed(self.member, state);
-        }
     }
 
     async fn send_probe(&mut self) -> io::Result<()> {
@@ -279,7 +284,7 @@ impl<'a> Watch<'a> {
             // Each interval without a byte is one more failed probe.
             self.judged = true;
             self.member.metrics.health_checks.inc("failed");
-            self.see(Seen::Silent);
+            see(self.pool, self.member, Seen::Silent);
         }
         Ok(())
     }
@@ -336,10 +341,10 @@ impl<'a> Watch<'a> {
         self.probe = None;
         self.judged = false;
         if memchr::memmem::find(body, b"SERVER_SHUTTING_DOWN").is_some() {
-            return self.see(Seen::Leaving);
+            return see(self.pool, self.member, Seen::Leaving);
         }
         self.member.metrics.health_checks.inc("ok");
-        self.see(Seen::Answered);
+        see(self.pool, self.member, Seen::Answered);
     }
 
     fn notice(&self, session: &str, body: &Bytes) {

@@ -128,8 +128,9 @@ impl Conn {
                 return Poll::Ready(end);
             }
             self.keep_books();
-            let written = self.mux.client_out().is_empty() || self.client_flow.broken;
-            if let Some(end) = self.mux.done().filter(|_| written) {
+            if let Some(end) = self.mux.done()
+                && (self.mux.client_out().is_empty() || self.client_flow.broken)
+            {
                 return Poll::Ready(end);
             }
             // Who was not read for want of room left no waker: the room is here now.

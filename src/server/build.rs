@@ -80,6 +80,8 @@ pub(super) async fn build(
     };
     let pools: Vec<Arc<Pool>> = config.pools.iter().map(|pool| maker.pool(pool)).collect();
     let managed = maker.managed;
+    let counted = pools.clone();
+    metrics.at_scrape(move || counted.iter().for_each(|pool| pool.publish()));
     let budget = Arc::new(Budget::new(config.limits.max_buffered_bytes));
     let mut accepting = Vec::new();
     for (socket, listener) in sockets.into_iter().zip(&config.listeners) {
@@ -162,6 +164,9 @@ fn class(route: Route) -> &'static str {
     }
 }
 
+/// A member, and what its `watch` listens to.
+type Made = (Arc<Member>, Ears);
+
 /// Makes pools and what belongs to them.
 struct Maker<'a> {
     config: &'a Config,
@@ -209,10 +214,11 @@ impl Maker<'_> {
             self.tasks.spawn_aside("follow", task);
             self.managed.push(managed);
         }
-        let blocker = self.readiness.block(format!("pool {}: no CLI has answered", from.name));
+        let blocker =
+            self.readiness.block(format!("pool {}: not known whether its CLIs are up", from.name));
         let waited = Arc::clone(&pool);
         self.tasks.spawn_aside("readiness", async move {
-            while waited.hello_within(Duration::from_secs(3600)).await.is_none() {}
+            waited.settled().await;
             drop(blocker);
         });
         pool
@@ -225,11 +231,7 @@ impl Maker<'_> {
         (Arc::new(member), ears)
     }
 
-    fn fixed(
-        &mut self,
-        pool: &config::Pool,
-        upstreams: &[config::Upstream],
-    ) -> Vec<(Arc<Member>, Ears)> {
+    fn fixed(&mut self, pool: &config::Pool, upstreams: &[config::Upstream]) -> Vec<Made> {
         let with = |upstream: &config::Upstream| member::Parameters {
             name: upstream.name.clone(),
             address: Some(upstream.address),
@@ -245,7 +247,7 @@ impl Maker<'_> {
         &mut self,
         pool: &config::Pool,
         from: &config::Managed,
-    ) -> (Vec<(Arc<Member>, Ears)>, Vec<(Arc<Member>, Managed)>) {
+    ) -> (Vec<Made>, Vec<(Arc<Member>, Managed)>) {
         let (mut members, mut follow) = (Vec::new(), Vec::new());
         let Some(state) = self.state else { return (members, follow) };
         for index in 0..from.count as usize {

@@ -21,12 +21,11 @@ pub(super) async fn follow(
     loop {
         let now = status.borrow_and_update().clone();
         match now {
-            Status::Ready { addr, pid, generation } => {
+            Status::Ready { addr, generation, .. } => {
                 if last > 0 && generation != last {
                     member.metrics.restarts.inc("exited");
                 }
                 last = generation;
-                tracing::info!(pool = pool.name, upstream = member.name, pid, %addr, "the CLI is ready");
                 running.get_or_insert_with(|| GaugeGuard::enter(&pool.metrics.spawned));
                 member.set_address(Some(addr));
             }

@@ -36,16 +36,6 @@ pub(super) async fn serve(mut server: Server, mut asked: mpsc::Receiver<Mode>) {
         let task = accept(socket, listener, keepalive, workers, watcher, max);
         accepting.push(server.tasks.spawn_aside("accept", task));
     }
-    for pool in &server.pools {
-        let pool = Arc::clone(pool);
-        server.tasks.spawn_aside("publish", async move {
-            let mut ticks = interval(Duration::from_secs(1));
-            loop {
-                ticks.tick().await;
-                pool.publish();
-            }
-        });
-    }
     let mut mode = next(&mut asked).await;
     server.readiness.drain();
     if mode == Mode::Drain && !server.config.drain.shutdown_delay.is_zero() {

@@ -531,7 +531,11 @@ impl<L> Table<L> {
                 }
                 Stage::Stored { .. } if !up && own => Stage::Lost,
                 Stage::Lost if up => Stage::Stored { cut: true },
-                same => same,
+                same @ (Stage::Sought
+                | Stage::Placing { .. }
+                | Stage::Live
+                | Stage::Stored { .. }
+                | Stage::Lost) => same,
             };
         }
     }

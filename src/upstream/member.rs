@@ -58,6 +58,7 @@ pub struct Member {
     heard: AtomicU64,
     epoch: Instant,
     hints: mpsc::Sender<Seen>,
+    moved: tokio::sync::Notify,
 }
 
 /// What the `watch` of a member listens to.
@@ -94,6 +95,7 @@ impl Member {
             heard: AtomicU64::new(0),
             epoch: time::now(),
             hints,
+            moved: tokio::sync::Notify::new(),
         };
         (member, Ears { asks, hints: heard_hints })
     }
@@ -106,6 +108,14 @@ impl Member {
     /// Its process is there now, or nowhere.
     pub fn set_address(&self, address: Option<SocketAddr>) {
         self.condition.lock().address = address;
+        if address.is_some() {
+            self.moved.notify_one();
+        }
+    }
+
+    /// Returns when its process is somewhere else.
+    pub async fn moved(&self) {
+        self.moved.notified().await;
     }
 
     /// What is known of it.

@@ -135,6 +135,18 @@ impl Pool {
         tokio::time::timeout(limit, wait).await.ok()
     }
 
+    /// Returns once it is known of each CLI whether it is up, and one is.
+    pub async fn settled(&self) {
+        loop {
+            let changed = self.changed.notified();
+            let known = self.members.iter().all(|m| m.state() != State::Starting);
+            if known && self.hello().is_some() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// A member changed its state, or got its hello.
     pub fn member_changed(&self, member: &Member, state: State) {
         if state == State::Up {
@@ -220,10 +232,8 @@ impl Pool {
         let Some(member) = self.member(upstream) else {
             return Err(self.nobody(only, session));
         };
-        let reason = match reason {
-            PlacementReason::Sticky if key.no_user => PlacementReason::NoUser,
-            reason => reason,
-        };
+        let no_user = key.no_user && reason == PlacementReason::Sticky;
+        let reason = if no_user { PlacementReason::NoUser } else { reason };
         let lease = Lease::take(member);
         let epoch = decisions.table.place(session, conn, upstream, lease, time::now());
         self.metrics.placements.inc(reason.slug());

@@ -42,8 +42,7 @@ describe("a CLI that is lost in mid-turn", { timeout: 240_000 }, () => {
     const failure = failureOf(`the turn ${key}`, () => session.sendAndWait({ prompt: `hold ${key}` }, OWN_TIMEOUT));
     failure.catch(() => {}); // where something fails earlier, that is the failure to show
     await model.holding(key);
-    const start = Date.now();
-    await lose();
+    const start = (await lose()) ?? Date.now();
     const { error } = await failure;
     const ms = Date.now() - start;
     const told = await seen.seen("session.error");
@@ -68,7 +67,7 @@ describe("a CLI that is lost in mid-turn", { timeout: 240_000 }, () => {
     const running = others.map((session, n) => session.sendAndWait({ prompt: `hold other${n}` }, OWN_TIMEOUT));
     for (const turn of running) turn.catch(() => {});
     for (const n of running.keys()) await model.holding(`other${n}`);
-    const ms = await loseInMidTurn(victim, "killed", () => process.kill(pid, "SIGKILL"));
+    const ms = await loseInMidTurn(victim, "killed", () => void process.kill(pid, "SIGKILL"));
     t.diagnostic(`the turn of a killed CLI failed after ${ms} ms`);
     assert.ok(ms < 5_000, `it took ${ms} ms`);
 
@@ -96,6 +95,7 @@ describe("a CLI that is lost in mid-turn", { timeout: 240_000 }, () => {
     turn.catch(() => {});
     await model.holding("moved");
     const holder = holderOf(fairlead.clis(), session.sessionId);
+    await written(holder.home, session.sessionId, "hold moved");
     process.kill(holder.pid, "SIGKILL");
     await turn;
     assert.equal((await seen.seen("session.error")).data.errorType, "upstream_lost");
@@ -117,7 +117,11 @@ describe("a CLI that is lost in mid-turn", { timeout: 240_000 }, () => {
     const holder = holderOf(clis, session.sessionId);
     const other = clis.find(({ pid }) => pid !== holder.pid);
 
-    const ms = await loseInMidTurn(session, "hung", () => holder.child.signal("SIGSTOP"));
+    const ms = await loseInMidTurn(session, "hung", async () => {
+      await written(home, session.sessionId, "hold hung");
+      holder.child.signal("SIGSTOP");
+      return Date.now();
+    });
     t.diagnostic(`the turn of a hung CLI failed after ${ms} ms (dead_after 3000, interval 500)`);
     assert.ok(ms >= 2_000, `not before it was surely dead: ${ms} ms`);
     assert.ok(ms <= 3_500 + SLACK, `it took ${ms} ms`);
@@ -139,6 +143,15 @@ describe("a CLI that is lost in mid-turn", { timeout: 240_000 }, () => {
     await fairlead.stop();
   });
 });
+
+/**
+ * Waits until the prompt is on disk: a CLI writes a moment after it says, and what a killed one had not written is gone.
+ * (A stopped one writes it when it wakes, behind what another CLI wrote meanwhile.)
+ */
+function written(home, sessionId, prompt) {
+  const file = path.join(home, "session-state", sessionId, "events.jsonl");
+  return until(`"${prompt}" is written`, () => fs.readFileSync(file, "utf8").includes(prompt));
+}
 
 /** The CLI that holds the session's lock; needed where several share a home. */
 function holderOf(clis, sessionId) {

@@ -9,11 +9,14 @@ import { binary } from "./lib/fairlead.mjs";
 import { startModel } from "./lib/model.mjs";
 import { stopAll } from "./lib/processes.mjs";
 
+/** Fixed, so that the script in the README can be pasted. */
+const MODEL_PORT = 4319;
+
 const config = process.argv[2] ?? "conf/quickstart.toml";
 const env = { ...process.env, PATH: `${cliFolder()}${path.delimiter}${process.env.PATH}` };
 
 if (!env.COPILOT_PROVIDER_BASE_URL) {
-  const model = await startModel();
+  const model = await startModel({ port: MODEL_PORT });
   Object.assign(env, { COPILOT_OFFLINE: "true", COPILOT_PROVIDER_BASE_URL: model.baseUrl });
   env.COPILOT_MODEL ??= "fake";
   console.log(`model server (no model: rules) on ${model.baseUrl}`);

@@ -4,9 +4,9 @@ import { Child } from "./processes.mjs";
 import { until } from "./wait.mjs";
 
 /** Starts a model server on a free port. `baseUrl` is what a provider needs. */
-export async function startModel() {
+export async function startModel({ port = 0 } = {}) {
   const script = path.join(import.meta.dirname, "..", "model_server.mjs");
-  const child = new Child("model server", process.execPath, [script]);
+  const child = new Child("model server", process.execPath, [script, "--port", String(port)]);
   const [, origin] = await child.says(/model server on (http:\S+)\/v1/);
   const ask = async (method, where) => {
     const answer = await fetch(`${origin}${where}`, { method, signal: AbortSignal.timeout(10_000) });
