@@ -3,7 +3,6 @@
 //! Every wait is for a fact, with a deadline. Times in the configurations are short; no test depends on one being kept.
 
 #![expect(
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
@@ -18,6 +17,8 @@ mod client_lost;
 mod conns;
 #[path = "it/drain.rs"]
 mod drain;
+#[path = "it/frames.rs"]
+mod frames;
 #[path = "it/health.rs"]
 mod health;
 #[path = "it/lost.rs"]

@@ -115,8 +115,8 @@ async fn term_lets_a_turn_end_and_exits_with_0() {
     assert_ne!(idle["data"]["aborted"], true);
     assert_eq!(client.until_closed().await, Some(Closed::Fin));
     assert_eq!(program.end().await, Some(0));
-    let last = program.seen.iter().filter_map(|l| serde_json::from_str::<Value>(l).ok());
-    let left = last.filter(|l| l["kind"] == "drain").last().unwrap();
+    let mut last = program.seen.iter().filter_map(|l| serde_json::from_str::<Value>(l).ok());
+    let left = last.rfind(|l| l["kind"] == "drain").unwrap();
     assert_eq!(left["turns_cut"], 0, "{left}");
 }
 
