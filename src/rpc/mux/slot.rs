@@ -67,6 +67,12 @@ impl Slot {
         }
     }
 
+    /// Whether the conn would be as well off without it.
+    fn says_nothing(&self) -> bool {
+        let waits = self.seek.is_some() || !self.queue.is_empty();
+        self.phase == Phase::Away && !waits && !self.turn.busy()
+    }
+
     pub(super) fn buffered(&self) -> usize {
         self.queue.iter().map(Bytes::len).sum::<usize>()
             + self.seek.as_ref().map_or(0, |s| s.body.len())
@@ -81,7 +87,7 @@ impl Mux {
     /// Forgets slots that say nothing any more, once there are many.
     pub(super) fn sweep_slots(&mut self) {
         if self.slots.len() >= self.settings.slots {
-            self.slots.retain(|_, s| s.phase != Phase::Away || s.seek.is_some() || s.turn.busy());
+            self.slots.retain(|_, s| !s.says_nothing());
         }
     }
 
