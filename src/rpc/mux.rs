@@ -416,13 +416,10 @@ impl Mux {
 
     /// The drain's time is up: whoever waits is told, in words that SDKs understand, and the conn ends.
     pub fn cut(&mut self, now: Now) {
-        let ids: Vec<RawId> = self.pending.keys().cloned().collect();
-        for id in ids {
+        for id in self.requests(|_| true) {
             self.refuse(&id, &Refusal::new(Reason::Draining, "fairlead is shutting down"), now.at);
         }
-        let sessions: Vec<SessionId> =
-            self.slots.iter().filter(|(_, s)| s.turn.busy()).map(|(id, _)| id.clone()).collect();
-        for session in sessions {
+        for session in self.sessions(|s| s.turn.busy()) {
             self.tell_turn_cut(&session, Reason::Draining, "fairlead is shutting down", now);
             self.end_turn(&session, TurnEnd::Drained, now.at);
         }
@@ -462,8 +459,7 @@ impl Mux {
     /// The conn is over: what it held is given back, as actions.
     pub fn close(&mut self, now: Now) {
         let links: Vec<LinkId> = self.links.iter().map(|l| l.id).collect();
-        let sessions: Vec<SessionId> = self.slots.keys().cloned().collect();
-        for session in sessions {
+        for session in self.sessions(|_| true) {
             self.end_turn(&session, TurnEnd::ClientLeft, now.at);
             self.leave(&session, Left::Detached);
         }

@@ -591,7 +591,7 @@ impl<L> Table<L> {
             .filter(|(_, e)| matches!(e.stage, Stage::Stored { .. } | Stage::Lost))
             .map(|(id, e)| (e.touched, id.clone()))
             .collect();
-        idle.sort_unstable_by_key(|(touched, _)| *touched);
+        idle.sort_unstable_by(|(a, x), (b, y)| (a, x.as_bytes()).cmp(&(b, y.as_bytes())));
         for (_, session) in idle.into_iter().take(self.limit / 8 + 1) {
             self.forget(&session, None);
         }

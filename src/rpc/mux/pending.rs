@@ -53,6 +53,14 @@ pub(super) struct Place {
 }
 
 impl Mux {
+    /// The requests that `which` is true of, oldest first: what the client hears depends on nothing but its input.
+    pub(super) fn requests(&self, which: impl Fn(&Pending) -> bool) -> Vec<RawId> {
+        let mut found: Vec<(Instant, &RawId)> =
+            self.pending.iter().filter(|(_, p)| which(p)).map(|(id, p)| (p.since, id)).collect();
+        found.sort_unstable_by_key(|(since, id)| (*since, id.as_bytes()));
+        found.into_iter().map(|(_, id)| id.clone()).collect()
+    }
+
     /// Takes a request off the table, and counts how it ended.
     pub(super) fn settle(&mut self, id: &[u8], outcome: Outcome, now: Instant) -> Option<Pending> {
         let pending = self.pending.remove(id)?;
@@ -88,19 +96,14 @@ impl Mux {
 
     pub(super) fn expire_pending(&mut self, now: Instant) {
         let settings = &self.settings;
-        let late: Vec<RawId> = self
-            .pending
-            .iter()
-            .filter(|(_, pending)| {
-                let limit = match &pending.at {
-                    At::Link(_) if pending.method.is_some_and(Method::is_long) => return false,
-                    At::Link(_) => settings.request_timeout,
-                    At::Ticket(_) | At::Queue(_) => settings.seek_timeout,
-                };
-                now >= pending.since + limit
-            })
-            .map(|(id, _)| id.clone())
-            .collect();
+        let late = self.requests(|pending| {
+            let limit = match &pending.at {
+                At::Link(_) if pending.method.is_some_and(Method::is_long) => return false,
+                At::Link(_) => settings.request_timeout,
+                At::Ticket(_) | At::Queue(_) => settings.seek_timeout,
+            };
+            now >= pending.since + limit
+        });
         for id in late {
             let Some(pending) = self.pending.get(id.as_bytes()) else { continue };
             let mut refusal = match &pending.at {

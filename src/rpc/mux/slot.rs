@@ -84,6 +84,14 @@ impl Mux {
         self.slots.entry(session.clone()).or_insert_with(Slot::new)
     }
 
+    /// The sessions whose slots `which` is true of, in order of their ids.
+    pub(super) fn sessions(&self, which: impl Fn(&Slot) -> bool) -> Vec<SessionId> {
+        let mut found: Vec<&SessionId> =
+            self.slots.iter().filter(|(_, s)| which(s)).map(|(id, _)| id).collect();
+        found.sort_unstable_by_key(|id| id.as_bytes());
+        found.into_iter().cloned().collect()
+    }
+
     /// Forgets slots that say nothing any more, once there are many.
     pub(super) fn sweep_slots(&mut self) {
         if self.slots.len() >= self.settings.slots {

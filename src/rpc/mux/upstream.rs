@@ -304,29 +304,16 @@ impl Mux {
         if phase != LinkPhase::Ready {
             self.actions.push_back(Action::LinkFailed(upstream));
         }
-        let waiting: Vec<RawId> = self
-            .pending
-            .iter()
-            .filter(|(_, p)| p.at == At::Link(link))
-            .map(|(id, _)| id.clone())
-            .collect();
-        let sessions: Vec<SessionId> = self
-            .slots
-            .iter()
-            .filter(|(_, s)| s.link == Some(link))
-            .map(|(id, _)| id.clone())
-            .collect();
-        let busy: Vec<&SessionId> = sessions
-            .iter()
-            .filter(|s| self.slots.get(*s).is_some_and(|slot| slot.turn.busy()))
-            .collect();
+        let waiting = self.requests(|p| p.at == At::Link(link));
+        let sessions = self.sessions(|s| s.link == Some(link));
+        let busy = self.sessions(|s| s.link == Some(link) && s.turn.busy());
         for id in waiting {
             let mut refusal = Refusal::new(reason, message);
             let session = self.pending.get(&id).and_then(|p| p.session.as_ref());
             refusal.session = session.map(ToString::to_string);
             self.refuse(&id, &refusal, now.at);
         }
-        for session in busy {
+        for session in &busy {
             self.tell_turn_cut(session, Reason::UpstreamLost, message, now);
             self.end_turn(session, TurnEnd::UpstreamLost, now.at);
         }
