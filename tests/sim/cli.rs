@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-
 use super::truth::Rule;
 use super::wire::{Cutter, Pipe, number, raw, text};
 use super::world::World;
@@ -170,7 +169,10 @@ impl World {
                 .fail(Rule::Mixed, format!("conn {conn}'s link carries {from}'s: {body}"));
         }
         let Some(session) = session else { return };
-        if method != "session.create" && !self.truth.ever.contains(session) {
+        if method == "session.create" {
+            self.truth.ever.insert(session.to_owned());
+        }
+        if !self.truth.ever.contains(session) {
             return self.truth.fail(Rule::Misrouted, format!("an id that nobody has: {body}"));
         }
         let places = method == "session.create" || method == "session.resume";

@@ -141,7 +141,7 @@ impl World {
             "session.tools.handlePendingToolCall" => {
                 let known = self.rng.below(self.conns.len());
                 let prompt = self.rng.pick(&self.conns[known].client.prompts).cloned();
-                let (of, ask) = prompt.unwrap_or_default();
+                let (of, ask) = prompt.unwrap_or_else(|| (String::new(), "ask-none".into()));
                 if self.rng.one_in(2) {
                     session = Some(of).filter(|s| !s.is_empty()).or(session);
                 }
@@ -149,7 +149,7 @@ impl World {
             }
             _ => {}
         }
-        if self.rng.one_in(3) {
+        if session.is_some() && self.rng.one_in(3) {
             params.push_str(r#","pad" : [ 1, {"sessionId":"no"} , "\u00e9"]"#);
         }
         let telemetry = matches!(method, "session.create" | "session.resume") && self.rng.one_in(3);
