@@ -459,6 +459,14 @@ impl Mux {
     /// The conn is over: what it held is given back, as actions.
     pub fn close(&mut self, now: Now) {
         let links: Vec<LinkId> = self.links.iter().map(|l| l.id).collect();
+        for id in self.requests(|p| p.place.is_some_and(|p| !p.unnamed)) {
+            let Some(Pending { session: Some(session), place: Some(place), .. }) =
+                self.pending.remove(&id)
+            else {
+                continue;
+            };
+            self.not_placed(&session, place.epoch, false);
+        }
         for session in self.sessions(|_| true) {
             self.end_turn(&session, TurnEnd::ClientLeft, now.at);
             self.leave(&session, Left::Detached);

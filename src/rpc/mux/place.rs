@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::pending::{At, Pending, Place};
 use super::reply::Code;
-use super::slot::Phase;
+use super::slot::{Phase, Slot};
 use super::{Action, Found, Left, Mux, Now, Oddity, Outcome, Ticket, Waiting};
 use crate::error::Refusal;
 use crate::id::{LinkId, RawId, SessionId, UpstreamId};
@@ -109,8 +109,7 @@ impl Mux {
             // The client was told that it took too long: the place is given back.
             Found::Go { epoch, .. } if !waits => {
                 if places {
-                    let session = session.clone();
-                    self.actions.push_back(Action::NotPlaced { session, epoch, absent: false });
+                    self.not_placed(session, epoch, false);
                 }
             }
             Found::Go { upstream, epoch, resume } if places => {
@@ -227,12 +226,16 @@ impl Mux {
         let Some(session) = &pending.session else { return Ok(()) };
         if answered.is_some_and(|a| a != *session) {
             self.odd(Oddity::WrongSession);
+            self.not_placed(session, place.epoch, false);
             return Err(Refusal::session_not_found(session.as_str()));
         }
-        let Some(slot) = self.slots.get_mut(session) else { return Ok(()) };
-        if slot.epoch == place.epoch && slot.link == Some(link) {
-            slot.phase = Phase::Attached;
-            self.actions.push_back(Action::Attached(session.clone(), upstream, place.epoch));
+        let here = |s: &&mut Slot| s.epoch == place.epoch && s.link == Some(link);
+        match self.slots.get_mut(session).filter(here) {
+            Some(slot) => {
+                slot.phase = Phase::Attached;
+                self.actions.push_back(Action::Attached(session.clone(), upstream, place.epoch));
+            }
+            None => self.not_placed(session, place.epoch, false),
         }
         Ok(())
     }

@@ -116,25 +116,20 @@ impl Mux {
             slot.link = None;
         }
         let Some(upstream) = link.and_then(|l| self.link(l)).map(|l| l.upstream) else { return };
-        match phase {
-            Phase::Attached => {
-                self.actions.push_back(Action::Left(session.clone(), upstream, epoch, how));
-            }
-            Phase::Placing => self.actions.push_back(Action::NotPlaced {
-                session: session.clone(),
-                epoch,
-                absent: false,
-            }),
-            Phase::Away => {}
+        if phase == Phase::Attached {
+            self.actions.push_back(Action::Left(session.clone(), upstream, epoch, how));
         }
     }
 
-    /// A create or resume came to nothing.
+    /// A create or resume came to nothing. Each that was told where to go ends in this or in [`Action::Attached`].
     pub(super) fn not_placed(&mut self, session: &SessionId, epoch: u64, absent: bool) {
-        let Some(slot) = self.slots.get_mut(session) else { return };
-        if slot.phase == Phase::Placing && slot.epoch == epoch {
+        self.actions.push_back(Action::NotPlaced { session: session.clone(), epoch, absent });
+        let another = self.pending.values().any(|p| {
+            p.session.as_ref() == Some(session) && p.place.is_some_and(|p| p.epoch == epoch)
+        });
+        let placing = |s: &&mut Slot| s.phase == Phase::Placing && s.epoch == epoch && !another;
+        if let Some(slot) = self.slots.get_mut(session).filter(placing) {
             slot.phase = Phase::Away;
-            self.actions.push_back(Action::NotPlaced { session: session.clone(), epoch, absent });
         }
     }
 
