@@ -151,13 +151,18 @@ impl Mux {
     /// A frame that had queued is routed as if it came now.
     fn again(&mut self, body: Bytes, now: Now) {
         let Ok(message) = message::read_client(&body) else { return };
-        let ClientKind::Request { id, call } = &message.kind else { return };
-        let id = RawId::new(id);
-        let Some(pending) = self.pending.get(&id) else { return };
-        let body = Body::Owned(body.clone());
-        match pending.method {
-            Some(method) => self.route(&id, method, call, &body, now),
-            None => self.route_unknown(&id, call, &body, now),
+        let frame = Body::Owned(body.clone());
+        match &message.kind {
+            ClientKind::Request { id, call } => {
+                let id = RawId::new(id);
+                let Some(pending) = self.pending.get(&id) else { return };
+                match pending.method {
+                    Some(method) => self.route(&id, method, call, &frame, now),
+                    None => self.route_unknown(&id, call, &frame, now),
+                }
+            }
+            ClientKind::Notification(call) => self.client_notification(call, &frame, now),
+            ClientKind::Response { .. } => {}
         }
     }
 
