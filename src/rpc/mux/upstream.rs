@@ -225,7 +225,9 @@ impl Mux {
         match class {
             Event::UserMessage | Event::TurnStart => {
                 if message::text_in(bytes, event, &["agentId"]).is_none() {
-                    self.turn_event(session, TurnEvent::Working, bytes, event, now);
+                    let send = class == Event::UserMessage;
+                    let turn = if send { TurnEvent::UserMessage } else { TurnEvent::Working };
+                    self.turn_event(session, turn, bytes, event, now);
                 }
             }
             Event::AgentStarted => {
@@ -241,10 +243,12 @@ impl Mux {
                 self.turn_event(session, TurnEvent::CompactionEnd, bytes, event, now);
             }
             Event::Idle => {
+                let aborted = says(bytes, r#""aborted":true"#);
                 if let Some(started) = slot.started.as_mut() {
-                    started.aborted = says(bytes, r#""aborted":true"#);
+                    started.aborted = aborted;
                 }
-                self.with_turn(session.as_bytes(), now.at, |t| t.event(TurnEvent::Idle));
+                let turn = if aborted { TurnEvent::Aborted } else { TurnEvent::Idle };
+                self.with_turn(session.as_bytes(), now.at, |t| t.event(turn));
             }
             Event::Shutdown => {
                 self.with_turn(session.as_bytes(), now.at, |t| t.event(TurnEvent::Shutdown));
