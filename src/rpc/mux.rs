@@ -309,6 +309,7 @@ pub struct Mux {
     next_ticket: u32,
     next_link: u32,
     next_asked: u64,
+    next_attachment: u64,
     random: u64,
     /// Turns that the client started and in which the assistant did nothing yet.
     awaits_first: u32,
@@ -336,6 +337,7 @@ impl Mux {
             next_ticket: 0,
             next_link: 0,
             next_asked: 0,
+            next_attachment: 0,
             random: seed,
             awaits_first: 0,
             draining: false,

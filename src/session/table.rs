@@ -439,21 +439,21 @@ impl<L> Table<L> {
         }
     }
 
-    /// The CLI no longer has the session in memory. `epoch` 0: whatever life it had there.
+    /// The CLI no longer has the session in memory.
     pub fn closed(&mut self, session: &SessionId, upstream: UpstreamId, epoch: u64) {
-        let Some(entry) = self.entries.get_mut(session) else { return };
-        if entry.upstream == Some(upstream)
-            && (epoch == 0 || epoch == entry.epoch)
-            && entry.stage == Stage::Live
-        {
+        let Some(entry) = self.entries.get_mut(session).filter(|e| e.epoch == epoch) else {
+            return;
+        };
+        if entry.upstream == Some(upstream) && entry.stage == Stage::Live {
             entry.attached.clear();
             self.settle(session, false);
         }
     }
 
     /// The session was deleted there.
-    pub fn deleted(&mut self, session: &SessionId, upstream: UpstreamId) {
-        if self.entries.get(session).is_some_and(|e| e.upstream == Some(upstream)) {
+    pub fn deleted(&mut self, session: &SessionId, upstream: UpstreamId, epoch: u64) {
+        let here = |e: &Entry<L>| e.upstream == Some(upstream) && e.epoch == epoch;
+        if self.entries.get(session).is_some_and(here) {
             self.forget(session, None);
         }
     }
@@ -484,9 +484,8 @@ impl<L> Table<L> {
 
     /// A conn sees a turn begin or end in it.
     pub fn turn(&mut self, session: &SessionId, epoch: u64, busy: bool) {
-        let Some(entry) = self.entries.get_mut(session).filter(|e| e.epoch == epoch) else {
-            return;
-        };
+        let lives = |e: &&mut Entry<L>| e.epoch == epoch && e.stage == Stage::Live;
+        let Some(entry) = self.entries.get_mut(session).filter(lives) else { return };
         entry.busy = if busy { entry.busy.saturating_add(1) } else { entry.busy.saturating_sub(1) };
     }
 
@@ -564,6 +563,8 @@ impl<L> Table<L> {
         upstream: Option<UpstreamId>,
         now: Instant,
     ) {
+        // Not the epoch of a life that it had before it was forgotten.
+        self.epoch += 1;
         let entry = Entry {
             stage,
             upstream,

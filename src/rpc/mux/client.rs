@@ -74,6 +74,8 @@ impl Mux {
             at: At::Ticket(Ticket(0)),
             since: now.at,
             counted: Starts::Never,
+            epoch: 0,
+            attachment: 0,
             place: None,
             again: None,
         };

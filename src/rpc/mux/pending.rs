@@ -28,6 +28,11 @@ pub(super) struct Pending {
     pub(super) since: Instant,
     /// What its session's turn counts it as.
     pub(super) counted: Starts,
+    /// Which life of its session it was sent to.
+    pub(super) epoch: u64,
+    /// Which attachment of the conn it was sent in; 0: none. A CLI answers in any order, so what it says of the
+    /// session it may have said before a later attachment.
+    pub(super) attachment: u64,
     /// What placing a session needs to remember.
     pub(super) place: Option<Place>,
     /// The client's frame, for a second try.

@@ -118,8 +118,11 @@ impl Mux {
                 self.take_slot(session, upstream, epoch, now);
                 self.send_place(&id, upstream, place, body.clone(), now);
             }
-            Found::Go { upstream, .. } => {
+            Found::Go { upstream, epoch, .. } => {
                 let link = self.link_to(upstream, now.at);
+                if let Some(pending) = self.pending.get_mut(&id) {
+                    pending.epoch = epoch;
+                }
                 self.forward(&id, session, method, link, &Body::Owned(body.clone()), now);
             }
             Found::Refused(refusal) => self.refuse(&id, &refusal, now.at),
@@ -171,6 +174,7 @@ impl Mux {
         let slot = self.slot(session);
         if slot.link != Some(link) || slot.epoch != epoch {
             slot.phase = Phase::Away;
+            slot.attachment = 0;
         }
         slot.link = Some(link);
         slot.epoch = epoch;
@@ -222,9 +226,8 @@ impl Mux {
         let answered = answered.and_then(|s| json::text_at(body, s)).map(|s| SessionId::new(&s));
         if place.unnamed {
             let Some(session) = answered else { return Ok(()) };
-            let slot = self.slot(&session);
-            slot.link = Some(link);
-            slot.phase = Phase::Attached;
+            self.slot(&session).link = Some(link);
+            self.attach(&session);
             self.actions.push_back(Action::Learned { session, upstream, attached: true });
             return Ok(());
         }
@@ -234,15 +237,23 @@ impl Mux {
             self.not_placed(session, place.epoch, false);
             return Err(Refusal::session_not_found(session.as_str()));
         }
-        let here = |s: &&mut Slot| s.epoch == place.epoch && s.link == Some(link);
-        match self.slots.get_mut(session).filter(here) {
-            Some(slot) => {
-                slot.phase = Phase::Attached;
+        let here = |s: &&Slot| s.epoch == place.epoch && s.link == Some(link);
+        match self.slots.get(session).filter(here) {
+            Some(_) => {
+                self.attach(session);
                 self.actions.push_back(Action::Attached(session.clone(), upstream, place.epoch));
             }
             None => self.not_placed(session, place.epoch, false),
         }
         Ok(())
+    }
+
+    fn attach(&mut self, session: &SessionId) {
+        self.next_attachment += 1;
+        let attachment = self.next_attachment;
+        let slot = self.slot(session);
+        slot.phase = Phase::Attached;
+        slot.attachment = attachment;
     }
 
     /// The life of a session that a CLI named itself.
@@ -287,17 +298,22 @@ impl Mux {
         &mut self,
         session: &SessionId,
         link: LinkId,
+        pending: &Pending,
         how: Left,
         now: Now,
     ) {
-        let slot = self.slots.get(session);
-        let attached = slot.is_some_and(|s| s.phase == Phase::Attached && s.link == Some(link));
-        if attached {
+        if self.is_still(session, pending) {
             self.end_turn(session, super::TurnEnd::ClientLeft, now.at);
             self.leave(session, how);
         } else if let (true, Some(upstream)) = (how != Left::Detached, self.upstream_of(link)) {
-            self.actions.push_back(Action::Left(session.clone(), upstream, 0, how));
+            self.actions.push_back(Action::Left(session.clone(), upstream, pending.epoch, how));
         }
+    }
+
+    /// Whether the conn is attached as it was when the request went out.
+    pub(super) fn is_still(&self, session: &SessionId, pending: &Pending) -> bool {
+        let attachment = self.slots.get(session).map_or(0, |s| s.attachment);
+        attachment != 0 && attachment == pending.attachment
     }
 }
 

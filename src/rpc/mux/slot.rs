@@ -41,6 +41,8 @@ pub(super) struct Slot {
     /// Where its events come from: also after it left, for the CLI tells every link of its sessions.
     pub(super) link: Option<LinkId>,
     pub(super) epoch: u64,
+    /// The number of the attachment, unique on the conn; 0 while there is none.
+    pub(super) attachment: u64,
     pub(super) turn: Turn,
     pub(super) started: Option<Started>,
     /// The id of the last lasting event.
@@ -58,6 +60,7 @@ impl Slot {
             phase: Phase::Away,
             link: None,
             epoch: 0,
+            attachment: 0,
             turn: Turn::default(),
             started: None,
             last_event: None,
@@ -112,6 +115,7 @@ impl Mux {
         let Some(slot) = self.slots.get_mut(session) else { return };
         let (phase, epoch, link) = (slot.phase, slot.epoch, slot.link);
         slot.phase = Phase::Away;
+        slot.attachment = 0;
         if how == Left::LinkLost {
             slot.link = None;
         }

@@ -2,7 +2,7 @@
 
 use super::asked::Asked;
 use super::pending::{At, Pending};
-use super::slot::Phase;
+use super::slot::{Phase, Slot};
 use super::{Action, Left, LinkPhase, Mux, Now, Oddity, Outcome, TurnEnd};
 use crate::error::{Reason, Refusal};
 use crate::id::{AskId, LinkId, RawId, SessionId};
@@ -168,8 +168,7 @@ impl Mux {
         let Some(session) = &pending.session else { return Ok(()) };
         self.turn_answered(session, pending.counted, failed, now.at);
         if failed {
-            let on = self.slots.get(session).is_some_and(|s| s.phase == Phase::Attached);
-            if on && says(body, "Session not found") {
+            if self.is_still(session, pending) && says(body, "Session not found") {
                 self.end_turn(session, TurnEnd::ClientLeft, now.at);
                 self.leave(session, Left::Closed);
             }
@@ -185,7 +184,7 @@ impl Mux {
             None => None,
         };
         if let Some(how) = how {
-            self.ended_by_request(session, link, how, now);
+            self.ended_by_request(session, link, pending, how, now);
         }
         if let (Route::Fork, Some(upstream)) = (method.route(), self.upstream_of(link)) {
             if let Some(forked) = message::text_in(body, 0, &["result", "sessionId"]) {
@@ -211,10 +210,8 @@ impl Mux {
         if class == Event::Other && self.awaits_first == 0 {
             return;
         }
-        let Some(slot) = self.slots.get_mut(session.as_bytes()).filter(|s| s.link == Some(link))
-        else {
-            return;
-        };
+        let here = |s: &&mut Slot| s.link == Some(link) && s.phase != Phase::Away;
+        let Some(slot) = self.slots.get_mut(session.as_bytes()).filter(here) else { return };
         if kind.starts_with("assistant.") {
             if let Some(started) = slot.started.as_mut().filter(|s| s.first_event.is_none()) {
                 started.first_event = Some(now.at.saturating_duration_since(started.at));
