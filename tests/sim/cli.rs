@@ -357,7 +357,6 @@ impl World {
                 self.cli_tells(u, &session, "session.shutdown", "");
                 let live = self.clis[u].live.entry(session).or_default();
                 (live.halted, live.turn, live.queue, live.compacting) = (true, None, 0, false);
-                live.batch += 1;
                 Ok(String::new())
             }
             "session.tools.handlePendingToolCall" => Ok(r#","success":true"#.into()),
@@ -407,7 +406,9 @@ impl World {
 
     fn cli_attaches(&mut self, u: usize, cc: usize, session: &str) {
         self.truth.ever.insert(session.to_owned());
-        self.clis[u].live.entry(session.to_owned()).or_default().attached.insert(cc);
+        let batch = self.truth.token();
+        let new = || Live { batch, ..Live::default() };
+        self.clis[u].live.entry(session.to_owned()).or_insert_with(new).attached.insert(cc);
         let held = |cli: &Cli| {
             let live = cli.live.get(session).filter(|_| cli.alive);
             live.is_some_and(|l| l.attached.iter().any(|cc| !cli.conns[*cc].reset))
@@ -483,8 +484,9 @@ impl World {
 
     fn cli_idles(&mut self, u: usize, session: &str, data: &str) {
         self.cli_tells(u, session, "session.idle", data);
+        let batch = self.truth.token();
         if let Some(live) = self.clis[u].live.get_mut(session) {
-            live.batch += 1;
+            live.batch = batch;
         }
     }
 

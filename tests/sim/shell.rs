@@ -327,7 +327,7 @@ impl World {
             Left::Detached => self.decide(|t| t.detached(session, me, epoch, false)),
             Left::LinkLost => self.decide(|t| t.detached(session, me, epoch, true)),
             Left::Closed => self.decide(|t| t.closed(session, upstream, epoch)),
-            Left::Deleted => self.decide(|t| t.deleted(session, upstream)),
+            Left::Deleted => self.decide(|t| t.deleted(session, upstream, epoch)),
             Left::Halted => {
                 self.decide(|t| t.closed(session, upstream, epoch));
                 self.tasks.push(Task::CloseHalted(session.clone(), upstream.0 as usize));
