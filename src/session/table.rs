@@ -382,7 +382,6 @@ impl<L> Table<L> {
             Sighting::LiveTwice => Absence::Twice,
             Sighting::Nobody { down: false } => Absence::Nobody,
             Sighting::Nobody { down: true } => Absence::NobodyUp,
-            Sighting::Unsure if self.storage == Storage::Shared => Absence::NobodyUp,
             Sighting::Unsure => Absence::Unsure,
         };
         self.forget(session, Some(absence));
