@@ -299,6 +299,8 @@ pub struct Mux {
     links: Vec<Link>,
     slots: AHashMap<SessionId, Slot>,
     pending: AHashMap<RawId, Pending>,
+    /// Requests that were given up, and that their link may answer still: their ids are taken until then.
+    late: AHashMap<RawId, LinkId>,
     asked: AHashMap<u64, Asked>,
     waiting: AHashMap<Ticket, Waiting>,
     actions: VecDeque<Action>,
@@ -329,6 +331,7 @@ impl Mux {
             links: Vec::new(),
             slots: AHashMap::new(),
             pending: AHashMap::new(),
+            late: AHashMap::new(),
             asked: AHashMap::new(),
             waiting: AHashMap::new(),
             actions: VecDeque::new(),
@@ -445,7 +448,7 @@ impl Mux {
 
     /// Lets deadlines pass. Call it about once a second while [`Mux::needs_ticks`].
     pub fn tick(&mut self, now: Now) {
-        self.expire_pending(now.at);
+        self.expire_pending(now);
         self.expire_asked(now.at);
         self.expire_links(now);
         let settings = &self.settings;
@@ -478,6 +481,7 @@ impl Mux {
         }
         self.links.clear();
         self.pending.clear();
+        self.late.clear();
         self.waiting.clear();
         self.asked.clear();
         self.slots.clear();
@@ -513,6 +517,10 @@ impl Mux {
                     );
                 }
             }
+        }
+        for (id, link) in &self.late {
+            assert!(self.link(*link).is_some(), "{id} is late on a link that is gone");
+            assert!(!self.pending.contains_key(id), "{id} is late and in flight");
         }
         for (id, asked) in &self.asked {
             assert!(*id < self.next_asked, "a request of a CLI has an id of the future");

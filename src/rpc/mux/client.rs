@@ -58,11 +58,12 @@ impl Mux {
     }
 
     fn client_request(&mut self, id: &str, call: &Call<'_>, body: &Body<'_>, now: Now) {
-        if self.pending.contains_key(id.as_bytes()) {
+        let id_bytes = id.as_bytes();
+        if self.pending.contains_key(id_bytes) || self.late.contains_key(id_bytes) {
             let message = "Invalid request: the id is in use";
             return self.write_invalid(id, Code::InvalidRequest, message);
         }
-        if self.pending.len() >= self.settings.pending {
+        if self.pending.len() + self.late.len() >= self.settings.pending {
             let refusal = Refusal::new(Reason::Overloaded, "too many requests wait on this conn");
             return self.write_error(id, &refusal.to_json());
         }

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{Action, Mux, Outcome, Ticket};
+use super::{Action, Mux, Now, Outcome, Ticket, Waiting};
 use crate::error::{Reason, Refusal};
 use crate::id::{LinkId, RawId, SessionId};
+use crate::rpc::message;
 use crate::rpc::methods::{Method, Route};
 use crate::rpc::turn::Starts;
 use crate::time::Instant;
@@ -81,17 +82,12 @@ impl Mux {
             return;
         };
         self.write_error(id.as_str(), &refusal.to_json());
-        self.abandon(&pending, now);
+        self.abandon(id, &pending, now);
     }
 
     /// Undoes what a request that will not be answered by a CLI had begun.
-    fn abandon(&mut self, pending: &Pending, now: Instant) {
-        if let At::Ticket(ticket) = pending.at {
-            let seek = matches!(self.waiting.get(&ticket), Some(super::Waiting::Seek(_)));
-            if !seek {
-                self.waiting.remove(&ticket);
-            }
-        }
+    fn abandon(&mut self, id: &RawId, pending: &Pending, now: Instant) {
+        self.withdraw(id, &pending.at);
         let Some(session) = &pending.session else { return };
         self.turn_answered(session, pending.counted, true, now);
         if let Some(place) = pending.place.as_ref().filter(|p| !p.unnamed) {
@@ -99,7 +95,30 @@ impl Mux {
         }
     }
 
-    pub(super) fn expire_pending(&mut self, now: Instant) {
+    /// Takes back the frame of a request that is given up: its id may come again, for another request.
+    fn withdraw(&mut self, id: &RawId, at: &At) {
+        match at {
+            At::Link(_) => {}
+            At::Queue(session) => {
+                if let Some(slot) = self.slots.get_mut(session) {
+                    slot.queue.retain(|body| message::request_id(body) != Some(id.as_str()));
+                }
+            }
+            At::Ticket(ticket) => match self.waiting.get(ticket) {
+                // Its answer is what others queue for, too.
+                Some(Waiting::Seek(session)) => {
+                    if let Some(seek) = self.slots.get_mut(session).and_then(|s| s.seek.as_mut()) {
+                        seek.body = None;
+                    }
+                }
+                Some(_) | None => {
+                    self.waiting.remove(ticket);
+                }
+            },
+        }
+    }
+
+    pub(super) fn expire_pending(&mut self, now: Now) {
         let settings = &self.settings;
         let late = self.requests(|pending| {
             let limit = match &pending.at {
@@ -107,11 +126,12 @@ impl Mux {
                 At::Link(_) => settings.request_timeout,
                 At::Ticket(_) | At::Queue(_) => settings.seek_timeout,
             };
-            now >= pending.since + limit
+            now.at >= pending.since + limit
         });
         for id in late {
             let Some(pending) = self.pending.get(id.as_bytes()) else { continue };
-            let mut refusal = match &pending.at {
+            let (at, places) = (pending.at.clone(), pending.place.is_some());
+            let mut refusal = match &at {
                 At::Link(_) => Refusal::new(
                     Reason::UpstreamTimeout,
                     "the CLI took the request and did not answer in time",
@@ -121,7 +141,14 @@ impl Mux {
                 }
             };
             refusal.session = pending.session.as_ref().map(ToString::to_string);
-            self.refuse(&id, &refusal, now);
+            self.refuse(&id, &refusal, now.at);
+            if let At::Link(link) = at {
+                self.late.insert(id, link);
+                // The session may come to life there yet: nobody may resume it elsewhere before that link is gone.
+                if places {
+                    self.link_lost(link, now);
+                }
+            }
         }
     }
 }

@@ -86,7 +86,14 @@ impl Mux {
 
     fn found_session(&mut self, session: &SessionId, found: Found, now: Now) {
         let Some(seek) = self.slots.get_mut(session).and_then(|s| s.seek.take()) else { return };
-        self.land(session, seek.body, found, now);
+        match (seek.body, &found) {
+            (Some(body), _) => self.land(session, body, found, now),
+            // The client was told that it took too long: the place is given back.
+            (None, Found::Go { epoch, .. }) if seek.places => {
+                self.not_placed(session, *epoch, false);
+            }
+            (None, Found::Go { .. } | Found::Refused(_) | Found::NotAsked) => {}
+        }
         // What queued behind it goes on in order, until one of them has to wait in its turn.
         loop {
             let Some(slot) = self.slots.get_mut(session).filter(|s| s.seek.is_none()) else {
@@ -104,14 +111,7 @@ impl Mux {
         let id = RawId::new(id);
         let method = methods::method(&call.method);
         let places = matches!(method.map(Method::route), Some(Route::Create | Route::Resume));
-        let waits = self.pending.contains_key(&id);
         match found {
-            // The client was told that it took too long: the place is given back.
-            Found::Go { epoch, .. } if !waits => {
-                if places {
-                    self.not_placed(session, epoch, false);
-                }
-            }
             Found::Go { upstream, epoch, resume } if places => {
                 let create = matches!(method.map(Method::route), Some(Route::Create));
                 let place = Place { epoch, instead: create && resume, unnamed: false };

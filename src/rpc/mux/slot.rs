@@ -25,7 +25,10 @@ pub(super) enum Phase {
 /// A question where the session is, and the frame that needs to know.
 pub(super) struct Seek {
     pub(super) ticket: Ticket,
-    pub(super) body: Bytes,
+    /// `None` once its request was given up.
+    pub(super) body: Option<Bytes>,
+    /// It is a create or resume: where it is told to go, it counts as placed.
+    pub(super) places: bool,
 }
 
 /// A turn that this conn started.
@@ -78,7 +81,7 @@ impl Slot {
 
     pub(super) fn buffered(&self) -> usize {
         self.queue.iter().map(Bytes::len).sum::<usize>()
-            + self.seek.as_ref().map_or(0, |s| s.body.len())
+            + self.seek.as_ref().and_then(|s| s.body.as_ref()).map_or(0, Bytes::len)
     }
 }
 
@@ -105,7 +108,8 @@ impl Mux {
     /// Asks where a session is, for the sake of this frame.
     pub(super) fn seek(&mut self, session: &SessionId, want: Want, body: Bytes) -> Ticket {
         let ticket = self.ticket(Waiting::Seek(session.clone()));
-        self.slot(session).seek = Some(Seek { ticket, body });
+        let places = matches!(want, Want::Create | Want::CreateNew | Want::Resume);
+        self.slot(session).seek = Some(Seek { ticket, body: Some(body), places });
         self.actions.push_back(Action::Seek(ticket, Some(session.clone()), want));
         ticket
     }

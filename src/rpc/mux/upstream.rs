@@ -78,6 +78,7 @@ impl Mux {
     fn link_response(&mut self, link: LinkId, id: &str, failed: bool, body: &Body<'_>, now: Now) {
         let here = self.pending.get(id.as_bytes()).is_some_and(|p| p.at == At::Link(link));
         if !here {
+            self.settle_late(link, id);
             return self.odd(Oddity::LateReply);
         }
         let outcome = if failed { Outcome::Failed } else { Outcome::Ok };
@@ -106,6 +107,13 @@ impl Mux {
                 self.actions.push_back(Action::Answered(pending.method, refused, took));
                 self.link_lost(link, now);
             }
+        }
+    }
+
+    /// The answer to a request that was given up came after all: its id is free.
+    fn settle_late(&mut self, link: LinkId, id: &str) {
+        if self.late.get(id.as_bytes()) == Some(&link) {
+            self.late.remove(id.as_bytes());
         }
     }
 
@@ -285,9 +293,14 @@ impl Mux {
         let id = message::peek_id(head).map(RawId::new);
         let ours = id.filter(|id| self.pending.get(id).is_some_and(|p| p.at == At::Link(link)));
         let Some(id) = ours else { return self.link_lost(link, now) };
+        let places = self.pending.get(&id).is_some_and(|p| p.place.is_some());
         let limit = self.settings.upstream_frame.body;
         let message = format!("the CLI's answer is larger than {limit} bytes");
         self.refuse(&id, &Refusal::new(Reason::FrameTooLarge, message), now.at);
+        // What became of the session is not known: it is left to nobody.
+        if places {
+            self.link_lost(link, now);
+        }
     }
 
     /// A link broke, was never made, or must not be trusted any more. Everybody who waited is told, in the
@@ -323,6 +336,7 @@ impl Mux {
         }
         self.any = self.any.filter(|up| *up != upstream);
         self.asked.retain(|_, asked: &mut Asked| asked.link != link);
+        self.late.retain(|_, late| *late != link);
         self.links.retain(|l| l.id != link);
         self.actions.push_back(Action::Close(link));
     }
