@@ -14,6 +14,9 @@ use crate::rpc::turn::TurnEvent;
 /// How many prompts, permissions and tool calls of one session may be open, as one conn remembers them.
 const MAX_ASKS: usize = 256;
 
+/// The `session.lifecycle` that a delete brings about.
+const DELETED: &str = "session.deleted";
+
 impl Mux {
     /// Bytes came over a link.
     pub fn link_bytes(&mut self, id: LinkId, mut input: &[u8], now: Now) {
@@ -48,9 +51,12 @@ impl Mux {
             Some(UpstreamMessage::Request { id, method }) => {
                 self.ask_client(link, bytes, id, method, now.at);
             }
-            Some(UpstreamMessage::Lifecycle { session, .. }) => {
+            Some(UpstreamMessage::Lifecycle { session, kind }) => {
                 if self.is_on(&session, link) {
                     self.client.frame(body);
+                    if kind == DELETED {
+                        self.deleted_by_another(&session, now);
+                    }
                 } else {
                     self.odd(Oddity::StrayBroadcast);
                 }
@@ -67,6 +73,15 @@ impl Mux {
                 self.odd(Oddity::BadUpstreamFrame);
                 self.link_lost(link, now);
             }
+        }
+    }
+
+    /// Its CLI says nothing else to those who are attached: no idle, no shutdown.
+    fn deleted_by_another(&mut self, session: &str, now: Now) {
+        if self.slots.get(session.as_bytes()).is_some_and(|s| s.phase == Phase::Attached) {
+            let session = SessionId::new(session);
+            self.end_turn(&session, TurnEnd::ClientLeft, now.at);
+            self.leave(&session, Left::Closed);
         }
     }
 
