@@ -322,6 +322,7 @@ impl World {
                 Ok(r#","success":true"#.into())
             }
             "session.delete" => {
+                self.cli_announces(u, &session, "session.deleted");
                 let known = self.clis[u].live.remove(&session).is_some();
                 let gone = self.disks[disk].remove(&session) || known;
                 Ok(format!(r#","success":{gone}"#))
@@ -406,6 +407,9 @@ impl World {
 
     fn cli_attaches(&mut self, u: usize, cc: usize, session: &str) {
         self.truth.ever.insert(session.to_owned());
+        if !self.clis[u].live.contains_key(session) {
+            self.cli_announces(u, session, "session.created");
+        }
         let batch = self.truth.token();
         let new = || Live { batch, ..Live::default() };
         self.clis[u].live.entry(session.to_owned()).or_insert_with(new).attached.insert(cc);
@@ -504,6 +508,22 @@ impl World {
             let (_, body) = self.truth.tells(to, session, kind, batch, |token| {
                 format!(
                     r#"{{"jsonrpc":"2.0","method":"session.event","params":{{"sessionId":"{session}","event":{{"type":"{kind}","id":"e{token}","tok":{token}{more}}}}}}}"#
+                )
+            });
+            self.clis[u].conns[cc].output.frame(&body);
+        }
+    }
+
+    /// Every connection is told, whatever it has to do with the session.
+    fn cli_announces(&mut self, u: usize, session: &str, kind: &str) {
+        for cc in 0..self.clis[u].conns.len() {
+            if !self.clis[u].conns[cc].open || !self.clis[u].conns[cc].greeted {
+                continue;
+            }
+            let to = (self.clis[u].conns[cc].conn, u, cc);
+            let (_, body) = self.truth.tells(to, session, "session.lifecycle", 0, |token| {
+                format!(
+                    r#"{{"jsonrpc":"2.0","method":"session.lifecycle","params":{{"type":"{kind}","sessionId":"{session}","tok":{token}}}}}"#
                 )
             });
             self.clis[u].conns[cc].output.frame(&body);

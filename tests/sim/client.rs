@@ -13,6 +13,7 @@ pub(crate) struct Waiting {
     pub(crate) token: u64,
     pub(crate) id: String,
     pub(crate) method: &'static str,
+    pub(crate) session: Option<String>,
     pub(crate) long: bool,
     /// When its last byte was read.
     pub(crate) since: Option<Duration>,
@@ -126,9 +127,20 @@ impl World {
         let at = self.rng.below(METHODS.len());
         let method = METHODS[at];
         let Some(id) = self.an_id(c) else { return };
-        let token = self.truth.token();
         let named = !matches!(method, "models.list" | "ping" | "session.list" | "runtime.shutdown");
         let mut session = Some(self.a_session()).filter(|_| named);
+        // Nobody can know what a resume and a detach that race give: the CLI runs them in any order.
+        let races = |m: &str| {
+            matches!(m, "session.create" | "session.resume" | "session.detach" | "session.destroy")
+        };
+        let waiting = &self.conns[c].client.waiting;
+        if races(method) && waiting.iter().any(|w| races(w.method) && w.session == session) {
+            if !self.rng.one_in(4) {
+                return;
+            }
+            self.truth.muddled.extend(session.iter().map(|s| (c, s.clone())));
+        }
+        let token = self.truth.token();
         let mut params = format!(r#""tok":{token}"#);
         match method {
             "session.create" if self.rng.one_in(6) => session = None,
@@ -170,9 +182,11 @@ impl World {
             bodies.push(body("session.resume", "", order));
         }
         let long = fairlead::rpc::methods::method(method).is_some_and(|m| m.is_long());
+        let of = session.clone();
         let record = Sent { conn: c, session, bodies, on: None, answer: None, again: false };
         self.truth.sent.insert(token, record);
-        self.conns[c].client.waiting.push(Waiting { token, id, method, long, since: None });
+        let waiting = Waiting { token, id, method, session: of, long, since: None };
+        self.conns[c].client.waiting.push(waiting);
         self.write(c, &sent, token);
     }
 

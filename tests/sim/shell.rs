@@ -450,7 +450,10 @@ impl World {
                 .map(|(u, _)| UpstreamId(*u as u32))
         };
         let on_disk: Vec<UpstreamId> = who(Has::OnDisk).collect();
-        let unsure = who(Has::NoAnswer).next().is_some() && self.storage == Storage::Own;
+        let unsure = match self.storage {
+            Storage::Own => asked.is_empty() || who(Has::NoAnswer).next().is_some(),
+            Storage::Shared => asked.iter().all(|(_, has)| *has == Some(Has::NoAnswer)),
+        };
         let sighting = match (who(Has::InMemory).collect::<Vec<_>>().as_slice(), on_disk.is_empty())
         {
             ([live], _) => Sighting::Live(*live),

@@ -368,6 +368,7 @@ impl World {
         let stuck = conn.busy.iter().find(|session| {
             let live = self.clis.iter().find_map(|cli| cli.live.get(*session));
             live.is_none_or(|live| !live.busy())
+                && !self.truth.muddled.contains(&(c, (*session).clone()))
         });
         if let Some(session) = stuck.cloned() {
             return self
