@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fairlead::session::table::Storage;
+
 use super::truth::Rule;
 use super::wire::{Cutter, Pipe, number, raw, text};
 use super::world::World;
@@ -377,7 +379,12 @@ impl World {
             return Err((-32603, "the model is not there".into()));
         }
         let disk = self.disk_of(u);
-        if !self.clis[u].live.contains_key(&session) && self.disks[disk].contains(&session) {
+        // With own storage nobody knows what lies on the disk of one that is down: a create goes elsewhere, and with
+        // bad luck to that one, just when it is back.
+        let known = self.storage == Storage::Shared || !self.members[u].was_down;
+        let stored =
+            !self.clis[u].live.contains_key(&session) && self.disks[disk].contains(&session);
+        if known && stored {
             let what = format!("cli {u} starts {session} blank: {}", request.body);
             self.truth.fail(Rule::Misrouted, what);
         }
@@ -414,7 +421,8 @@ impl World {
         let new = || Live { batch, ..Live::default() };
         self.clis[u].live.entry(session.to_owned()).or_insert_with(new).attached.insert(cc);
         let held = |cli: &Cli| {
-            let live = cli.live.get(session).filter(|_| cli.alive);
+            // One that was halted writes nothing any more, until it is closed.
+            let live = cli.live.get(session).filter(|l| cli.alive && !l.halted);
             live.is_some_and(|l| l.attached.iter().any(|cc| !cli.conns[*cc].reset))
         };
         let holders: Vec<usize> = (0..self.clis.len()).filter(|u| held(&self.clis[*u])).collect();
@@ -452,7 +460,7 @@ impl World {
         let busy: Vec<String> =
             self.clis[u].live.iter().filter(|(_, l)| l.busy()).map(|(s, _)| s.clone()).collect();
         let Some(session) = self.rng.pick(&busy).cloned() else { return };
-        let asks = self.rng.below(12);
+        let asks = self.rng.below(6);
         let Some(live) = self.clis[u].live.get_mut(&session) else { return };
         if std::mem::take(&mut live.compacting) {
             return self.cli_tells(u, &session, "session.compaction_complete", "");

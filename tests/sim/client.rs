@@ -93,7 +93,15 @@ impl World {
         self.truth.note(|| format!("conn {c} writes {body}"));
     }
 
-    fn a_session(&mut self) -> String {
+    /// Mostly one that it has; sometimes a prefix of one, or one that nobody has.
+    fn a_session(&mut self, c: usize) -> String {
+        if !self.rng.one_in(3) {
+            let on = &self.conns[c].on;
+            let at = self.rng.below(on.len());
+            if let Some(session) = on.keys().nth(at) {
+                return session.clone();
+            }
+        }
         let at = self.rng.below(self.sessions.len());
         let name = self.sessions[at].clone();
         match self.rng.below(30) {
@@ -125,10 +133,16 @@ impl World {
 
     fn client_asks(&mut self, c: usize) {
         let at = self.rng.below(METHODS.len());
-        let method = METHODS[at];
+        let method = match METHODS[at] {
+            "session.detach" | "session.delete" | "session.shutdown" if self.rng.one_in(2) => {
+                "session.send"
+            }
+            "session.send" | "session.mode.get" if self.conns[c].on.is_empty() => "session.create",
+            method => method,
+        };
         let Some(id) = self.an_id(c) else { return };
         let named = !matches!(method, "models.list" | "ping" | "session.list" | "runtime.shutdown");
-        let mut session = Some(self.a_session()).filter(|_| named);
+        let mut session = Some(self.a_session(c)).filter(|_| named);
         // Nobody can know what a resume and a detach that race give: the CLI runs them in any order.
         let races = |m: &str| {
             matches!(m, "session.create" | "session.resume" | "session.detach" | "session.destroy")
@@ -191,7 +205,7 @@ impl World {
     }
 
     fn client_notifies(&mut self, c: usize) {
-        let (token, session) = (self.truth.token(), self.a_session());
+        let (token, session) = (self.truth.token(), self.a_session(c));
         let body = format!(
             r#"{{"jsonrpc":"2.0","method":"session.told","params":{{"sessionId":"{session}","tok":{token}}}}}"#
         );
@@ -269,7 +283,7 @@ impl World {
     }
 
     fn client_is_answered(&mut self, c: usize, id: &str, body: &str) {
-        self.truth.answers += 1;
+        self.truth.checked[usize::from(number(body, "tok").is_none())] += 1;
         let waiting = &mut self.conns[c].client.waiting;
         let fitting: Vec<usize> = (0..waiting.len()).filter(|w| waiting[*w].id == id).collect();
         let at = if body.contains("the id is in use") { fitting.last() } else { fitting.first() };

@@ -75,7 +75,8 @@ pub(crate) struct Truth {
     pub(crate) muddled: BTreeSet<(usize, String)>,
     pub(crate) violation: Option<Violation>,
     pub(crate) trace: Option<Vec<String>>,
-    pub(crate) answers: usize,
+    /// Answers of CLIs, answers of ours, events, requests of CLIs: how many of each were checked.
+    pub(crate) checked: [usize; 4],
     pub(crate) last_token: u64,
 }
 
@@ -149,6 +150,7 @@ impl Truth {
         if again || last.insert(from, token).is_some_and(|before| before >= token) {
             return self.fail(Rule::Mixed, format!("conn {conn} hears out of order: {body}"));
         }
+        self.checked[2] += 1;
         if !same {
             self.fail(Rule::Bytes, format!("conn {conn} hears another text: {body}"));
         }
@@ -170,6 +172,7 @@ impl Truth {
             );
             return None;
         }
+        self.checked[3] += 1;
         let (Some(ours), Some(theirs)) = (raw(body, "id"), raw(&was, "id")) else { return None };
         let back = body.replacen(&format!("\"id\":{ours}"), &format!("\"id\":{theirs}"), 1);
         if back != was {

@@ -39,6 +39,7 @@ impl Drop for Lease {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Member {
     pub(crate) up: bool,
+    pub(crate) was_down: bool,
     /// Since when it says nothing.
     pub(crate) silent: Option<Duration>,
 }
@@ -78,6 +79,8 @@ pub(crate) struct World {
     pub(crate) mutation: Option<Mutation>,
     /// Nothing new happens: what is under way comes to its end.
     pub(crate) settling: bool,
+    /// Little goes wrong.
+    pub(crate) calm: bool,
 }
 
 const REQUEST: Duration = Duration::from_secs(30);
@@ -113,6 +116,7 @@ impl World {
         let uuid = |n: u64| format!("{:08x}-aaaa-4bbb-8ccc-{:012x}", n & 0xffff_ffff, n >> 16);
         let mut sessions: Vec<String> = (0..2 + rng.below(3)).map(|_| uuid(rng.next())).collect();
         sessions.push("user-a-chat".into());
+        let calm = rng.one_in(2);
         let limit = if rng.one_in(4) { 2 } else { 1000 };
         let settings = Arc::new(settings(&mut rng));
         let mut world = World {
@@ -121,7 +125,7 @@ impl World {
             storage,
             table: Table::new(storage, CreateExisting::Resume, limit),
             leases: Rc::default(),
-            members: vec![Member { up: true, silent: None }; fleet],
+            members: vec![Member { up: true, ..Member::default() }; fleet],
             clis: (0..fleet).map(|_| Cli { alive: true, ..Cli::default() }).collect(),
             disks: vec![BTreeSet::new(); disks],
             conns: Vec::new(),
@@ -131,6 +135,7 @@ impl World {
             settings,
             mutation,
             settling: false,
+            calm,
             rng,
         };
         // One of them was there before us.
@@ -203,7 +208,7 @@ impl World {
                 let by = self.rng.below(far) as u64;
                 self.pass(Duration::from_millis(by));
             }
-            98 => self.fault(cli, conn),
+            98 if !self.calm || self.rng.one_in(6) => self.fault(cli, conn),
             _ => self.probe(cli),
         }
         self.check_all(conn);
@@ -250,6 +255,7 @@ impl World {
         member.silent = if up { None } else { member.silent.or(Some(self.elapsed)) };
         if up != member.up {
             member.up = up;
+            member.was_down |= !up;
             self.truth.note(|| format!("cli {u} is up: {up}"));
             self.decide(|table| table.upstream_is(fairlead::id::UpstreamId(u as u32), up));
         }
