@@ -96,7 +96,7 @@ impl Turn {
         self.unanswered = self.unanswered.saturating_sub(1);
         if starts == Starts::Surely && failed {
             self.awaited = self.awaited.saturating_sub(1);
-            self.flag &= self.seen || self.unanswered_sure > 0;
+            self.flag &= self.seen || self.awaited > 0;
         }
     }
 
@@ -189,6 +189,7 @@ mod tests {
         assert!(busy_after(&[SEND, SENT, WORKING, SEND, REFUSED]));
         assert!(busy_after(&[SEND, SEND, REFUSED]));
         assert!(!busy_after(&[SEND, SEND, REFUSED, REFUSED]));
+        assert!(busy_after(&[SEND, SEND, SENT, REFUSED]));
     }
 
     #[test]
