@@ -49,6 +49,9 @@ pub(crate) struct Live {
     compacting: bool,
     pub(crate) batch: u64,
     halted: bool,
+    /// Others sent to it too, or it was aborted: whose send a `user.message` is, nobody can tell, so that a send which
+    /// crosses an idle may go unseen until its own events come.
+    murky: bool,
 }
 
 impl Live {
@@ -351,7 +354,7 @@ impl World {
             "session.abort" => {
                 let live = self.clis[u].live.entry(session.clone()).or_default();
                 if live.turn.take().is_some() {
-                    live.queue = 0;
+                    (live.queue, live.murky) = (0, true);
                     self.cli_idles(u, &session, r#","data":{"aborted":true}"#);
                 }
                 Ok(r#","success":true"#.into())
@@ -449,7 +452,8 @@ impl World {
         };
         live.queue += 1;
         live.turn.get_or_insert(0);
-        if on && live.attached.contains(&cc) {
+        live.murky |= live.attached.len() != 1 || !live.attached.contains(&cc);
+        if on && !live.murky && live.attached.contains(&cc) {
             self.truth.obliged.insert((conn, session.to_owned()), live.batch);
         }
         Ok(r#","messageId":"m""#.into())

@@ -307,7 +307,8 @@ impl World {
                 cc.conn == c && cc.open && !cc.reset
             });
             let obliged = self.truth.obliged.get(&(c, (*session).clone()));
-            here && obliged == Some(&live.batch) && !conn.busy.contains(*session)
+            let clear = !self.truth.muddled.contains(&(c, (*session).clone()));
+            clear && here && obliged == Some(&live.batch) && !conn.busy.contains(*session)
         });
         if let Some((session, _)) = blind {
             let what = format!("conn {c} takes {session} for idle");
