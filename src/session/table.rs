@@ -451,9 +451,15 @@ impl<L> Table<L> {
 
     /// The session was deleted there.
     pub fn deleted(&mut self, session: &SessionId, upstream: UpstreamId, epoch: u64) {
-        let here = |e: &Entry<L>| e.upstream == Some(upstream) && e.epoch == epoch;
-        if self.entries.get(session).is_some_and(here) {
-            self.forget(session, None);
+        let here = |e: &&mut Entry<L>| e.upstream == Some(upstream) && e.epoch == epoch;
+        let Some(entry) = self.entries.get_mut(session).filter(here) else { return };
+        match entry.stage {
+            // Whoever is on the way may bring it to life again there, and says so.
+            Stage::Placing { .. } => {}
+            Stage::Live if !entry.joining.is_empty() => entry.attached.clear(),
+            Stage::Live | Stage::Sought | Stage::Stored { .. } | Stage::Lost => {
+                self.forget(session, None);
+            }
         }
     }
 
