@@ -306,7 +306,10 @@ impl World {
                 self.decide(|table| table.turn(&session, epoch, busy));
             }
             Action::Announced(session, ask) => self.decide(|t| t.announced(&session, ask)),
-            Action::Leaving(UpstreamId(u)) => self.members[u as usize].up = false,
+            Action::Leaving(UpstreamId(u)) => {
+                self.members[u as usize].up = false;
+                self.members[u as usize].was_down = true;
+            }
             Action::TurnEnded(_)
             | Action::Answered(..)
             | Action::Misconfigured(..)
