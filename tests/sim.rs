@@ -20,6 +20,9 @@ mod rng;
 #[path = "sim/shell.rs"]
 mod shell;
 #[cfg(test)]
+#[path = "sim/table.rs"]
+mod table;
+#[cfg(test)]
 #[path = "sim/truth.rs"]
 mod truth;
 #[cfg(test)]
