@@ -299,6 +299,8 @@ pub struct Mux {
     links: Vec<Link>,
     slots: AHashMap<SessionId, Slot>,
     pending: AHashMap<RawId, Pending>,
+    /// Requests that were given up, and that their link may answer still: their ids are taken until then.
+    late: AHashMap<RawId, LinkId>,
     asked: AHashMap<u64, Asked>,
     waiting: AHashMap<Ticket, Waiting>,
     actions: VecDeque<Action>,
@@ -309,6 +311,7 @@ pub struct Mux {
     next_ticket: u32,
     next_link: u32,
     next_asked: u64,
+    next_attachment: u64,
     random: u64,
     /// Turns that the client started and in which the assistant did nothing yet.
     awaits_first: u32,
@@ -328,6 +331,7 @@ impl Mux {
             links: Vec::new(),
             slots: AHashMap::new(),
             pending: AHashMap::new(),
+            late: AHashMap::new(),
             asked: AHashMap::new(),
             waiting: AHashMap::new(),
             actions: VecDeque::new(),
@@ -336,6 +340,7 @@ impl Mux {
             next_ticket: 0,
             next_link: 0,
             next_asked: 0,
+            next_attachment: 0,
             random: seed,
             awaits_first: 0,
             draining: false,
@@ -416,13 +421,10 @@ impl Mux {
 
     /// The drain's time is up: whoever waits is told, in words that SDKs understand, and the conn ends.
     pub fn cut(&mut self, now: Now) {
-        let ids: Vec<RawId> = self.pending.keys().cloned().collect();
-        for id in ids {
+        for id in self.requests(|_| true) {
             self.refuse(&id, &Refusal::new(Reason::Draining, "fairlead is shutting down"), now.at);
         }
-        let sessions: Vec<SessionId> =
-            self.slots.iter().filter(|(_, s)| s.turn.busy()).map(|(id, _)| id.clone()).collect();
-        for session in sessions {
+        for session in self.sessions(|s| s.turn.busy()) {
             self.tell_turn_cut(&session, Reason::Draining, "fairlead is shutting down", now);
             self.end_turn(&session, TurnEnd::Drained, now.at);
         }
@@ -446,7 +448,7 @@ impl Mux {
 
     /// Lets deadlines pass. Call it about once a second while [`Mux::needs_ticks`].
     pub fn tick(&mut self, now: Now) {
-        self.expire_pending(now.at);
+        self.expire_pending(now);
         self.expire_asked(now.at);
         self.expire_links(now);
         let settings = &self.settings;
@@ -462,8 +464,15 @@ impl Mux {
     /// The conn is over: what it held is given back, as actions.
     pub fn close(&mut self, now: Now) {
         let links: Vec<LinkId> = self.links.iter().map(|l| l.id).collect();
-        let sessions: Vec<SessionId> = self.slots.keys().cloned().collect();
-        for session in sessions {
+        for id in self.requests(|p| p.place.is_some_and(|p| !p.unnamed)) {
+            let Some(Pending { session: Some(session), place: Some(place), .. }) =
+                self.pending.remove(&id)
+            else {
+                continue;
+            };
+            self.not_placed(&session, place.epoch, false);
+        }
+        for session in self.sessions(|_| true) {
             self.end_turn(&session, TurnEnd::ClientLeft, now.at);
             self.leave(&session, Left::Detached);
         }
@@ -472,6 +481,7 @@ impl Mux {
         }
         self.links.clear();
         self.pending.clear();
+        self.late.clear();
         self.waiting.clear();
         self.asked.clear();
         self.slots.clear();
@@ -507,6 +517,10 @@ impl Mux {
                     );
                 }
             }
+        }
+        for (id, link) in &self.late {
+            assert!(self.link(*link).is_some(), "{id} is late on a link that is gone");
+            assert!(!self.pending.contains_key(id), "{id} is late and in flight");
         }
         for (id, asked) in &self.asked {
             assert!(*id < self.next_asked, "a request of a CLI has an id of the future");

@@ -2,7 +2,8 @@
 //!
 //! Two queued sends give two turns and one `session.idle`; steering gives none of its own; so only the CLI's
 //! `session.idle` ends what was started, and only for what the CLI had when it wrote it. A request that was
-//! forwarded and not answered yet when an idle comes is work that comes after it.
+//! forwarded, and neither answered nor seen at work when an idle comes, is work that comes after it. (A CLI may
+//! write the idle before the answer to the request that started the turn.)
 
 use super::methods;
 
@@ -32,7 +33,9 @@ impl Starts {
 /// The events that say something of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TurnEvent {
-    /// `user.message`, `assistant.turn_start`, but for those of a sub-agent
+    /// `user.message`, but for those of a sub-agent: a send is at work.
+    UserMessage,
+    /// `assistant.turn_start`, but for those of a sub-agent.
     Working,
     /// `subagent.started`
     AgentStarted,
@@ -44,6 +47,8 @@ pub enum TurnEvent {
     CompactionEnd,
     /// `session.idle`
     Idle,
+    /// `session.idle` with `aborted`: what was queued is dropped.
+    Aborted,
     /// `session.shutdown`: the session left the CLI's memory.
     Shutdown,
 }
@@ -57,6 +62,8 @@ pub struct Turn {
     agents: u16,
     unanswered: u16,
     unanswered_sure: u16,
+    /// Sends whose `user.message` did not come yet, as far as is known.
+    awaited: u16,
 }
 
 impl Turn {
@@ -74,6 +81,7 @@ impl Turn {
                 self.flag = true;
                 self.unanswered = self.unanswered.saturating_add(1);
                 self.unanswered_sure = self.unanswered_sure.saturating_add(1);
+                self.awaited = self.awaited.saturating_add(1);
             }
         }
     }
@@ -86,14 +94,19 @@ impl Turn {
             Starts::Surely => self.unanswered_sure = self.unanswered_sure.saturating_sub(1),
         }
         self.unanswered = self.unanswered.saturating_sub(1);
-        if starts == Starts::Surely && failed && !self.seen && self.unanswered_sure == 0 {
-            self.flag = false;
+        if starts == Starts::Surely && failed {
+            self.awaited = self.awaited.saturating_sub(1);
+            self.flag &= self.seen || self.awaited > 0;
         }
     }
 
     /// The CLI said something.
     pub fn event(&mut self, event: TurnEvent) {
         match event {
+            TurnEvent::UserMessage => {
+                self.awaited = self.awaited.saturating_sub(1);
+                self.event(TurnEvent::Working);
+            }
             TurnEvent::Working => {
                 self.flag = true;
                 self.seen = true;
@@ -103,14 +116,21 @@ impl Turn {
             TurnEvent::AgentEnded => self.agents = self.agents.saturating_sub(1),
             TurnEvent::CompactionStart => self.compacting = true,
             TurnEvent::CompactionEnd => self.compacting = false,
-            TurnEvent::Idle => {
-                self.flag = self.unanswered_sure > 0;
-                self.seen = false;
-                self.compacting = false;
-                self.agents = 0;
-            }
+            TurnEvent::Idle => self.idle(self.awaited.min(self.unanswered_sure)),
+            TurnEvent::Aborted => self.idle(0),
             TurnEvent::Shutdown => *self = Turn::default(),
         }
+    }
+}
+
+impl Turn {
+    /// Nothing runs any more; `crossed`: how many sends the CLI had not yet got.
+    fn idle(&mut self, crossed: u16) {
+        self.awaited = crossed;
+        self.flag = crossed > 0;
+        self.seen = false;
+        self.compacting = false;
+        self.agents = 0;
     }
 }
 
@@ -131,7 +151,7 @@ mod tests {
     const REFUSED: fn(&mut Turn) = |t| t.answered(Starts::Surely, true);
     const MAYBE: fn(&mut Turn) = |t| t.forwarded(Starts::Maybe);
     const MAYBE_DONE: fn(&mut Turn) = |t| t.answered(Starts::Maybe, false);
-    const WORKING: fn(&mut Turn) = |t| t.event(TurnEvent::Working);
+    const WORKING: fn(&mut Turn) = |t| t.event(TurnEvent::UserMessage);
     const IDLE: fn(&mut Turn) = |t| t.event(TurnEvent::Idle);
 
     #[test]
@@ -155,11 +175,21 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_comes_after_the_idle_of_its_turn_starts_nothing() {
+        assert!(busy_after(&[SEND, WORKING, IDLE]));
+        assert!(!busy_after(&[SEND, WORKING, IDLE, SENT]));
+        assert!(!busy_after(&[SEND, SEND, SENT, WORKING, WORKING, IDLE, SENT]));
+        assert!(busy_after(&[SEND, WORKING, SEND, IDLE, SENT, SENT]));
+        assert!(!busy_after(&[SEND, WORKING, SEND, |t| t.event(TurnEvent::Aborted), SENT, SENT]));
+    }
+
+    #[test]
     fn a_refused_send_starts_nothing_and_ends_nothing() {
         assert!(!busy_after(&[SEND, REFUSED]));
         assert!(busy_after(&[SEND, SENT, WORKING, SEND, REFUSED]));
         assert!(busy_after(&[SEND, SEND, REFUSED]));
         assert!(!busy_after(&[SEND, SEND, REFUSED, REFUSED]));
+        assert!(busy_after(&[SEND, SEND, SENT, REFUSED]));
     }
 
     #[test]

@@ -385,7 +385,6 @@ impl<L> Table<L> {
             Sighting::LiveTwice => Absence::Twice,
             Sighting::Nobody { down: false } => Absence::Nobody,
             Sighting::Nobody { down: true } => Absence::NobodyUp,
-            Sighting::Unsure if self.storage == Storage::Shared => Absence::NobodyUp,
             Sighting::Unsure => Absence::Unsure,
         };
         self.forget(session, Some(absence));
@@ -450,22 +449,28 @@ impl<L> Table<L> {
         }
     }
 
-    /// The CLI no longer has the session in memory. `epoch` 0: whatever life it had there.
+    /// The CLI no longer has the session in memory.
     pub fn closed(&mut self, session: &SessionId, upstream: UpstreamId, epoch: u64) {
-        let Some(entry) = self.entries.get_mut(session) else { return };
-        if entry.upstream == Some(upstream)
-            && (epoch == 0 || epoch == entry.epoch)
-            && entry.stage == Stage::Live
-        {
+        let Some(entry) = self.entries.get_mut(session).filter(|e| e.epoch == epoch) else {
+            return;
+        };
+        if entry.upstream == Some(upstream) && entry.stage == Stage::Live {
             entry.attached.clear();
             self.settle(session, false);
         }
     }
 
     /// The session was deleted there.
-    pub fn deleted(&mut self, session: &SessionId, upstream: UpstreamId) {
-        if self.entries.get(session).is_some_and(|e| e.upstream == Some(upstream)) {
-            self.forget(session, None);
+    pub fn deleted(&mut self, session: &SessionId, upstream: UpstreamId, epoch: u64) {
+        let here = |e: &&mut Entry<L>| e.upstream == Some(upstream) && e.epoch == epoch;
+        let Some(entry) = self.entries.get_mut(session).filter(here) else { return };
+        match entry.stage {
+            // Whoever is on the way may bring it to life again there, and says so.
+            Stage::Placing { .. } => {}
+            Stage::Live if !entry.joining.is_empty() => entry.attached.clear(),
+            Stage::Live | Stage::Sought | Stage::Stored { .. } | Stage::Lost => {
+                self.forget(session, None);
+            }
         }
     }
 
@@ -495,9 +500,8 @@ impl<L> Table<L> {
 
     /// A conn sees a turn begin or end in it.
     pub fn turn(&mut self, session: &SessionId, epoch: u64, busy: bool) {
-        let Some(entry) = self.entries.get_mut(session).filter(|e| e.epoch == epoch) else {
-            return;
-        };
+        let lives = |e: &&mut Entry<L>| e.epoch == epoch && e.stage == Stage::Live;
+        let Some(entry) = self.entries.get_mut(session).filter(lives) else { return };
         entry.busy = if busy { entry.busy.saturating_add(1) } else { entry.busy.saturating_sub(1) };
     }
 
@@ -591,6 +595,8 @@ impl<L> Table<L> {
         upstream: Option<UpstreamId>,
         now: Instant,
     ) {
+        // Not the epoch of a life that it had before it was forgotten.
+        self.epoch += 1;
         let entry = Entry {
             stage,
             upstream,
@@ -618,7 +624,7 @@ impl<L> Table<L> {
             .filter(|(_, e)| matches!(e.stage, Stage::Stored { .. } | Stage::Lost))
             .map(|(id, e)| (e.touched, id.clone()))
             .collect();
-        idle.sort_unstable_by_key(|(touched, _)| *touched);
+        idle.sort_unstable_by(|(a, x), (b, y)| (a, x.as_bytes()).cmp(&(b, y.as_bytes())));
         for (_, session) in idle.into_iter().take(self.limit / 8 + 1) {
             self.forget(&session, None);
         }

@@ -290,7 +290,7 @@ impl Pool {
             Left::Detached => self.decide(|t| t.detached(session, conn, epoch, false)),
             Left::LinkLost => self.decide(|t| t.detached(session, conn, epoch, true)),
             Left::Closed => self.decide(|t| t.closed(session, upstream, epoch)),
-            Left::Deleted => self.decide(|t| t.deleted(session, upstream)),
+            Left::Deleted => self.decide(|t| t.deleted(session, upstream, epoch)),
             Left::Halted => {
                 self.decide(|t| t.closed(session, upstream, epoch));
                 self.close_halted(session, upstream);

@@ -56,12 +56,13 @@ impl Mux {
 
     /// Answers for clients that hold up a turn and say nothing.
     pub(super) fn expire_asked(&mut self, now: Instant) {
-        let late: Vec<u64> = self
+        let mut late: Vec<u64> = self
             .asked
             .iter()
             .filter(|(_, asked)| asked.deadline.is_some_and(|at| now >= at))
             .map(|(id, _)| *id)
             .collect();
+        late.sort_unstable();
         for id in late {
             let Some(asked) = self.asked.remove(&id) else { continue };
             let Some(link) = self.link_mut(asked.link) else { continue };

@@ -2,6 +2,7 @@
 
 use super::pending::{At, Pending};
 use super::reply::Code;
+use super::slot::Phase;
 use super::{End, Mux, Now, Oddity, Ticket};
 use crate::error::{Reason, Refusal};
 use crate::id::{RawId, SessionId};
@@ -57,11 +58,12 @@ impl Mux {
     }
 
     fn client_request(&mut self, id: &str, call: &Call<'_>, body: &Body<'_>, now: Now) {
-        if self.pending.contains_key(id.as_bytes()) {
+        let id_bytes = id.as_bytes();
+        if self.pending.contains_key(id_bytes) || self.late.contains_key(id_bytes) {
             let message = "Invalid request: the id is in use";
             return self.write_invalid(id, Code::InvalidRequest, message);
         }
-        if self.pending.len() >= self.settings.pending {
+        if self.pending.len() + self.late.len() >= self.settings.pending {
             let refusal = Refusal::new(Reason::Overloaded, "too many requests wait on this conn");
             return self.write_error(id, &refusal.to_json());
         }
@@ -73,6 +75,8 @@ impl Mux {
             at: At::Ticket(Ticket(0)),
             since: now.at,
             counted: Starts::Never,
+            epoch: 0,
+            attachment: 0,
             place: None,
             again: None,
         };
@@ -108,15 +112,23 @@ impl Mux {
         (!passes).then(|| Refusal::new(Reason::Draining, message))
     }
 
-    fn client_notification(&mut self, call: &Call<'_>, body: &Body<'_>, now: Now) {
-        let link = match &call.session {
-            SessionParam::Id(session, _) => {
-                self.slots.get(session.as_bytes()).filter(|s| s.phase != super::slot::Phase::Away)
-            }
-            SessionParam::Absent | SessionParam::NotAString(_) => None,
-        }
-        .and_then(|slot| slot.link);
+    pub(super) fn client_notification(&mut self, call: &Call<'_>, body: &Body<'_>, now: Now) {
         let limit = self.settings.link_queue;
+        let slot = match &call.session {
+            SessionParam::Id(session, _) => self.slots.get_mut(session.as_bytes()),
+            SessionParam::Absent | SessionParam::NotAString(_) => None,
+        };
+        let link = match slot {
+            // It must not overtake what waits for the session to be found.
+            Some(slot) if slot.seek.is_some() => {
+                if slot.buffered() + body.bytes().len() <= limit {
+                    return slot.queue.push_back(body.to_bytes());
+                }
+                None
+            }
+            Some(slot) if slot.phase != Phase::Away => slot.link,
+            Some(_) | None => None,
+        };
         let Some(link) = link.and_then(|l| self.link_mut(l)) else {
             return self.odd(Oddity::StrayNotification);
         };

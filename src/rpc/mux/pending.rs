@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{Action, Mux, Outcome, Ticket};
+use super::{Action, Mux, Now, Outcome, Ticket, Waiting};
 use crate::error::{Reason, Refusal};
 use crate::id::{LinkId, RawId, SessionId};
+use crate::rpc::message;
 use crate::rpc::methods::{Method, Route};
 use crate::rpc::turn::Starts;
 use crate::time::Instant;
@@ -28,6 +29,11 @@ pub(super) struct Pending {
     pub(super) since: Instant,
     /// What its session's turn counts it as.
     pub(super) counted: Starts,
+    /// Which life of its session it was sent to.
+    pub(super) epoch: u64,
+    /// Which attachment of the conn it was sent in; 0: none. A CLI answers in any order, so what it says of the
+    /// session it may have said before a later attachment.
+    pub(super) attachment: u64,
     /// What placing a session needs to remember.
     pub(super) place: Option<Place>,
     /// The client's frame, for a second try.
@@ -53,6 +59,14 @@ pub(super) struct Place {
 }
 
 impl Mux {
+    /// The requests that `which` is true of, oldest first: what the client hears depends on nothing but its input.
+    pub(super) fn requests(&self, which: impl Fn(&Pending) -> bool) -> Vec<RawId> {
+        let mut found: Vec<(Instant, &RawId)> =
+            self.pending.iter().filter(|(_, p)| which(p)).map(|(id, p)| (p.since, id)).collect();
+        found.sort_unstable_by_key(|(since, id)| (*since, id.as_bytes()));
+        found.into_iter().map(|(_, id)| id.clone()).collect()
+    }
+
     /// Takes a request off the table, and counts how it ended.
     pub(super) fn settle(&mut self, id: &[u8], outcome: Outcome, now: Instant) -> Option<Pending> {
         let pending = self.pending.remove(id)?;
@@ -68,17 +82,12 @@ impl Mux {
             return;
         };
         self.write_error(id.as_str(), &refusal.to_json());
-        self.abandon(&pending, now);
+        self.abandon(id, &pending, now);
     }
 
     /// Undoes what a request that will not be answered by a CLI had begun.
-    fn abandon(&mut self, pending: &Pending, now: Instant) {
-        if let At::Ticket(ticket) = pending.at {
-            let seek = matches!(self.waiting.get(&ticket), Some(super::Waiting::Seek(_)));
-            if !seek {
-                self.waiting.remove(&ticket);
-            }
-        }
+    fn abandon(&mut self, id: &RawId, pending: &Pending, now: Instant) {
+        self.withdraw(id, &pending.at);
         let Some(session) = &pending.session else { return };
         self.turn_answered(session, pending.counted, true, now);
         if let Some(place) = pending.place.as_ref().filter(|p| !p.unnamed) {
@@ -86,24 +95,43 @@ impl Mux {
         }
     }
 
-    pub(super) fn expire_pending(&mut self, now: Instant) {
+    /// Takes back the frame of a request that is given up: its id may come again, for another request.
+    fn withdraw(&mut self, id: &RawId, at: &At) {
+        match at {
+            At::Link(_) => {}
+            At::Queue(session) => {
+                if let Some(slot) = self.slots.get_mut(session) {
+                    slot.queue.retain(|body| message::request_id(body) != Some(id.as_str()));
+                }
+            }
+            At::Ticket(ticket) => match self.waiting.get(ticket) {
+                // Its answer is what others queue for, too.
+                Some(Waiting::Seek(session)) => {
+                    if let Some(seek) = self.slots.get_mut(session).and_then(|s| s.seek.as_mut()) {
+                        seek.body = None;
+                    }
+                }
+                Some(_) | None => {
+                    self.waiting.remove(ticket);
+                }
+            },
+        }
+    }
+
+    pub(super) fn expire_pending(&mut self, now: Now) {
         let settings = &self.settings;
-        let late: Vec<RawId> = self
-            .pending
-            .iter()
-            .filter(|(_, pending)| {
-                let limit = match &pending.at {
-                    At::Link(_) if pending.method.is_some_and(Method::is_long) => return false,
-                    At::Link(_) => settings.request_timeout,
-                    At::Ticket(_) | At::Queue(_) => settings.seek_timeout,
-                };
-                now >= pending.since + limit
-            })
-            .map(|(id, _)| id.clone())
-            .collect();
+        let late = self.requests(|pending| {
+            let limit = match &pending.at {
+                At::Link(_) if pending.method.is_some_and(Method::is_long) => return false,
+                At::Link(_) => settings.request_timeout,
+                At::Ticket(_) | At::Queue(_) => settings.seek_timeout,
+            };
+            now.at >= pending.since + limit
+        });
         for id in late {
             let Some(pending) = self.pending.get(id.as_bytes()) else { continue };
-            let mut refusal = match &pending.at {
+            let (at, places) = (pending.at.clone(), pending.place.is_some());
+            let mut refusal = match &at {
                 At::Link(_) => Refusal::new(
                     Reason::UpstreamTimeout,
                     "the CLI took the request and did not answer in time",
@@ -113,7 +141,14 @@ impl Mux {
                 }
             };
             refusal.session = pending.session.as_ref().map(ToString::to_string);
-            self.refuse(&id, &refusal, now);
+            self.refuse(&id, &refusal, now.at);
+            if let At::Link(link) = at {
+                self.late.insert(id, link);
+                // The session may come to life there yet: nobody may resume it elsewhere before that link is gone.
+                if places {
+                    self.link_lost(link, now);
+                }
+            }
         }
     }
 }

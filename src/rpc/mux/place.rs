@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::pending::{At, Pending, Place};
 use super::reply::Code;
-use super::slot::Phase;
+use super::slot::{Phase, Slot};
 use super::{Action, Found, Left, Mux, Now, Oddity, Outcome, Ticket, Waiting};
 use crate::error::Refusal;
 use crate::id::{LinkId, RawId, SessionId, UpstreamId};
@@ -86,7 +86,14 @@ impl Mux {
 
     fn found_session(&mut self, session: &SessionId, found: Found, now: Now) {
         let Some(seek) = self.slots.get_mut(session).and_then(|s| s.seek.take()) else { return };
-        self.land(session, seek.body, found, now);
+        match (seek.body, &found) {
+            (Some(body), _) => self.land(session, body, found, now),
+            // The client was told that it took too long: the place is given back.
+            (None, Found::Go { epoch, .. }) if seek.places => {
+                self.not_placed(session, *epoch, false);
+            }
+            (None, Found::Go { .. } | Found::Refused(_) | Found::NotAsked) => {}
+        }
         // What queued behind it goes on in order, until one of them has to wait in its turn.
         loop {
             let Some(slot) = self.slots.get_mut(session).filter(|s| s.seek.is_none()) else {
@@ -104,23 +111,18 @@ impl Mux {
         let id = RawId::new(id);
         let method = methods::method(&call.method);
         let places = matches!(method.map(Method::route), Some(Route::Create | Route::Resume));
-        let waits = self.pending.contains_key(&id);
         match found {
-            // The client was told that it took too long: the place is given back.
-            Found::Go { epoch, .. } if !waits => {
-                if places {
-                    let session = session.clone();
-                    self.actions.push_back(Action::NotPlaced { session, epoch, absent: false });
-                }
-            }
             Found::Go { upstream, epoch, resume } if places => {
                 let create = matches!(method.map(Method::route), Some(Route::Create));
                 let place = Place { epoch, instead: create && resume, unnamed: false };
                 self.take_slot(session, upstream, epoch, now);
                 self.send_place(&id, upstream, place, body.clone(), now);
             }
-            Found::Go { upstream, .. } => {
+            Found::Go { upstream, epoch, .. } => {
                 let link = self.link_to(upstream, now.at);
+                if let Some(pending) = self.pending.get_mut(&id) {
+                    pending.epoch = epoch;
+                }
                 self.forward(&id, session, method, link, &Body::Owned(body.clone()), now);
             }
             Found::Refused(refusal) => self.refuse(&id, &refusal, now.at),
@@ -152,13 +154,18 @@ impl Mux {
     /// A frame that had queued is routed as if it came now.
     fn again(&mut self, body: Bytes, now: Now) {
         let Ok(message) = message::read_client(&body) else { return };
-        let ClientKind::Request { id, call } = &message.kind else { return };
-        let id = RawId::new(id);
-        let Some(pending) = self.pending.get(&id) else { return };
-        let body = Body::Owned(body.clone());
-        match pending.method {
-            Some(method) => self.route(&id, method, call, &body, now),
-            None => self.route_unknown(&id, call, &body, now),
+        let frame = Body::Owned(body.clone());
+        match &message.kind {
+            ClientKind::Request { id, call } => {
+                let id = RawId::new(id);
+                let Some(pending) = self.pending.get(&id) else { return };
+                match pending.method {
+                    Some(method) => self.route(&id, method, call, &frame, now),
+                    None => self.route_unknown(&id, call, &frame, now),
+                }
+            }
+            ClientKind::Notification(call) => self.client_notification(call, &frame, now),
+            ClientKind::Response { .. } => {}
         }
     }
 
@@ -167,6 +174,7 @@ impl Mux {
         let slot = self.slot(session);
         if slot.link != Some(link) || slot.epoch != epoch {
             slot.phase = Phase::Away;
+            slot.attachment = 0;
         }
         slot.link = Some(link);
         slot.epoch = epoch;
@@ -218,23 +226,34 @@ impl Mux {
         let answered = answered.and_then(|s| json::text_at(body, s)).map(|s| SessionId::new(&s));
         if place.unnamed {
             let Some(session) = answered else { return Ok(()) };
-            let slot = self.slot(&session);
-            slot.link = Some(link);
-            slot.phase = Phase::Attached;
+            self.slot(&session).link = Some(link);
+            self.attach(&session);
             self.actions.push_back(Action::Learned { session, upstream, attached: true });
             return Ok(());
         }
         let Some(session) = &pending.session else { return Ok(()) };
         if answered.is_some_and(|a| a != *session) {
             self.odd(Oddity::WrongSession);
+            self.not_placed(session, place.epoch, false);
             return Err(Refusal::session_not_found(session.as_str()));
         }
-        let Some(slot) = self.slots.get_mut(session) else { return Ok(()) };
-        if slot.epoch == place.epoch && slot.link == Some(link) {
-            slot.phase = Phase::Attached;
-            self.actions.push_back(Action::Attached(session.clone(), upstream, place.epoch));
+        let here = |s: &&Slot| s.epoch == place.epoch && s.link == Some(link);
+        match self.slots.get(session).filter(here) {
+            Some(_) => {
+                self.attach(session);
+                self.actions.push_back(Action::Attached(session.clone(), upstream, place.epoch));
+            }
+            None => self.not_placed(session, place.epoch, false),
         }
         Ok(())
+    }
+
+    fn attach(&mut self, session: &SessionId) {
+        self.next_attachment += 1;
+        let attachment = self.next_attachment;
+        let slot = self.slot(session);
+        slot.phase = Phase::Attached;
+        slot.attachment = attachment;
     }
 
     /// The life of a session that a CLI named itself.
@@ -279,17 +298,22 @@ impl Mux {
         &mut self,
         session: &SessionId,
         link: LinkId,
+        pending: &Pending,
         how: Left,
         now: Now,
     ) {
-        let slot = self.slots.get(session);
-        let attached = slot.is_some_and(|s| s.phase == Phase::Attached && s.link == Some(link));
-        if attached {
+        if self.is_still(session, pending) {
             self.end_turn(session, super::TurnEnd::ClientLeft, now.at);
             self.leave(session, how);
         } else if let (true, Some(upstream)) = (how != Left::Detached, self.upstream_of(link)) {
-            self.actions.push_back(Action::Left(session.clone(), upstream, 0, how));
+            self.actions.push_back(Action::Left(session.clone(), upstream, pending.epoch, how));
         }
+    }
+
+    /// Whether the conn is attached as it was when the request went out.
+    pub(super) fn is_still(&self, session: &SessionId, pending: &Pending) -> bool {
+        let attachment = self.slots.get(session).map_or(0, |s| s.attachment);
+        attachment != 0 && attachment == pending.attachment
     }
 }
 

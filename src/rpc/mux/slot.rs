@@ -25,7 +25,10 @@ pub(super) enum Phase {
 /// A question where the session is, and the frame that needs to know.
 pub(super) struct Seek {
     pub(super) ticket: Ticket,
-    pub(super) body: Bytes,
+    /// `None` once its request was given up.
+    pub(super) body: Option<Bytes>,
+    /// It is a create or resume: where it is told to go, it counts as placed.
+    pub(super) places: bool,
 }
 
 /// A turn that this conn started.
@@ -41,6 +44,8 @@ pub(super) struct Slot {
     /// Where its events come from: also after it left, for the CLI tells every link of its sessions.
     pub(super) link: Option<LinkId>,
     pub(super) epoch: u64,
+    /// The number of the attachment, unique on the conn; 0 while there is none.
+    pub(super) attachment: u64,
     pub(super) turn: Turn,
     pub(super) started: Option<Started>,
     /// The id of the last lasting event.
@@ -58,6 +63,7 @@ impl Slot {
             phase: Phase::Away,
             link: None,
             epoch: 0,
+            attachment: 0,
             turn: Turn::default(),
             started: None,
             last_event: None,
@@ -67,9 +73,15 @@ impl Slot {
         }
     }
 
+    /// Whether the conn would be as well off without it.
+    fn says_nothing(&self) -> bool {
+        let waits = self.seek.is_some() || !self.queue.is_empty();
+        self.phase == Phase::Away && !waits && !self.turn.busy()
+    }
+
     pub(super) fn buffered(&self) -> usize {
         self.queue.iter().map(Bytes::len).sum::<usize>()
-            + self.seek.as_ref().map_or(0, |s| s.body.len())
+            + self.seek.as_ref().and_then(|s| s.body.as_ref()).map_or(0, Bytes::len)
     }
 }
 
@@ -78,17 +90,26 @@ impl Mux {
         self.slots.entry(session.clone()).or_insert_with(Slot::new)
     }
 
+    /// The sessions whose slots `which` is true of, in order of their ids.
+    pub(super) fn sessions(&self, which: impl Fn(&Slot) -> bool) -> Vec<SessionId> {
+        let mut found: Vec<&SessionId> =
+            self.slots.iter().filter(|(_, s)| which(s)).map(|(id, _)| id).collect();
+        found.sort_unstable_by_key(|id| id.as_bytes());
+        found.into_iter().cloned().collect()
+    }
+
     /// Forgets slots that say nothing any more, once there are many.
     pub(super) fn sweep_slots(&mut self) {
         if self.slots.len() >= self.settings.slots {
-            self.slots.retain(|_, s| s.phase != Phase::Away || s.seek.is_some() || s.turn.busy());
+            self.slots.retain(|_, s| !s.says_nothing());
         }
     }
 
     /// Asks where a session is, for the sake of this frame.
     pub(super) fn seek(&mut self, session: &SessionId, want: Want, body: Bytes) -> Ticket {
         let ticket = self.ticket(Waiting::Seek(session.clone()));
-        self.slot(session).seek = Some(Seek { ticket, body });
+        let places = matches!(want, Want::Create | Want::CreateNew | Want::Resume);
+        self.slot(session).seek = Some(Seek { ticket, body: Some(body), places });
         self.actions.push_back(Action::Seek(ticket, Some(session.clone()), want));
         ticket
     }
@@ -98,29 +119,25 @@ impl Mux {
         let Some(slot) = self.slots.get_mut(session) else { return };
         let (phase, epoch, link) = (slot.phase, slot.epoch, slot.link);
         slot.phase = Phase::Away;
+        slot.attachment = 0;
         if how == Left::LinkLost {
             slot.link = None;
         }
         let Some(upstream) = link.and_then(|l| self.link(l)).map(|l| l.upstream) else { return };
-        match phase {
-            Phase::Attached => {
-                self.actions.push_back(Action::Left(session.clone(), upstream, epoch, how));
-            }
-            Phase::Placing => self.actions.push_back(Action::NotPlaced {
-                session: session.clone(),
-                epoch,
-                absent: false,
-            }),
-            Phase::Away => {}
+        if phase == Phase::Attached {
+            self.actions.push_back(Action::Left(session.clone(), upstream, epoch, how));
         }
     }
 
-    /// A create or resume came to nothing.
+    /// A create or resume came to nothing. Each that was told where to go ends in this or in [`Action::Attached`].
     pub(super) fn not_placed(&mut self, session: &SessionId, epoch: u64, absent: bool) {
-        let Some(slot) = self.slots.get_mut(session) else { return };
-        if slot.phase == Phase::Placing && slot.epoch == epoch {
+        self.actions.push_back(Action::NotPlaced { session: session.clone(), epoch, absent });
+        let another = self.pending.values().any(|p| {
+            p.session.as_ref() == Some(session) && p.place.is_some_and(|p| p.epoch == epoch)
+        });
+        let placing = |s: &&mut Slot| s.phase == Phase::Placing && s.epoch == epoch && !another;
+        if let Some(slot) = self.slots.get_mut(session).filter(placing) {
             slot.phase = Phase::Away;
-            self.actions.push_back(Action::NotPlaced { session: session.clone(), epoch, absent });
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::asked::Asked;
 use super::pending::{At, Pending};
-use super::slot::Phase;
+use super::slot::{Phase, Slot};
 use super::{Action, Left, LinkPhase, Mux, Now, Oddity, Outcome, TurnEnd};
 use crate::error::{Reason, Refusal};
 use crate::id::{AskId, LinkId, RawId, SessionId};
@@ -13,6 +13,9 @@ use crate::rpc::turn::TurnEvent;
 
 /// How many prompts, permissions and tool calls of one session may be open, as one conn remembers them.
 const MAX_ASKS: usize = 256;
+
+/// The `session.lifecycle` that a delete brings about.
+const DELETED: &str = "session.deleted";
 
 impl Mux {
     /// Bytes came over a link.
@@ -48,9 +51,12 @@ impl Mux {
             Some(UpstreamMessage::Request { id, method }) => {
                 self.ask_client(link, bytes, id, method, now.at);
             }
-            Some(UpstreamMessage::Lifecycle { session, .. }) => {
+            Some(UpstreamMessage::Lifecycle { session, kind }) => {
                 if self.is_on(&session, link) {
                     self.client.frame(body);
+                    if kind == DELETED {
+                        self.deleted_by_another(&session, now);
+                    }
                 } else {
                     self.odd(Oddity::StrayBroadcast);
                 }
@@ -70,6 +76,15 @@ impl Mux {
         }
     }
 
+    /// Its CLI says nothing else to those who are attached: no idle, no shutdown.
+    fn deleted_by_another(&mut self, session: &str, now: Now) {
+        if self.slots.get(session.as_bytes()).is_some_and(|s| s.phase == Phase::Attached) {
+            let session = SessionId::new(session);
+            self.end_turn(&session, TurnEnd::ClientLeft, now.at);
+            self.leave(&session, Left::Closed);
+        }
+    }
+
     /// Whether this conn hears of the session over this link.
     pub(super) fn is_on(&self, session: &str, link: LinkId) -> bool {
         self.slots.get(session.as_bytes()).is_some_and(|s| s.link == Some(link))
@@ -78,6 +93,7 @@ impl Mux {
     fn link_response(&mut self, link: LinkId, id: &str, failed: bool, body: &Body<'_>, now: Now) {
         let here = self.pending.get(id.as_bytes()).is_some_and(|p| p.at == At::Link(link));
         if !here {
+            self.settle_late(link, id);
             return self.odd(Oddity::LateReply);
         }
         let outcome = if failed { Outcome::Failed } else { Outcome::Ok };
@@ -106,6 +122,13 @@ impl Mux {
                 self.actions.push_back(Action::Answered(pending.method, refused, took));
                 self.link_lost(link, now);
             }
+        }
+    }
+
+    /// The answer to a request that was given up came after all: its id is free.
+    fn settle_late(&mut self, link: LinkId, id: &str) {
+        if self.late.get(id.as_bytes()) == Some(&link) {
+            self.late.remove(id.as_bytes());
         }
     }
 
@@ -168,8 +191,7 @@ impl Mux {
         let Some(session) = &pending.session else { return Ok(()) };
         self.turn_answered(session, pending.counted, failed, now.at);
         if failed {
-            let on = self.slots.get(session).is_some_and(|s| s.phase == Phase::Attached);
-            if on && says(body, "Session not found") {
+            if self.is_still(session, pending) && says(body, "Session not found") {
                 self.end_turn(session, TurnEnd::ClientLeft, now.at);
                 self.leave(session, Left::Closed);
             }
@@ -185,7 +207,7 @@ impl Mux {
             None => None,
         };
         if let Some(how) = how {
-            self.ended_by_request(session, link, how, now);
+            self.ended_by_request(session, link, pending, how, now);
         }
         if let (Route::Fork, Some(upstream)) = (method.route(), self.upstream_of(link)) {
             if let Some(forked) = message::text_in(body, 0, &["result", "sessionId"]) {
@@ -211,10 +233,8 @@ impl Mux {
         if class == Event::Other && self.awaits_first == 0 {
             return;
         }
-        let Some(slot) = self.slots.get_mut(session.as_bytes()).filter(|s| s.link == Some(link))
-        else {
-            return;
-        };
+        let here = |s: &&mut Slot| s.link == Some(link) && s.phase != Phase::Away;
+        let Some(slot) = self.slots.get_mut(session.as_bytes()).filter(here) else { return };
         if kind.starts_with("assistant.") {
             if let Some(started) = slot.started.as_mut().filter(|s| s.first_event.is_none()) {
                 started.first_event = Some(now.at.saturating_duration_since(started.at));
@@ -225,7 +245,9 @@ impl Mux {
         match class {
             Event::UserMessage | Event::TurnStart => {
                 if message::text_in(bytes, event, &["agentId"]).is_none() {
-                    self.turn_event(session, TurnEvent::Working, bytes, event, now);
+                    let send = class == Event::UserMessage;
+                    let turn = if send { TurnEvent::UserMessage } else { TurnEvent::Working };
+                    self.turn_event(session, turn, bytes, event, now);
                 }
             }
             Event::AgentStarted => {
@@ -241,10 +263,12 @@ impl Mux {
                 self.turn_event(session, TurnEvent::CompactionEnd, bytes, event, now);
             }
             Event::Idle => {
+                let aborted = says(bytes, r#""aborted":true"#);
                 if let Some(started) = slot.started.as_mut() {
-                    started.aborted = says(bytes, r#""aborted":true"#);
+                    started.aborted = aborted;
                 }
-                self.with_turn(session.as_bytes(), now.at, |t| t.event(TurnEvent::Idle));
+                let turn = if aborted { TurnEvent::Aborted } else { TurnEvent::Idle };
+                self.with_turn(session.as_bytes(), now.at, |t| t.event(turn));
             }
             Event::Shutdown => {
                 self.with_turn(session.as_bytes(), now.at, |t| t.event(TurnEvent::Shutdown));
@@ -284,9 +308,14 @@ impl Mux {
         let id = message::peek_id(head).map(RawId::new);
         let ours = id.filter(|id| self.pending.get(id).is_some_and(|p| p.at == At::Link(link)));
         let Some(id) = ours else { return self.link_lost(link, now) };
+        let places = self.pending.get(&id).is_some_and(|p| p.place.is_some());
         let limit = self.settings.upstream_frame.body;
         let message = format!("the CLI's answer is larger than {limit} bytes");
         self.refuse(&id, &Refusal::new(Reason::FrameTooLarge, message), now.at);
+        // What became of the session is not known: it is left to nobody.
+        if places {
+            self.link_lost(link, now);
+        }
     }
 
     /// A link broke, was never made, or must not be trusted any more. Everybody who waited is told, in the
@@ -304,29 +333,16 @@ impl Mux {
         if phase != LinkPhase::Ready {
             self.actions.push_back(Action::LinkFailed(upstream));
         }
-        let waiting: Vec<RawId> = self
-            .pending
-            .iter()
-            .filter(|(_, p)| p.at == At::Link(link))
-            .map(|(id, _)| id.clone())
-            .collect();
-        let sessions: Vec<SessionId> = self
-            .slots
-            .iter()
-            .filter(|(_, s)| s.link == Some(link))
-            .map(|(id, _)| id.clone())
-            .collect();
-        let busy: Vec<&SessionId> = sessions
-            .iter()
-            .filter(|s| self.slots.get(*s).is_some_and(|slot| slot.turn.busy()))
-            .collect();
+        let waiting = self.requests(|p| p.at == At::Link(link));
+        let sessions = self.sessions(|s| s.link == Some(link));
+        let busy = self.sessions(|s| s.link == Some(link) && s.turn.busy());
         for id in waiting {
             let mut refusal = Refusal::new(reason, message);
             let session = self.pending.get(&id).and_then(|p| p.session.as_ref());
             refusal.session = session.map(ToString::to_string);
             self.refuse(&id, &refusal, now.at);
         }
-        for session in busy {
+        for session in &busy {
             self.tell_turn_cut(session, Reason::UpstreamLost, message, now);
             self.end_turn(session, TurnEnd::UpstreamLost, now.at);
         }
@@ -335,6 +351,7 @@ impl Mux {
         }
         self.any = self.any.filter(|up| *up != upstream);
         self.asked.retain(|_, asked: &mut Asked| asked.link != link);
+        self.late.retain(|_, late| *late != link);
         self.links.retain(|l| l.id != link);
         self.actions.push_back(Action::Close(link));
     }

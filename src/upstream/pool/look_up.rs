@@ -98,7 +98,11 @@ fn names_a_session(reply: &Reply) -> bool {
 fn judge(answers: &[(UpstreamId, Has)], down: bool, storage: Storage) -> Sighting {
     let who = |what| answers.iter().filter(move |(_, has)| *has == what).map(|(id, _)| *id);
     let on_disk: Vec<UpstreamId> = who(Has::OnDisk).collect();
-    let unsure = who(Has::NoAnswer).next().is_some() && storage == Storage::Own;
+    // One that answers knows a shared disk, and nothing of another's own.
+    let unsure = match storage {
+        Storage::Own => answers.is_empty() || who(Has::NoAnswer).next().is_some(),
+        Storage::Shared => answers.iter().all(|(_, has)| *has == Has::NoAnswer),
+    };
     match (who(Has::InMemory).collect::<Vec<_>>().as_slice(), on_disk.is_empty()) {
         ([live], _) => Sighting::Live(*live),
         ([_, _, ..], _) => Sighting::LiveTwice,
@@ -129,6 +133,15 @@ mod tests {
         assert_eq!(judge(&answers, false, Storage::Own), Sighting::Unsure);
         let nobody = Sighting::Nobody { down: false };
         assert_eq!(judge(&answers, false, Storage::Shared), nobody);
-        assert_eq!(judge(&[], true, Storage::Own), Sighting::Nobody { down: true });
+        let answers = [(A, Has::Nothing)];
+        assert_eq!(judge(&answers, true, Storage::Own), Sighting::Nobody { down: true });
+    }
+
+    #[test]
+    fn where_nobody_answers_nothing_is_known() {
+        for storage in [Storage::Own, Storage::Shared] {
+            assert_eq!(judge(&[], true, storage), Sighting::Unsure);
+            assert_eq!(judge(&[(A, Has::NoAnswer)], false, storage), Sighting::Unsure);
+        }
     }
 }

@@ -1,0 +1,501 @@
+//! The shell around the cores, in the small: what `proxy::jsonrpc` and `upstream::pool` do with actions, answers and
+//! wakes, with pipes for sockets.
+
+use std::io::IoSlice;
+use std::time::Duration;
+
+use fairlead::error::{Reason, Refusal};
+use fairlead::id::{ConnId, LinkId, SessionId, UpstreamId};
+use fairlead::rpc::methods::Method;
+use fairlead::rpc::mux::{Action, Found, Hello, Left, Ticket};
+use fairlead::rpc::out::Outgoing;
+use fairlead::session::table::{Absence, Answer, Asker, Sighting, Storage, Table, Wake};
+use fairlead::want::Want;
+
+use super::truth::Rule;
+use super::wire::{Cutter, number};
+use super::world::{Lease, World};
+
+pub(crate) struct LinkIo {
+    pub(crate) upstream: usize,
+    /// The CLI's end, once it is made.
+    pub(crate) end: Option<usize>,
+    /// What went into the mux, for the books of who knows what.
+    seen: Cutter,
+}
+
+pub(crate) enum Event {
+    Again(Ticket, Option<Absence>),
+    Answered(Ticket, Result<String, Refusal>),
+    Greeted(Ticket, bool),
+    Dead(usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Has {
+    InMemory,
+    OnDisk,
+    Nothing,
+    NoAnswer,
+}
+
+/// What goes on beside the conns.
+pub(crate) enum Task {
+    LookUp { session: SessionId, asked: Vec<(usize, Option<Has>)>, since: Duration },
+    CloseHalted(SessionId, usize),
+    Ask(usize, Ticket, u64),
+    Greet(usize, Ticket),
+}
+
+const LOOKUP: Duration = Duration::from_secs(2);
+
+impl World {
+    /// What the task of a conn does when it is woken.
+    pub(crate) fn poll(&mut self, c: usize) {
+        if !self.conns[c].alive {
+            return;
+        }
+        while let Some(event) = self.conns[c].inbox.pop_front() {
+            self.take_event(c, event);
+            self.act(c);
+        }
+        let now = self.now();
+        if self.conns[c].tick_at.is_some_and(|at| at <= self.elapsed) {
+            self.conns[c].tick_at = None;
+            self.conns[c].mux.tick(now);
+        }
+        if self.conns[c].broken {
+            self.conns[c].mux.client_broke();
+            return self.leave(c);
+        }
+        let moved = self.poll_links(c);
+        if moved && self.rng.one_in(2) {
+            self.act(c);
+            self.poll_client(c, true);
+        } else {
+            self.poll_client(c, !moved);
+        }
+        self.act(c);
+        self.flush(c);
+        let done = self.conns[c].mux.done().is_some();
+        if done && self.conns[c].mux.client_out().is_empty() {
+            return self.leave(c);
+        }
+        if self.conns[c].tick_at.is_none() && self.conns[c].mux.needs_ticks() {
+            self.conns[c].tick_at = Some(self.elapsed + Duration::from_secs(1));
+        }
+    }
+
+    fn leave(&mut self, c: usize) {
+        let now = self.now();
+        self.truth.note(|| format!("conn {c} ends"));
+        self.conns[c].mux.close(now);
+        self.act(c);
+        self.conns[c].alive = false;
+        self.conns[c].inbox.clear();
+    }
+
+    fn take_event(&mut self, c: usize, event: Event) {
+        let now = self.now();
+        match event {
+            Event::Again(ticket, absence) => {
+                if let Some((session, want)) = self.conns[c].seeking.remove(&ticket) {
+                    self.seek(c, ticket, session, want, absence);
+                }
+            }
+            Event::Answered(ticket, answer) => {
+                let answer = answer.as_ref().map(String::as_bytes).map_err(Clone::clone);
+                self.conns[c].mux.answered(ticket, answer, now);
+            }
+            Event::Greeted(ticket, up) => {
+                let hello = Hello { version: "1.0.102".into(), protocol: 3, task_kinds: vec![] };
+                self.conns[c].mux.greeted(ticket, Some(&hello).filter(|_| up), now.at);
+            }
+            Event::Dead(u) => {
+                let link =
+                    self.conns[c].links.iter().find(|(_, l)| l.upstream == u).map(|(id, _)| *id);
+                if let Some(link) = link {
+                    self.conns[c].mux.link_lost(link, now);
+                }
+            }
+        }
+    }
+
+    fn poll_links(&mut self, c: usize) -> bool {
+        let may_read = !self.conns[c].mux.congested();
+        let ids: Vec<LinkId> = self.conns[c].links.keys().copied().collect();
+        let mut moved = false;
+        for id in ids {
+            if self.rng.one_in(4) && !self.settling {
+                continue;
+            }
+            let Some(link) = self.conns[c].links.get(&id) else { continue };
+            match (link.end, link.upstream) {
+                (None, u) => moved |= self.link_connects(c, id, u),
+                (Some(cc), u) if may_read => moved |= self.link_reads(c, id, u, cc),
+                (Some(_), _) => {}
+            }
+        }
+        moved
+    }
+
+    fn link_connects(&mut self, c: usize, id: LinkId, u: usize) -> bool {
+        let now = self.now();
+        if !self.settling && self.rng.one_in(3) {
+            return false;
+        }
+        if !self.clis[u].alive {
+            self.conns[c].mux.link_lost(id, now);
+            return true;
+        }
+        let cc = self.cli_accepts(u, c);
+        if let Some(link) = self.conns[c].links.get_mut(&id) {
+            link.end = Some(cc);
+        }
+        self.conns[c].mux.link_opened(id);
+        true
+    }
+
+    fn link_reads(&mut self, c: usize, id: LinkId, u: usize, cc: usize) -> bool {
+        let now = self.now();
+        let most = if self.settling { usize::MAX } else { 1 + self.rng.below(500) };
+        let end = &mut self.clis[u].conns[cc];
+        let bytes = end.output.take(most);
+        if bytes.is_empty() {
+            if !end.open {
+                self.conns[c].mux.link_lost(id, now);
+            }
+            return !end.open;
+        }
+        let known = self.conns[c].mux.upstream_of(id).is_some();
+        self.conns[c].mux.link_bytes(id, &bytes, now);
+        let World { conns, truth, .. } = self;
+        let conn = &mut conns[c];
+        let Some(link) = conn.links.get_mut(&id).filter(|_| known) else { return true };
+        for body in link.seen.add(&bytes).unwrap_or_default() {
+            truth.note(|| format!("conn {c} link {id:?} reads {body}"));
+            let Some(told) = number(&body, "tok").and_then(|t| truth.told.get(&t)) else {
+                continue;
+            };
+            let works = matches!(told.kind, "user.message" | "assistant.turn_start");
+            if works && conn.on.get(&told.session).is_some_and(|on| *on as usize == u) {
+                truth.obliged.insert((c, told.session.clone()), told.batch);
+            }
+        }
+        true
+    }
+
+    /// Lets the mux read its client. `sure`: what was said of the conn's sessions is up to date.
+    fn poll_client(&mut self, c: usize, sure: bool) {
+        let (now, elapsed) = (self.now(), self.elapsed);
+        let most = if self.settling { 100_000 } else { 1 + self.rng.below(700) };
+        let World { conns, truth, .. } = self;
+        let conn = &mut conns[c];
+        if !conn.mux.reads_client() || conn.mux.congested() {
+            return;
+        }
+        let bytes = conn.client.up.take(most);
+        if bytes.is_empty() {
+            if conn.client.finished {
+                conn.mux.client_finished(now.at);
+            }
+            return;
+        }
+        conn.fed += bytes.len() as u64;
+        while let Some((_, token)) =
+            conn.client.ends.front().copied().filter(|(end, _)| *end <= conn.fed)
+        {
+            conn.client.ends.pop_front();
+            if let Some(waiting) = conn.client.waiting.iter_mut().find(|w| w.token == token) {
+                waiting.since = Some(elapsed);
+            }
+            let Some(sent) = truth.sent.get_mut(&token) else { continue };
+            let on = sent.session.as_ref().and_then(|s| conn.on.get(s));
+            sent.on = on.copied().filter(|_| sure);
+        }
+        conn.mux.client_bytes(&bytes, now);
+    }
+
+    fn flush(&mut self, c: usize) {
+        let most = if self.settling { usize::MAX } else { self.rng.below(900) };
+        let World { conns, clis, .. } = self;
+        let conn = &mut conns[c];
+        let room = 4096usize.saturating_sub(conn.client.down.len()).min(most);
+        conn.client.down.put(&taken(conn.mux.client_out(), room));
+        for (id, link) in &conn.links {
+            if let (Some(cc), Some(out)) = (link.end, conn.mux.link_out(*id)) {
+                let end = &mut clis[link.upstream].conns[cc];
+                let room = 4096usize.saturating_sub(end.input.len()).min(most);
+                end.input.put(&taken(out, room));
+            }
+        }
+    }
+
+    pub(crate) fn act(&mut self, c: usize) {
+        while let Some(action) = self.conns[c].mux.next_action() {
+            self.truth.note(|| format!("conn {c} wants {action:?}").chars().take(260).collect());
+            self.act_on(c, action);
+            self.conns[c].mux.check_invariants();
+        }
+    }
+
+    fn act_on(&mut self, c: usize, action: Action) {
+        let (now, me) = (self.now(), ConnId(c as u64));
+        match action {
+            Action::Open(link, UpstreamId(u)) => {
+                let io = LinkIo { upstream: u as usize, end: None, seen: Cutter::default() };
+                self.conns[c].links.insert(link, io);
+            }
+            Action::Close(link) => {
+                if let Some(LinkIo { upstream, end: Some(cc), .. }) =
+                    self.conns[c].links.remove(&link)
+                {
+                    let lost = self.rng.one_in(2);
+                    let end = &mut self.clis[upstream].conns[cc];
+                    end.reset = true;
+                    if lost {
+                        end.input.clear();
+                    }
+                }
+            }
+            Action::Seek(ticket, Some(session), want) => self.seek(c, ticket, session, want, None),
+            Action::Seek(ticket, None, _) => {
+                let found = match self.choose(None) {
+                    Some(u) => {
+                        Found::Go { upstream: UpstreamId(u as u32), epoch: 0, resume: false }
+                    }
+                    None => Found::Refused(Refusal::new(Reason::NoUpstream, "no CLI is up")),
+                };
+                self.conns[c].mux.found(ticket, found, now);
+            }
+            Action::Choose(ticket) => {
+                let chosen = self.choose(None).map(|u| UpstreamId(u as u32));
+                self.conns[c].mux.chosen(ticket, chosen, now);
+            }
+            Action::Ask(ticket, method, body) => self.ask(c, ticket, method, &body),
+            Action::Greet(ticket) => self.tasks.push(Task::Greet(c, ticket)),
+            Action::Attached(session, upstream, epoch) => {
+                self.conns[c].on.insert(session.to_string(), upstream.0);
+                self.decide(|table| table.attached(&session, me, epoch));
+            }
+            Action::NotPlaced { session, epoch, absent } => {
+                self.decide(|table| table.not_placed(&session, me, epoch, absent));
+            }
+            Action::Left(session, upstream, epoch, how) => {
+                self.conns[c].on.remove(session.as_str());
+                self.left(&session, me, upstream, epoch, how);
+            }
+            Action::Learned { session, upstream, attached } => {
+                let life = attached.then(|| (me, Lease::take(&self.leases)));
+                let epoch = self.decide(|t| t.learned(&session, upstream, life, now.at));
+                self.conns[c].mux.learned(&session, epoch);
+                if attached {
+                    self.conns[c].on.insert(session.to_string(), upstream.0);
+                }
+            }
+            Action::Busy(session, epoch, busy) => {
+                if busy == self.conns[c].busy.contains(session.as_str()) {
+                    self.truth
+                        .fail(Rule::Turn, format!("conn {c} says twice that {session} is {busy}"));
+                }
+                if busy {
+                    self.conns[c].busy.insert(session.to_string());
+                } else {
+                    self.conns[c].busy.remove(session.as_str());
+                }
+                self.decide(|table| table.turn(&session, epoch, busy));
+            }
+            Action::Announced(session, ask) => self.decide(|t| t.announced(&session, ask)),
+            Action::Leaving(UpstreamId(u)) => {
+                self.members[u as usize].up = false;
+                self.members[u as usize].was_down = true;
+            }
+            Action::TurnEnded(_)
+            | Action::Answered(..)
+            | Action::Misconfigured(..)
+            | Action::LinkFailed(_)
+            | Action::Odd(_) => {}
+        }
+    }
+
+    fn left(
+        &mut self,
+        session: &SessionId,
+        me: ConnId,
+        upstream: UpstreamId,
+        epoch: u64,
+        how: Left,
+    ) {
+        match how {
+            Left::Detached => self.decide(|t| t.detached(session, me, epoch, false)),
+            Left::LinkLost => self.decide(|t| t.detached(session, me, epoch, true)),
+            Left::Closed => self.decide(|t| t.closed(session, upstream, epoch)),
+            Left::Deleted => self.decide(|t| t.deleted(session, upstream, epoch)),
+            Left::Halted => {
+                self.decide(|t| t.closed(session, upstream, epoch));
+                self.tasks.push(Task::CloseHalted(session.clone(), upstream.0 as usize));
+            }
+        }
+    }
+
+    fn ask(&mut self, c: usize, ticket: Ticket, method: &'static Method, body: &[u8]) {
+        let body = String::from_utf8_lossy(body);
+        if method.name != "session.list" {
+            self.truth.fail(Rule::Misrouted, format!("the fleet is asked {body}"));
+        }
+        self.tasks.push(Task::Ask(c, ticket, number(&body, "tok").unwrap_or_default()));
+    }
+
+    fn choose(&mut self, only: Option<UpstreamId>) -> Option<usize> {
+        let fits = |u: &usize| self.members[*u].up && only.is_none_or(|id| id.0 as usize == *u);
+        let up: Vec<usize> = (0..self.members.len()).filter(fits).collect();
+        if self.rng.one_in(25) { None } else { self.rng.pick(&up).copied() }
+    }
+
+    fn seek(
+        &mut self,
+        c: usize,
+        ticket: Ticket,
+        session: SessionId,
+        want: Want,
+        absence: Option<Absence>,
+    ) {
+        let (now, asker) = (self.now(), Asker { conn: ConnId(c as u64), ticket: ticket.0 });
+        let members = self.members.clone();
+        let up = |id: UpstreamId| members[id.0 as usize].up;
+        let answer = self.table.want(&session, asker, &want, absence, up, now.at);
+        self.truth.note(|| format!("conn {c} seeks {session} {want:?}: {answer:?}"));
+        let found = match answer {
+            Answer::Go { upstream, epoch, resume } => Found::Go { upstream, epoch, resume },
+            Answer::Refused(refusal) => Found::Refused(refusal),
+            Answer::NotAsked => Found::NotAsked,
+            Answer::Wait | Answer::LookUp => {
+                self.conns[c].seeking.insert(ticket, (session.clone(), want));
+                if answer == Answer::LookUp {
+                    self.table.wait(&session, asker);
+                    let asked =
+                        (0..members.len()).filter(|u| members[*u].up).map(|u| (u, None)).collect();
+                    self.tasks.push(Task::LookUp { session, asked, since: self.elapsed });
+                }
+                return;
+            }
+            Answer::Place { only, resume } => match self.choose(only) {
+                Some(u) => {
+                    let (upstream, lease) = (UpstreamId(u as u32), Lease::take(&self.leases));
+                    let epoch = self
+                        .decide(|t| t.place(&session, ConnId(c as u64), upstream, lease, now.at));
+                    Found::Go { upstream, epoch, resume }
+                }
+                None => {
+                    self.decide(|table| table.unplaceable(&session));
+                    Found::Refused(Refusal::new(Reason::NoUpstream, "no CLI is up"))
+                }
+            },
+        };
+        self.decide(|_| ());
+        self.conns[c].mux.found(ticket, found, now);
+    }
+
+    pub(crate) fn decide<T>(&mut self, decide: impl FnOnce(&mut Table<Lease>) -> T) -> T {
+        let result = decide(&mut self.table);
+        self.table.check_invariants();
+        for Wake(asker, absence) in self.table.take_wakes() {
+            let conn = &mut self.conns[asker.conn.0 as usize];
+            if conn.alive {
+                conn.inbox.push_back(Event::Again(Ticket(asker.ticket), absence));
+            }
+        }
+        result
+    }
+
+    /// One thing beside the conns goes on.
+    pub(crate) fn task_step(&mut self) {
+        if self.tasks.is_empty() {
+            return;
+        }
+        let at = self.rng.below(self.tasks.len());
+        match self.tasks.swap_remove(at) {
+            Task::LookUp { session, asked, since } => self.look_up(session, asked, since),
+            Task::CloseHalted(session, u) => {
+                if self.clis[u].alive && !self.clis[u].wedged {
+                    self.clis[u].live.remove(session.as_str());
+                }
+            }
+            Task::Ask(c, ticket, token) => {
+                let answer = format!(r#"{{"sessions":[],"tok":{token}}}"#);
+                let none = Refusal::new(Reason::NoUpstream, "no CLI answered");
+                let answer = if self.rng.one_in(6) { Err(none) } else { Ok(answer) };
+                self.conns[c].inbox.push_back(Event::Answered(ticket, answer));
+            }
+            Task::Greet(c, ticket) => {
+                let up = !self.rng.one_in(5);
+                self.conns[c].inbox.push_back(Event::Greeted(ticket, up));
+            }
+        }
+    }
+
+    fn look_up(
+        &mut self,
+        session: SessionId,
+        mut asked: Vec<(usize, Option<Has>)>,
+        since: Duration,
+    ) {
+        let late = self.elapsed > since + LOOKUP;
+        let open: Vec<usize> = (0..asked.len()).filter(|n| asked[*n].1.is_none()).collect();
+        if let Some(&n) = self.rng.pick(&open) {
+            asked[n].1 = self.has(asked[n].0, session.as_str()).or(late.then_some(Has::NoAnswer));
+            return self.tasks.push(Task::LookUp { session, asked, since });
+        }
+        let who = |what| {
+            asked
+                .iter()
+                .filter(move |(_, has)| *has == Some(what))
+                .map(|(u, _)| UpstreamId(*u as u32))
+        };
+        let on_disk: Vec<UpstreamId> = who(Has::OnDisk).collect();
+        let unsure = match self.storage {
+            Storage::Own => asked.is_empty() || who(Has::NoAnswer).next().is_some(),
+            Storage::Shared => asked.iter().all(|(_, has)| *has == Some(Has::NoAnswer)),
+        };
+        let sighting = match (who(Has::InMemory).collect::<Vec<_>>().as_slice(), on_disk.is_empty())
+        {
+            ([live], _) => Sighting::Live(*live),
+            ([_, _, ..], _) => Sighting::LiveTwice,
+            ([], false) => Sighting::OnDisk(on_disk),
+            ([], true) if unsure => Sighting::Unsure,
+            ([], true) => Sighting::Nobody { down: asked.len() < self.members.len() },
+        };
+        self.truth.note(|| format!("{session} is looked up: {sighting:?}"));
+        self.decide(|table| table.looked_up(&session, sighting));
+    }
+
+    fn has(&self, u: usize, session: &str) -> Option<Has> {
+        let cli = &self.clis[u];
+        if !cli.alive || cli.leaving {
+            return Some(Has::NoAnswer);
+        }
+        let live = cli.live.keys().any(|known| self.is_named(known, session));
+        let disk = self.disks[self.disk_of(u)].iter().any(|known| self.is_named(known, session));
+        (!cli.wedged).then_some(match (live, disk) {
+            (true, _) => Has::InMemory,
+            (false, true) => Has::OnDisk,
+            (false, false) => Has::Nothing,
+        })
+    }
+}
+
+fn taken(out: &mut Outgoing, most: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while bytes.len() < most && !out.is_empty() {
+        let mut slices = [IoSlice::new(&[]); 4];
+        let used = out.slices(&mut slices);
+        let before = bytes.len();
+        for slice in &slices[..used] {
+            let room = (most - bytes.len()).min(slice.len());
+            bytes.extend(&slice[..room]);
+        }
+        let n = bytes.len() - before;
+        out.advance(n);
+    }
+    bytes
+}
