@@ -631,10 +631,10 @@ impl<L> Table<L> {
     }
 
     fn check(&self, session: &SessionId) {
-        if cfg!(debug_assertions) {
-            if let Some(entry) = self.entries.get(session) {
-                check_entry(session, entry);
-            }
+        if cfg!(debug_assertions)
+            && let Some(entry) = self.entries.get(session)
+        {
+            check_entry(session, entry);
         }
     }
 

@@ -2,6 +2,11 @@
 //!
 //! Each function panics where its property does not hold.
 
+#![expect(
+    clippy::panic,
+    reason = "a property that does not hold is a panic: that is what fuzzers look for"
+)]
+
 use serde_json::Value;
 
 use crate::rpc::frame::{Decoder, Frame, FrameError, FrameLimits};
@@ -23,9 +28,7 @@ pub fn frame(data: &[u8]) {
 }
 
 /// The bodies read (an oversize one as its head), and why the stream ended, if it did.
-fn read<'a>(
-    chunks: &mut dyn Iterator<Item = &'a [u8]>,
-) -> (Vec<(bool, Vec<u8>)>, Option<FrameError>) {
+fn read(chunks: &mut dyn Iterator<Item = &'_ [u8]>) -> (Vec<(bool, Vec<u8>)>, Option<FrameError>) {
     let mut decoder = Decoder::new(LIMITS);
     let mut seen = Vec::new();
     for chunk in chunks {

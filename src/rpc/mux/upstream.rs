@@ -209,11 +209,11 @@ impl Mux {
         if let Some(how) = how {
             self.ended_by_request(session, link, pending, how, now);
         }
-        if let (Route::Fork, Some(upstream)) = (method.route(), self.upstream_of(link)) {
-            if let Some(forked) = message::text_in(body, 0, &["result", "sessionId"]) {
-                let session = SessionId::new(&forked);
-                self.actions.push_back(Action::Learned { session, upstream, attached: false });
-            }
+        if let (Route::Fork, Some(upstream)) = (method.route(), self.upstream_of(link))
+            && let Some(forked) = message::text_in(body, 0, &["result", "sessionId"])
+        {
+            let session = SessionId::new(&forked);
+            self.actions.push_back(Action::Learned { session, upstream, attached: false });
         }
         Ok(())
     }
@@ -235,11 +235,11 @@ impl Mux {
         }
         let here = |s: &&mut Slot| s.link == Some(link) && s.phase != Phase::Away;
         let Some(slot) = self.slots.get_mut(session.as_bytes()).filter(here) else { return };
-        if kind.starts_with("assistant.") {
-            if let Some(started) = slot.started.as_mut().filter(|s| s.first_event.is_none()) {
-                started.first_event = Some(now.at.saturating_duration_since(started.at));
-                self.awaits_first = self.awaits_first.saturating_sub(1);
-            }
+        if kind.starts_with("assistant.")
+            && let Some(started) = slot.started.as_mut().filter(|s| s.first_event.is_none())
+        {
+            started.first_event = Some(now.at.saturating_duration_since(started.at));
+            self.awaits_first = self.awaits_first.saturating_sub(1);
         }
         let bytes = body.bytes();
         match class {
