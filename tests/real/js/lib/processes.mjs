@@ -11,7 +11,10 @@ const alive = new Set();
 const folders = new Set();
 const marks = new Set();
 
-/** One child process with its own group; its output is kept (the last 256 KiB of each stream). */
+/**
+ * One child process with its own group; its output is kept (the last 256 KiB of each stream). The file that
+ * TEST_OUTPUT names gets the output of all.
+ */
 export class Child {
   constructor(name, command, args, options) {
     this.name = name;
@@ -23,6 +26,7 @@ export class Child {
       this.process[stream].setEncoding("utf8");
       this.process[stream].on("data", (text) => {
         this[stream] = (this[stream] + text).slice(-262_144);
+        if (process.env.TEST_OUTPUT) fs.appendFileSync(process.env.TEST_OUTPUT, text);
       });
     }
     this.exited = new Promise((done) => {
