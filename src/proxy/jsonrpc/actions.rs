@@ -70,7 +70,7 @@ impl Conn {
             }
             Action::Learned { session, upstream, attached } => {
                 let epoch = pool.learned(&session, upstream, attached.then_some(self.id));
-                self.mux.learned(&session, epoch);
+                self.mux.learned(&session, upstream, epoch);
             }
             Action::Busy(session, epoch, busy) => pool.turn(&session, epoch, busy),
             Action::TurnEnded(turn) => self.report_turn(&turn),

@@ -226,7 +226,8 @@ impl Mux {
         let answered = answered.and_then(|s| json::text_at(body, s)).map(|s| SessionId::new(&s));
         if place.unnamed {
             let Some(session) = answered else { return Ok(()) };
-            self.slot(&session).link = Some(link);
+            let slot = self.slot(&session);
+            (slot.link, slot.epoch) = (Some(link), 0);
             self.attach(&session);
             self.actions.push_back(Action::Learned { session, upstream, attached: true });
             return Ok(());
@@ -256,10 +257,18 @@ impl Mux {
         slot.attachment = attachment;
     }
 
-    /// The life of a session that a CLI named itself.
-    pub fn learned(&mut self, session: &SessionId, epoch: u64) {
-        if let Some(slot) = self.slots.get_mut(session).filter(|_| epoch > 0) {
-            slot.epoch = epoch;
+    /// The life of a session that a CLI named itself. The conn may have left it before that was known.
+    pub fn learned(&mut self, session: &SessionId, upstream: UpstreamId, epoch: u64) {
+        if epoch == 0 {
+            return;
+        }
+        let new = |s: &&mut Slot| s.phase == Phase::Attached && s.epoch == 0;
+        match self.slots.get_mut(session).filter(new) {
+            Some(slot) => slot.epoch = epoch,
+            None => {
+                let left = Action::Left(session.clone(), upstream, epoch, Left::Detached);
+                self.actions.push_back(left);
+            }
         }
     }
 

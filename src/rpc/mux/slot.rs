@@ -124,7 +124,8 @@ impl Mux {
             slot.link = None;
         }
         let Some(upstream) = link.and_then(|l| self.link(l)).map(|l| l.upstream) else { return };
-        if phase == Phase::Attached {
+        // A life that is not known yet is ended when it is: see `learned`.
+        if phase == Phase::Attached && epoch != 0 {
             self.actions.push_back(Action::Left(session.clone(), upstream, epoch, how));
         }
     }
