@@ -135,7 +135,11 @@ pub(crate) fn kill(pid: i32) {
 /// Another process that supervises `script`; returns it and the pid of its CLI.
 pub(crate) fn supervise(dir: &Dir, script: &str) -> (Child, i32) {
     let mut command = Command::new(STAND_IN);
-    command.arg("supervise").arg(&dir.0).args(["/bin/sh", "-c", script, STAND_IN]).args(CLI_ARGUMENTS);
+    command
+        .arg("supervise")
+        .arg(&dir.0)
+        .args(["/bin/sh", "-c", script, STAND_IN])
+        .args(CLI_ARGUMENTS);
     let mut supervisor = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(supervisor.stdout.take().unwrap()).read_line(&mut line).unwrap();
