@@ -44,7 +44,7 @@ run: build $(NODE_STAMP) ## run fairlead with conf/quickstart.toml and real CLIs
 test: deps ## run every test: Rust, then real CLIs with the real SDKs
 	cargo test
 	cargo build --bin fairlead
-	FAIRLEAD_BIN=$(FAIRLEAD) node --test --test-concurrency=1 --test-reporter=spec $(REAL)/js/*.test.mjs
+	FAIRLEAD_BIN=$(FAIRLEAD) node --test --test-force-exit --test-concurrency=1 --test-reporter=spec $(REAL)/js/*.test.mjs
 
 fmt: ## format the code
 	cargo fmt

@@ -113,34 +113,60 @@ pub(super) fn error_code(body: &[u8]) -> Option<i64> {
     std::str::from_utf8(code.of(body)).ok()?.parse().ok()
 }
 
+/// As a CLI reads it, so that mistakes are told in its words.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "read only to be judged")]
+struct ConnectRequest {
+    #[serde(rename = "enableGitHubTelemetryForwarding")]
+    enable_github_telemetry_forwarding: Option<bool>,
+    client_info: Option<ClientInfo>,
+    supported_task_kinds: Option<Vec<TaskKind>>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "read only to be judged")]
+struct ClientInfo {
+    editor_name: Option<String>,
+    editor_version: Option<String>,
+    extension_name: Option<String>,
+    extension_version: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum TaskKind {
+    Agent,
+    Shell,
+    Client,
+}
+
 enum Bad {
     Token,
     Field(String),
 }
 
-/// The members of the client's `connect` that its links may repeat. As strict as a CLI is.
+/// The members of the client's `connect` that its links repeat.
 fn read_connect(body: &[u8], params: Option<Span>) -> Result<String, Bad> {
+    let Some(params) = params else { return Ok(String::new()) };
+    let mut value: serde_json::Value =
+        serde_json::from_slice(params.of(body)).map_err(|error| Bad::Field(error.to_string()))?;
+    // Only a token that is a text is one.
+    if value.as_object_mut().and_then(|params| params.remove("token")).is_some_and(|t| t.is_string()) {
+        return Err(Bad::Token);
+    }
+    serde_json::from_value::<ConnectRequest>(value).map_err(|e| Bad::Field(e.to_string()))?;
+    // Not `enableGitHubTelemetryForwarding`: that is telemetry of all sessions of all clients.
     let mut fields = String::new();
-    let mut bad = None;
-    let Some(params) = params else { return Ok(fields) };
-    let _ = json::members(body, params, |key, value| {
-        let (name, raw) = (key.inner.of(body), value.of(body));
-        match name {
-            b"token" if raw != b"null" => bad = Some(Bad::Token),
-            // Telemetry of all sessions of all clients: nobody behind us gets that.
-            b"token" | b"enableGitHubTelemetryForwarding" => {}
-            b"clientInfo" | b"supportedTaskKinds" => {
-                fields.push_str(if fields.is_empty() { "" } else { "," });
-                let (name, raw) = (String::from_utf8_lossy(name), String::from_utf8_lossy(raw));
-                let _ = write!(fields, r#""{name}":{raw}"#);
-            }
-            _ => {
-                let name = String::from_utf8_lossy(name);
-                bad = Some(Bad::Field(format!("unknown field `{name}`")));
-            }
+    for name in ["clientInfo", "supportedTaskKinds"] {
+        if let Some(value) = json::member(body, params, name) {
+            let comma = if fields.is_empty() { "" } else { "," };
+            let raw = String::from_utf8_lossy(value.of(body));
+            let _ = write!(fields, r#"{comma}"{name}":{raw}"#);
         }
-    });
-    bad.map_or(Ok(fields), Err)
+    }
+    Ok(fields)
 }
 
 fn asks_for_client_tasks(fields: &str) -> bool {

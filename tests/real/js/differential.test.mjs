@@ -70,7 +70,7 @@ describe("the same script", { timeout: MS_FOR_ALL, concurrency: 3 }, () => {
     const through = await record(async (model) => {
       const fairlead = await startFairlead({ pool: managedPool(model, { balance: "round_robin" }) });
       const homes = fairlead.clis().map(({ home }) => home);
-      return { address: fairlead.address, homes: () => homes, stop: () => fairlead.stop() };
+      return { address: fairlead.address, homes: () => [...homes, fairlead.place.stateDir], stop: () => fairlead.stop() };
     });
     assertSame(direct, through);
   });
