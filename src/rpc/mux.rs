@@ -372,7 +372,10 @@ impl Mux {
 
     /// All bytes that this conn keeps.
     pub fn buffered(&self) -> usize {
-        let queued: usize = self.slots.values().map(Slot::buffered).sum();
+        // A slot keeps frames only while it is sought, and a conn may have thousands of slots.
+        let sought = !self.waiting.is_empty();
+        let queued: usize =
+            sought.then(|| self.slots.values().map(Slot::buffered).sum()).unwrap_or(0);
         let links: usize = self.links.iter().map(Link::buffered).sum();
         self.client.len() + self.decoder.buffered() + queued + links
     }

@@ -153,7 +153,11 @@ fn read_connect(body: &[u8], params: Option<Span>) -> Result<String, Bad> {
     let mut value: serde_json::Value =
         serde_json::from_slice(params.of(body)).map_err(|error| Bad::Field(error.to_string()))?;
     // Only a token that is a text is one.
-    if value.as_object_mut().and_then(|params| params.remove("token")).is_some_and(|t| t.is_string()) {
+    if value
+        .as_object_mut()
+        .and_then(|params| params.remove("token"))
+        .is_some_and(|t| t.is_string())
+    {
         return Err(Bad::Token);
     }
     serde_json::from_value::<ConnectRequest>(value).map_err(|e| Bad::Field(e.to_string()))?;

@@ -153,9 +153,12 @@ impl Mux {
         now: Instant,
     ) -> Starts {
         let starts = Starts::of(method.turn());
+        if starts == Starts::Never {
+            return Starts::Never;
+        }
         let Some(slot) = self.slots.get_mut(session) else { return Starts::Never };
         // Who is not attached hears no idle: the turn is its attached conns' to watch.
-        if starts == Starts::Never || slot.phase != Phase::Attached {
+        if slot.phase != Phase::Attached {
             return Starts::Never;
         }
         if !slot.turn.busy() {

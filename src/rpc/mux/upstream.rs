@@ -76,12 +76,11 @@ impl Mux {
     }
 
     fn link_response(&mut self, link: LinkId, id: &str, failed: bool, body: &Body<'_>, now: Now) {
-        let here = self.pending.get(id.as_bytes()).is_some_and(|p| p.at == At::Link(link));
-        if !here {
+        let here = self.pending.get(id.as_bytes()).filter(|p| p.at == At::Link(link));
+        let Some(plain) = here.map(Pending::is_plain) else {
             return self.odd(Oddity::LateReply);
-        }
+        };
         let outcome = if failed { Outcome::Failed } else { Outcome::Ok };
-        let plain = self.pending.get(id.as_bytes()).is_some_and(Pending::is_plain);
         if plain && !failed {
             self.settle(id.as_bytes(), outcome, now.at);
             return self.client.frame(body);
