@@ -90,6 +90,10 @@ pub struct Conn {
     client: TcpStream,
     client_flow: Flow,
     links: Vec<LinkIo>,
+    /// A link was added that nobody has polled yet.
+    opened: bool,
+    /// A socket was not read, because too much waits to be written.
+    held_back: bool,
     inbox: Arc<Inbox>,
     /// What each unanswered question about a session was.
     seeking: AHashMap<Ticket, (SessionId, Want)>,
@@ -122,6 +126,8 @@ impl Conn {
             client,
             client_flow: Flow::default(),
             links: Vec::new(),
+            opened: false,
+            held_back: false,
             inbox,
             seeking: AHashMap::new(),
             timer: None,
@@ -143,11 +149,14 @@ impl Conn {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let now = Now { at: time::now(), wall: time::wall() };
+        self.poll_inbox(cx, now);
+        self.poll_timer(cx, now);
+        // What may bring more without waking us first: only that is looked at again.
+        let (mut links, mut client) = (true, true);
         loop {
-            self.poll_inbox(cx, now);
-            let mut moved = self.poll_timer(cx, now);
-            moved |= self.poll_links(cx, now);
-            moved |= self.poll_client(cx, now);
+            self.held_back = false;
+            links = links && self.poll_links(cx, now);
+            client = client && self.poll_client(cx, now);
             self.act(now);
             if let Err(end) = self.flush(cx, now) {
                 return Poll::Ready(end);
@@ -158,7 +167,12 @@ impl Conn {
                     return Poll::Ready(end);
                 }
             }
-            if !moved {
+            if self.held_back && self.may_read() {
+                // The flush made room: nobody but us knows that the sockets may be read again.
+                (links, client) = (true, true);
+            }
+            links |= std::mem::take(&mut self.opened);
+            if !(links || client) {
                 break;
             }
         }
@@ -189,15 +203,13 @@ impl Conn {
         }
     }
 
-    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Now) -> bool {
-        let Some(timer) = &mut self.timer else { return false };
-        if timer.as_mut().poll(cx).is_pending() {
-            return false;
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Now) {
+        let Some(timer) = &mut self.timer else { return };
+        if timer.as_mut().poll(cx).is_ready() {
+            self.timer = None;
+            self.mux.tick(now);
+            self.expire_flows(now);
         }
-        self.timer = None;
-        self.mux.tick(now);
-        self.expire_flows(now);
-        true
     }
 
     fn arm_timer(&mut self, cx: &mut Context<'_>, now: Now) {

@@ -90,13 +90,17 @@ pub(super) fn read(
 
 impl Conn {
     /// Whether the conn may take more bytes in.
-    fn may_read(&self) -> bool {
+    pub(super) fn may_read(&self) -> bool {
         !self.mux.congested() && !(self.kept > 0 && self.listener.buffered.exhausted())
     }
 
     /// Reads the client once. Says whether there may be more.
     pub(super) fn poll_client(&mut self, cx: &mut Context<'_>, now: Now) -> bool {
-        if !self.mux.reads_client() || !self.may_read() {
+        if !self.mux.reads_client() {
+            return false;
+        }
+        if !self.may_read() {
+            self.held_back = true;
             return false;
         }
         let Conn { client, mux, listener, tally, client_flow, .. } = self;
@@ -124,6 +128,7 @@ impl Conn {
     pub(super) fn poll_links(&mut self, cx: &mut Context<'_>, now: Now) -> bool {
         let mut moved = false;
         let may_read = self.may_read();
+        self.held_back |= !may_read;
         let Conn { links, mux, .. } = self;
         for link in links.iter_mut() {
             moved |= link.poll_connect(cx, mux, now);
