@@ -12,6 +12,8 @@ use rustix::event::{Timespec, epoll};
 const READ: usize = 64 * 1024;
 /// For an answer while conns are opened, and for the last ones of a run.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Sessions that are created at a time: a fleet's conns do not come in one millisecond.
+const AT_ONCE: usize = 50;
 /// The id of the `session.create` that opens a conn; a scenario counts from above it.
 pub(crate) const OPENED: u64 = 2;
 
@@ -55,15 +57,19 @@ impl Fleet {
         for client in &mut clients {
             client.send(r#"{"jsonrpc":"2.0","id":1,"method":"connect","params":{}}"#)?;
         }
-        for client in &mut clients {
-            client.until_answered(1, &mut buffer)?;
-            let session = &client.session;
-            client.send(&format!(
-                r#"{{"jsonrpc":"2.0","id":{OPENED},"method":"session.create","params":{{"sessionId":"{session}"}}}}"#
-            ))?;
+        for some in clients.chunks_mut(AT_ONCE) {
+            for client in &mut *some {
+                client.until_answered(1, &mut buffer)?;
+                let session = &client.session;
+                client.send(&format!(
+                    r#"{{"jsonrpc":"2.0","id":{OPENED},"method":"session.create","params":{{"sessionId":"{session}"}}}}"#
+                ))?;
+            }
+            for client in some {
+                client.until_answered(OPENED, &mut buffer)?;
+            }
         }
-        for (number, client) in clients.iter_mut().enumerate() {
-            client.until_answered(OPENED, &mut buffer)?;
+        for (number, client) in clients.iter().enumerate() {
             client.socket.set_nonblocking(true)?;
             let data = epoll::EventData::new_u64(number as u64);
             let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
