@@ -75,7 +75,7 @@ def scenarios(quick, seconds):
     events = 2000 if quick else 20000
     load = ["--conns", "50", "events", "--events", str(events)]
     found["events at once, 50 conns"] = (load, ["--events", str(events)])
-    conns, settle = (100, "0.3") if quick else (2000, "3")
+    conns, settle = (100, "0.3") if quick else (2000, "5")
     found[f"idle, {conns} conns"] = (["--conns", str(conns), "idle", "--settle", settle], answer)
     return found
 

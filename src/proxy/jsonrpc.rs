@@ -8,7 +8,6 @@ mod flow;
 mod link;
 mod report;
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -138,16 +137,12 @@ impl Conn {
         }
     }
 
-    /// Serves the client until it, or we, have done.
-    pub async fn serve(mut self, leaving: Option<Mode>) {
-        if let Some(mode) = leaving {
-            self.inbox.push(Event::Leave(mode));
-        }
-        let end = poll_fn(|cx| self.poll(cx)).await;
-        self.end = Some(end);
+    /// Tells the conn that we are leaving already.
+    pub fn leave(&self, mode: Mode) {
+        self.inbox.push(Event::Leave(mode));
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    fn serve(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let now = Now { at: time::now(), wall: time::wall() };
         self.poll_inbox(cx, now);
         self.poll_timer(cx, now);
@@ -209,6 +204,10 @@ impl Conn {
             self.timer = None;
             self.mux.tick(now);
             self.expire_flows(now);
+            if !self.mux.needs_ticks() {
+                self.mux.shrink();
+                self.seeking.shrink_to_fit();
+            }
         }
     }
 
@@ -239,6 +238,16 @@ impl Conn {
     }
 }
 
+/// Serves the client until it, or we, have done. A hand-made future, because an async function would hold the conn
+/// twice, and the block that calls it once more.
+impl Future for Conn {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.serve(cx).map(|end| self.end = Some(end))
+    }
+}
+
 impl Drop for Conn {
     /// Whatever ended the task, what the conn held is given back.
     fn drop(&mut self) {
@@ -255,5 +264,17 @@ impl Drop for Conn {
 impl std::fmt::Debug for Conn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Conn").field("id", &self.id).field("peer", &self.peer).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_conn_stays_small() {
+        // One task for each conn, and one of these for each link: most of what an idle conn holds.
+        assert!(size_of::<Conn>() <= 1024, "{}", size_of::<Conn>());
+        assert!(size_of::<LinkIo>() <= 96, "{}", size_of::<LinkIo>());
     }
 }

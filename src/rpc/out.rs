@@ -119,6 +119,9 @@ impl Outgoing {
             taken -= front.len();
             self.whole.pop_front();
         }
+        if self.whole.capacity() > 0 {
+            self.whole = VecDeque::new();
+        }
         if taken < self.tail.len() {
             self.tail.advance(taken);
         } else {

@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{interval, timeout};
 
 use super::build::Server;
+use super::memory;
 use super::workers::{Accepted, Workers};
 use crate::drain::{Mode, Watcher};
 use crate::id::ConnId;
@@ -50,6 +51,7 @@ pub(super) async fn serve(mut server: Server) {
             }
         });
     }
+    server.tasks.spawn_aside("memory", memory::give_back());
     let mut asked = signals.next().await;
     server.readiness.drain();
     if asked == Mode::Drain && !server.config.drain.shutdown_delay.is_zero() {

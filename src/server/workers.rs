@@ -2,13 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::thread;
 
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use super::memory;
 use crate::drain::{Tasks, Watcher};
 use crate::id::ConnId;
 use crate::observe::metrics::RpcMetrics;
@@ -81,12 +84,27 @@ impl Drop for Counted {
     }
 }
 
+/// A conn that is in the count; a hand-made future for the sake of its size.
+struct Served {
+    conn: Conn,
+    _counted: Counted,
+}
+
+impl Future for Served {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.conn).poll(cx)
+    }
+}
+
 async fn work(
     mut queue: mpsc::Receiver<Accepted>,
     tasks: Tasks,
     rpc: Arc<RpcMetrics>,
     conns: Arc<AtomicUsize>,
 ) {
+    tasks.spawn_aside("memory", memory::give_back());
     while let Some(accepted) = queue.recv().await {
         let (rpc, counted) = (Arc::clone(&rpc), Counted(Arc::clone(&conns)));
         let Accepted { id, socket, peer, listener, watcher } = accepted;
@@ -102,9 +120,9 @@ async fn work(
         let seed = seed.0 ^ seed.1.rotate_left(32);
         let conn = Conn::new(id, client, peer, listener, rpc, seed);
         let leaving = watcher.mode();
-        tasks.spawn("conn", watcher, async move {
-            conn.serve(leaving).await;
-            drop(counted);
-        });
+        if let Some(mode) = leaving {
+            conn.leave(mode);
+        }
+        tasks.spawn("conn", watcher, Served { conn, _counted: counted });
     }
 }

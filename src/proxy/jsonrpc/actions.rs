@@ -34,6 +34,7 @@ impl Conn {
             Action::Open(link, upstream) => {
                 if let Some(member) = pool.member(upstream) {
                     let limit = self.listener.settings.handshake_timeout;
+                    self.links.reserve_exact(1);
                     self.links.push(LinkIo::open(link, member, limit));
                     self.opened = true;
                     self.tally.links += 1;

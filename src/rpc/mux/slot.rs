@@ -75,7 +75,7 @@ impl Slot {
 
 impl Mux {
     pub(super) fn slot(&mut self, session: &SessionId) -> &mut Slot {
-        self.slots.entry(session.clone()).or_insert_with(Slot::new)
+        self.slots.entry(session.clone()).or_insert_with(|| Box::new(Slot::new()))
     }
 
     /// Forgets slots that say nothing any more, once there are many.
