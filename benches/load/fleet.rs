@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
 use fairlead::testing::wire;
-use fairlead::time::Duration;
+use fairlead::time::{self, Duration};
 use memchr::memmem;
 use rustix::event::{Timespec, epoll};
 
@@ -47,7 +47,7 @@ impl Fleet {
         let run = std::process::id();
         let mut clients = Vec::with_capacity(conns);
         for number in 0..conns {
-            let socket = TcpStream::connect(addr)?;
+            let socket = connect(addr)?;
             socket.set_nodelay(true)?;
             socket.set_read_timeout(Some(PATIENCE))?;
             let session = format!("user-{number:06}-{run:010}");
@@ -104,6 +104,19 @@ impl Fleet {
             client.flush()?;
         }
         Ok(())
+    }
+}
+
+/// Connects; a server that is being started may need a moment.
+fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
+    let end = time::now() + PATIENCE;
+    loop {
+        match TcpStream::connect(addr) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused && time::now() < end => {
+                std::thread::yield_now();
+            }
+            done => return done,
+        }
     }
 }
 
