@@ -376,7 +376,7 @@ impl Mux {
         // A slot keeps frames only while it is sought, and a conn may have thousands of slots.
         let sought = !self.waiting.is_empty();
         let queued: usize =
-            sought.then(|| self.slots.values().map(|s| s.buffered()).sum()).unwrap_or(0);
+            if sought { self.slots.values().map(|s| s.buffered()).sum() } else { 0 };
         let links: usize = self.links.iter().map(Link::buffered).sum();
         self.client.len() + self.decoder.buffered() + queued + links
     }
