@@ -3,6 +3,7 @@
 
 mod build;
 mod managed;
+mod memory;
 mod shutdown;
 mod signals;
 mod workers;

@@ -32,6 +32,9 @@ use crate::upstream::hub::{Event, Inbox, Joined};
 use crate::upstream::pool::Pool;
 use crate::want::Want;
 
+/// How long a client has to take our last bytes and close, before the conn is dropped.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// How often deadlines are looked at, while there are any.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -65,10 +68,16 @@ pub struct Conn {
     client: TcpStream,
     client_flow: Flow,
     links: Vec<LinkIo>,
+    /// A link was added that nobody has polled yet.
+    opened: bool,
+    /// A socket was not read, because too much waits to be written.
+    held_back: bool,
     inbox: Arc<Inbox>,
     /// What each unanswered question about a session was.
     seeking: AHashMap<Ticket, (SessionId, Want)>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Why it ends, once all is said and only the client's own end is waited for.
+    goodbye: Option<End>,
     kept: usize,
     /// Since when the process keeps too much, and what this conn keeps does not change.
     over_since: Option<Instant>,
@@ -99,9 +108,12 @@ impl Conn {
             client,
             client_flow: Flow::default(),
             links: Vec::new(),
+            opened: false,
+            held_back: false,
             inbox,
             seeking: AHashMap::new(),
             timer: None,
+            goodbye: None,
             kept: 0,
             over_since: None,
             pending: 0,
@@ -117,24 +129,34 @@ impl Conn {
 
     fn drive(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let now = Now { at: time::now(), wall: time::wall() };
+        if self.goodbye.is_some() {
+            return self.poll_goodbye(cx);
+        }
+        self.poll_inbox(cx, now);
+        self.poll_timer(cx, now);
+        // What may bring more without waking us first: only that is looked at again.
+        let (mut links, mut client) = (true, true);
         loop {
-            self.poll_inbox(cx, now);
-            let could_read = self.may_read();
-            let mut moved = self.poll_timer(cx, now);
-            moved |= self.poll_links(cx, now);
-            moved |= self.poll_client(cx, now);
+            self.held_back = false;
+            links = links && self.poll_links(cx, now);
+            client = client && self.poll_client(cx, now);
             self.act(now);
             if let Err(end) = self.flush(cx, now) {
                 return Poll::Ready(end);
             }
             self.keep_books();
-            if let Some(end) = self.mux.done()
+            // What the client has sent by now is still answered.
+            if let Some(end) = self.mux.done().filter(|_| !client)
                 && (self.mux.client_out().is_empty() || self.client_flow.broken)
             {
-                return Poll::Ready(end);
+                return self.say_goodbye(cx, end, now);
             }
-            // Who was not read for want of room left no waker: the room is here now.
-            if !moved && (could_read || !self.may_read()) {
+            if self.held_back && self.may_read() {
+                // The flush made room: nobody but us knows that the sockets may be read again.
+                (links, client) = (true, true);
+            }
+            links |= std::mem::take(&mut self.opened);
+            if !(links || client) {
                 break;
             }
         }
@@ -171,22 +193,30 @@ impl Conn {
         }
     }
 
-    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Now) -> bool {
-        let Some(timer) = &mut self.timer else { return false };
-        if timer.as_mut().poll(cx).is_pending() {
-            return false;
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Now) {
+        let Some(timer) = &mut self.timer else { return };
+        if timer.as_mut().poll(cx).is_ready() {
+            self.timer = None;
+            self.mux.tick(now);
+            self.expire_flows(now);
+            if !self.mux.needs_ticks() {
+                self.mux.shrink();
+                self.seeking.shrink_to_fit();
+            }
+            self.expire_buffers(now);
         }
-        self.timer = None;
-        self.mux.tick(now);
-        self.expire_flows(now);
-        let over = self.listener.buffered.is_over() && !self.listener.buffered.is_little(self.kept);
+    }
+
+    /// Ends the conn if it holds much of what nobody has room for, and goes neither forward nor back.
+    fn expire_buffers(&mut self, now: Now) {
+        let buffered = &self.listener.buffered;
+        let over = buffered.is_over() && !buffered.is_little(self.kept);
         match self.over_since.filter(|_| over) {
             Some(since) if now.at >= since + self.listener.stall_timeout => {
                 self.mux.client_stalled();
             }
             since => self.over_since = since.or(over.then_some(now.at)),
         }
-        true
     }
 
     fn arm_timer(&mut self, cx: &mut Context<'_>, now: Now) {
@@ -252,7 +282,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_idle_conn_is_small() {
+    fn an_idle_conn_stays_small() {
+        // One task for each conn, and one of these for each link: most of what an idle conn holds.
         assert!(size_of::<Conn>() <= 1024, "{}", size_of::<Conn>());
+        assert!(size_of::<LinkIo>() <= 96, "{}", size_of::<LinkIo>());
     }
 }

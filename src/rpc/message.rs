@@ -92,7 +92,7 @@ struct Fields<'a> {
 
 /// Reads a client's frame.
 pub fn read_client(body: &[u8]) -> Result<ClientMessage<'_>, Refused<'_>> {
-    if std::str::from_utf8(body).is_err() {
+    if !body.is_ascii() && std::str::from_utf8(body).is_err() {
         return Err(Refused::Hopeless("not_utf8"));
     }
     let fields = match read_fields(body) {
@@ -202,24 +202,39 @@ impl<'a> Keys<'a> {
     }
 }
 
+/// How every SDK and CLI begins its messages.
+const USUAL: &[u8] = br#"{"jsonrpc":"2.0","#;
+
+/// Behind the usual beginning, where the body has it.
+#[inline]
+fn begin(body: &[u8]) -> (Scanner<'_>, bool) {
+    let usual = body.starts_with(USUAL);
+    (Scanner::at(body, if usual { USUAL.len() } else { 0 }), usual)
+}
+
 fn read_fields(body: &[u8]) -> Result<Fields<'_>, Flaw> {
-    let mut scan = Scanner::new(body);
+    let (mut scan, usual) = begin(body);
     let mut fields = Fields {
         id: None,
         method: None,
         params: None,
         session: SessionParam::Absent,
-        version: false,
+        version: usual,
         outcome: false,
     };
-    if scan.kind()? != Kind::Object {
-        scan.value(MAX_DEPTH)?;
-        return Err(Flaw::NotAnObject);
-    }
-    scan.expect(b'{')?;
-    scan.space();
     let mut keys = Keys::default();
-    let mut more = !scan.take(b'}');
+    let mut more = true;
+    if usual {
+        keys.few.push(b"jsonrpc");
+    } else {
+        if scan.kind()? != Kind::Object {
+            scan.value(MAX_DEPTH)?;
+            return Err(Flaw::NotAnObject);
+        }
+        scan.expect(b'{')?;
+        scan.space();
+        more = !scan.take(b'}');
+    }
     while more {
         scan.space();
         let key = scan.key()?;
@@ -267,12 +282,10 @@ fn read_params<'a>(
         scan.space();
         let key = scan.key()?;
         let name = keys.add(body, &key)?;
-        let value = scan.value(MAX_DEPTH - 2)?;
         if name == b"sessionId" {
-            fields.session = match json::text_at(body, value) {
-                Some(id) => SessionParam::Id(id, value),
-                None => SessionParam::NotAString(value),
-            };
+            fields.session = read_session(scan, body)?;
+        } else {
+            scan.value(MAX_DEPTH - 2)?;
         }
         scan.space();
         more = scan.take(b',');
@@ -282,6 +295,17 @@ fn read_params<'a>(
     }
     fields.params = Some(Span { start, end: scan.pos() });
     Ok(())
+}
+
+fn read_session<'a>(scan: &mut Scanner<'a>, body: &'a [u8]) -> Result<SessionParam<'a>, Flaw> {
+    if scan.kind()? != Kind::String {
+        return Ok(SessionParam::NotAString(scan.value(MAX_DEPTH - 2)?));
+    }
+    let start = scan.pos();
+    let text = scan.string()?;
+    let span = Span { start, end: scan.pos() };
+    let id = json::decode(body, &text);
+    Ok(id.map_or(SessionParam::NotAString(span), |id| SessionParam::Id(id, span)))
 }
 
 enum BadId {
@@ -387,12 +411,14 @@ pub enum UpstreamMessage<'a> {
 
 /// Reads a CLI's frame; `None` if it is no JSON-RPC message.
 pub fn read_upstream(body: &[u8]) -> Option<UpstreamMessage<'_>> {
-    let mut scan = Scanner::new(body);
+    let (mut scan, usual) = begin(body);
     let mut id = None;
     let mut method = None;
     let mut params = None;
-    scan.space();
-    scan.expect(b'{').ok()?;
+    if !usual {
+        scan.space();
+        scan.expect(b'{').ok()?;
+    }
     loop {
         scan.space();
         let key = scan.key().ok()?;

@@ -297,7 +297,8 @@ pub struct Mux {
     decoder: Decoder,
     client: Outgoing,
     links: Vec<Link>,
-    slots: AHashMap<SessionId, Slot>,
+    /// Boxed, because a map has room for four where there is one.
+    slots: AHashMap<SessionId, Box<Slot>>,
     pending: AHashMap<RawId, Pending>,
     /// Requests that were given up, and that their link may answer still: their ids are taken until then.
     late: AHashMap<RawId, LinkId>,
@@ -377,7 +378,10 @@ impl Mux {
 
     /// All bytes that this conn keeps.
     pub fn buffered(&self) -> usize {
-        let queued: usize = self.slots.values().map(Slot::buffered).sum();
+        // A slot keeps frames only while it is sought, and a conn may have thousands of slots.
+        let sought = !self.waiting.is_empty();
+        let queued: usize =
+            if sought { self.slots.values().map(|s| s.buffered()).sum() } else { 0 };
         let links: usize = self.links.iter().map(Link::buffered).sum();
         self.client.len() + self.decoder.buffered() + queued + links
     }
@@ -486,6 +490,16 @@ impl Mux {
         self.asked.clear();
         self.slots.clear();
         self.end.get_or_insert(End::Client);
+    }
+
+    /// Gives back the room that tables grew to. For a conn that has come to rest: growing again costs more than a
+    /// message.
+    pub fn shrink(&mut self) {
+        self.slots.shrink_to_fit();
+        self.pending.shrink_to_fit();
+        self.asked.shrink_to_fit();
+        self.waiting.shrink_to_fit();
+        self.actions.shrink_to_fit();
     }
 
     fn ticket(&mut self, what: Waiting) -> Ticket {

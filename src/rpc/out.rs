@@ -13,6 +13,11 @@ use super::json::Span;
 /// Bodies from here on are queued by reference, smaller ones are copied to the end of what waits.
 const BY_REFERENCE: usize = 16 * 1024;
 
+/// What a header needs at most, in bytes.
+const HEADER: usize = 40;
+/// How much room is made at least, where several frames wait.
+const MORE: usize = 8 * 1024;
+
 /// A replacement in a body: the bytes at `span` give way to `text`.
 #[derive(Clone, Copy, Debug)]
 pub struct Edit<'a> {
@@ -114,6 +119,9 @@ impl Outgoing {
             taken -= front.len();
             self.whole.pop_front();
         }
+        if self.whole.capacity() > 0 {
+            self.whole = VecDeque::new();
+        }
         if taken < self.tail.len() {
             self.tail.advance(taken);
         } else {
@@ -125,8 +133,10 @@ impl Outgoing {
     fn header(&mut self, body: usize) {
         let mut digits = itoa::Buffer::new();
         let digits = digits.format(body).as_bytes();
-        if self.tail.is_empty() {
-            self.tail.reserve(24 + body.min(BY_REFERENCE));
+        let need = HEADER + body.min(BY_REFERENCE);
+        if self.tail.capacity() - self.tail.len() < need {
+            // One frame takes what it needs; a second one is a sign of more.
+            self.tail.reserve(if self.tail.is_empty() { need } else { need.max(MORE) });
         }
         self.copy(b"Content-Length: ");
         self.copy(digits);

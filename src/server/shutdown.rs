@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{interval, timeout};
 
 use super::build::Server;
+use super::memory;
 use super::workers::{Accepted, Workers};
 use crate::drain::{Mode, Watcher};
 use crate::id::ConnId;
@@ -36,6 +37,7 @@ pub(super) async fn serve(mut server: Server, mut asked: mpsc::Receiver<Mode>) {
         let task = accept(socket, listener, keepalive, workers, watcher, max);
         accepting.push(server.tasks.spawn_aside("accept", task));
     }
+    server.tasks.spawn_aside("memory", memory::give_back());
     let mut mode = next(&mut asked).await;
     server.readiness.drain();
     if mode == Mode::Drain && !server.config.drain.shutdown_delay.is_zero() {

@@ -11,6 +11,7 @@ use std::thread;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use super::memory;
 use crate::drain::{Tasks, Watcher};
 use crate::id::ConnId;
 use crate::observe::metrics::RpcMetrics;
@@ -103,6 +104,7 @@ async fn work(
     rpc: Arc<RpcMetrics>,
     conns: Arc<AtomicUsize>,
 ) {
+    tasks.spawn_aside("memory", memory::give_back());
     while let Some(accepted) = queue.recv().await {
         let (rpc, counted) = (Arc::clone(&rpc), Counted(Arc::clone(&conns)));
         let Accepted { id, socket, peer, listener, watcher } = accepted;

@@ -123,8 +123,10 @@ impl FakeCli {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let (version, token, disk) =
             (config.version.clone(), config.token.clone(), config.disk.clone());
+        let mut model = model::Model::new(serial, version, token, disk);
+        model.hushed = config.bench.is_some();
         let shared = Arc::new(Shared {
-            model: Mutex::new(model::Model::new(serial, version, token, disk)),
+            model: Mutex::new(model),
             config,
             boxes: Mutex::default(),
             tasks: Mutex::new(JoinSet::new()),

@@ -288,7 +288,7 @@ impl World {
             Action::Learned { session, upstream, attached } => {
                 let life = attached.then(|| (me, Lease::take(&self.leases)));
                 let epoch = self.decide(|t| t.learned(&session, upstream, life, now.at));
-                self.conns[c].mux.learned(&session, epoch);
+                self.conns[c].mux.learned(&session, upstream, epoch);
                 if attached {
                     self.conns[c].on.insert(session.to_string(), upstream.0);
                 }

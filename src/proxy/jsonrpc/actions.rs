@@ -8,8 +8,9 @@ use crate::health::state::Seen;
 use crate::id::SessionId;
 use crate::rpc::message::{self, ClientKind};
 use crate::rpc::methods::Method;
-use crate::rpc::mux::{Action, Found, Now, Ticket};
+use crate::rpc::mux::{Action, Found, Now, Outcome, Ticket};
 use crate::session::table::Absence;
+use crate::time::Duration;
 use crate::upstream::hub::Event;
 use crate::upstream::pool::Key;
 use crate::want::Want;
@@ -23,18 +24,19 @@ impl Conn {
     }
 
     fn act_on(&mut self, action: Action, now: Now) {
+        // The one that each message brings.
+        if let Action::Answered(method, outcome, took) = action {
+            return self.count_answer(method, outcome, took);
+        }
         let pool = Arc::clone(&self.listener.pool);
         match action {
-            Action::Answered(method, outcome, took) => {
-                self.tally.requests += 1;
-                let index = method.map_or(u16::MAX, |m| m.index);
-                self.rpc.answered(index, report::result_of(outcome), took);
-                report::count_refusal(&self.listener.metrics, outcome);
-            }
+            Action::Answered(..) => {}
             Action::Open(link, upstream) => {
                 if let Some(member) = pool.member(upstream) {
                     let limit = self.listener.settings.handshake_timeout;
+                    self.links.reserve_exact(1);
                     self.links.push(LinkIo::open(link, member, limit));
+                    self.opened = true;
                     self.tally.links += 1;
                 } else {
                     self.mux.link_lost(link, now);
@@ -103,6 +105,13 @@ impl Conn {
                 self.listener.metrics.frame_errors.inc(report::oddity_word(oddity));
             }
         }
+    }
+
+    fn count_answer(&mut self, method: Option<&Method>, outcome: Outcome, took: Duration) {
+        self.tally.requests += 1;
+        let index = method.map_or(u16::MAX, |m| m.index);
+        self.rpc.answered(index, report::result_of(outcome), took);
+        report::count_refusal(&self.listener.metrics, outcome);
     }
 
     fn seek(

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::Conn;
+use super::{Conn, GOODBYE};
 use crate::proxy::buffers::with_buffer;
 use crate::rpc::mux::{End, Now};
 use crate::rpc::out::Outgoing;
@@ -96,7 +96,11 @@ impl Conn {
 
     /// Reads the client once. Says whether there may be more.
     pub(super) fn poll_client(&mut self, cx: &mut Context<'_>, now: Now) -> bool {
-        if !self.mux.reads_client() || !self.may_read() {
+        if !self.mux.reads_client() {
+            return false;
+        }
+        if !self.may_read() {
+            self.held_back = true;
             return false;
         }
         let Conn { client, mux, listener, tally, client_flow, .. } = self;
@@ -120,10 +124,41 @@ impl Conn {
         })
     }
 
+    /// All is said: the links are given back and our side of the conn is closed. The client's is waited for, because a
+    /// socket that is closed with bytes unread is reset, and a reset takes from the client what it has not read yet.
+    pub(super) fn say_goodbye(&mut self, cx: &mut Context<'_>, end: End, now: Now) -> Poll<End> {
+        self.mux.close(now);
+        self.act(now);
+        self.goodbye = Some(end);
+        let closed = Pin::new(&mut self.client).poll_shutdown(cx);
+        if self.client_flow.broken || !matches!(closed, Poll::Ready(Ok(()))) {
+            return Poll::Ready(end);
+        }
+        self.timer = Some(Box::pin(tokio::time::sleep(GOODBYE)));
+        self.poll_goodbye(cx)
+    }
+
+    pub(super) fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let end = self.goodbye.unwrap_or(End::Client);
+        let late = self.timer.as_mut().is_none_or(|timer| timer.as_mut().poll(cx).is_ready());
+        let Conn { client, .. } = self;
+        let over = with_buffer(|buffer| {
+            loop {
+                match read(cx, client, buffer) {
+                    None => return false,
+                    Some(Ok(n)) if n > 0 => {}
+                    Some(_) => return true,
+                }
+            }
+        });
+        if late || over { Poll::Ready(end) } else { Poll::Pending }
+    }
+
     /// Makes and reads the links, each once. Says whether there may be more.
     pub(super) fn poll_links(&mut self, cx: &mut Context<'_>, now: Now) -> bool {
         let mut moved = false;
         let may_read = self.may_read();
+        self.held_back |= !may_read;
         let Conn { links, mux, .. } = self;
         for link in links.iter_mut() {
             moved |= link.poll_connect(cx, mux, now);

@@ -75,5 +75,9 @@ pub const EVENTS: [(&str, Event); 33] = [
 
 /// What an event of that type means.
 pub fn event(kind: &str) -> Event {
+    // What streams, a turn's text above all, is among these.
+    if kind.starts_with("assistant.") {
+        return if kind == "assistant.turn_start" { Event::TurnStart } else { Event::Other };
+    }
     EVENTS.iter().find(|(name, _)| *name == kind).map_or(Event::Other, |(_, event)| *event)
 }

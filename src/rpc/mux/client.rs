@@ -1,5 +1,7 @@
 //! What the client sends: each frame is read, put on the table, and routed.
 
+use std::collections::hash_map::Entry;
+
 use super::pending::{At, Pending};
 use super::reply::Code;
 use super::slot::Phase;
@@ -58,17 +60,25 @@ impl Mux {
     }
 
     fn client_request(&mut self, id: &str, call: &Call<'_>, body: &Body<'_>, now: Now) {
-        let id_bytes = id.as_bytes();
-        if self.pending.contains_key(id_bytes) || self.late.contains_key(id_bytes) {
+        if self.late.contains_key(id.as_bytes()) {
             let message = "Invalid request: the id is in use";
             return self.write_invalid(id, Code::InvalidRequest, message);
         }
-        if self.pending.len() + self.late.len() >= self.settings.pending {
-            let refusal = Refusal::new(Reason::Overloaded, "too many requests wait on this conn");
-            return self.write_error(id, &refusal.to_json());
-        }
         let method = methods::method(&call.method);
-        let id = RawId::new(id);
+        let full = self.pending.len() + self.late.len() >= self.settings.pending;
+        let room = match self.pending.entry(RawId::new(id)) {
+            Entry::Occupied(_) => {
+                let message = "Invalid request: the id is in use";
+                return self.write_invalid(id, Code::InvalidRequest, message);
+            }
+            Entry::Vacant(_) if full => {
+                let refusal =
+                    Refusal::new(Reason::Overloaded, "too many requests wait on this conn");
+                return self.write_error(id, &refusal.to_json());
+            }
+            Entry::Vacant(room) => room,
+        };
+        let id = room.key().clone();
         let pending = Pending {
             method,
             session: call.session.id().map(SessionId::new),
@@ -80,7 +90,7 @@ impl Mux {
             place: None,
             again: None,
         };
-        self.pending.insert(id.clone(), pending);
+        room.insert(pending);
         if let Some(refusal) = method.and_then(|m| self.refused_while_draining(m, call, body)) {
             return self.refuse(&id, &refusal, now.at);
         }

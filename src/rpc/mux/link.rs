@@ -58,6 +58,8 @@ impl Mux {
         }
         let id = LinkId(self.next_link);
         self.next_link += 1;
+        // Most conns have one, and keep it.
+        self.links.reserve_exact(1);
         self.links.push(Link {
             id,
             upstream,

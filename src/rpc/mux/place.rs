@@ -238,13 +238,12 @@ impl Mux {
             self.not_placed(session, place.epoch, false);
             return Err(Refusal::session_not_found(session.as_str()));
         }
-        let here = |s: &&Slot| s.epoch == place.epoch && s.link == Some(link);
-        match self.slots.get(session).filter(here) {
-            Some(_) => {
-                self.attach(session);
-                self.actions.push_back(Action::Attached(session.clone(), upstream, place.epoch));
-            }
-            None => self.not_placed(session, place.epoch, false),
+        let slot = self.slots.get(session);
+        if slot.is_some_and(|s| s.epoch == place.epoch && s.link == Some(link)) {
+            self.attach(session);
+            self.actions.push_back(Action::Attached(session.clone(), upstream, place.epoch));
+        } else {
+            self.not_placed(session, place.epoch, false);
         }
         Ok(())
     }
@@ -262,7 +261,7 @@ impl Mux {
         if epoch == 0 {
             return;
         }
-        let new = |s: &&mut Slot| s.phase == Phase::Attached && s.epoch == 0;
+        let new = |s: &&mut Box<Slot>| s.phase == Phase::Attached && s.epoch == 0;
         match self.slots.get_mut(session).filter(new) {
             Some(slot) => slot.epoch = epoch,
             None => {

@@ -87,7 +87,7 @@ impl Slot {
 
 impl Mux {
     pub(super) fn slot(&mut self, session: &SessionId) -> &mut Slot {
-        self.slots.entry(session.clone()).or_insert_with(Slot::new)
+        self.slots.entry(session.clone()).or_insert_with(|| Box::new(Slot::new()))
     }
 
     /// The sessions whose slots `which` is true of, in order of their ids.
@@ -136,7 +136,8 @@ impl Mux {
         let another = self.pending.values().any(|p| {
             p.session.as_ref() == Some(session) && p.place.is_some_and(|p| p.epoch == epoch)
         });
-        let placing = |s: &&mut Slot| s.phase == Phase::Placing && s.epoch == epoch && !another;
+        let placing =
+            |s: &&mut Box<Slot>| s.phase == Phase::Placing && s.epoch == epoch && !another;
         if let Some(slot) = self.slots.get_mut(session).filter(placing) {
             slot.phase = Phase::Away;
         }
@@ -171,9 +172,12 @@ impl Mux {
         now: Instant,
     ) -> Starts {
         let starts = Starts::of(method.turn());
+        if starts == Starts::Never {
+            return Starts::Never;
+        }
         let Some(slot) = self.slots.get_mut(session) else { return Starts::Never };
         // Who is not attached hears no idle: the turn is its attached conns' to watch.
-        if starts == Starts::Never || slot.phase != Phase::Attached {
+        if slot.phase != Phase::Attached {
             return Starts::Never;
         }
         if !slot.turn.busy() {

@@ -91,13 +91,12 @@ impl Mux {
     }
 
     fn link_response(&mut self, link: LinkId, id: &str, failed: bool, body: &Body<'_>, now: Now) {
-        let here = self.pending.get(id.as_bytes()).is_some_and(|p| p.at == At::Link(link));
-        if !here {
+        let here = self.pending.get(id.as_bytes()).filter(|p| p.at == At::Link(link));
+        let Some(plain) = here.map(Pending::is_plain) else {
             self.settle_late(link, id);
             return self.odd(Oddity::LateReply);
-        }
+        };
         let outcome = if failed { Outcome::Failed } else { Outcome::Ok };
-        let plain = self.pending.get(id.as_bytes()).is_some_and(Pending::is_plain);
         if plain && !failed {
             self.settle(id.as_bytes(), outcome, now.at);
             return self.client.frame(body);
@@ -233,7 +232,7 @@ impl Mux {
         if class == Event::Other && self.awaits_first == 0 {
             return;
         }
-        let here = |s: &&mut Slot| s.link == Some(link) && s.phase != Phase::Away;
+        let here = |s: &&mut Box<Slot>| s.link == Some(link) && s.phase != Phase::Away;
         let Some(slot) = self.slots.get_mut(session.as_bytes()).filter(here) else { return };
         if kind.starts_with("assistant.")
             && let Some(started) = slot.started.as_mut().filter(|s| s.first_event.is_none())

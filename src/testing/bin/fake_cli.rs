@@ -15,6 +15,9 @@ struct Args {
     /// Bytes of each event's frame body.
     #[arg(long, default_value_t = 360)]
     event_bytes: usize,
+    /// Bytes of each answer to session.mode.get where events are set; 0: as few as it takes.
+    #[arg(long, default_value_t = 0)]
+    answer_bytes: usize,
     /// Events per second of one session; 0: as fast as they are taken.
     #[arg(long, default_value_t = 0)]
     rate: u64,
@@ -26,8 +29,12 @@ struct Args {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::io::Result<()> {
     let args = Args::parse();
-    let bench =
-        args.events.map(|events| Bench { events, event_bytes: args.event_bytes, rate: args.rate });
+    let bench = args.events.map(|events| Bench {
+        events,
+        event_bytes: args.event_bytes,
+        answer_bytes: args.answer_bytes,
+        rate: args.rate,
+    });
     let config = FakeConfig {
         token: args.token.filter(|token| !token.is_empty()),
         port: args.port,

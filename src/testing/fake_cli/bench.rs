@@ -1,4 +1,6 @@
 //! The load target's turns: N events of one size at one rate, from a template. No script, no queue.
+//!
+//! Each event carries, as its `messageId`, the nanoseconds since the epoch at which it was queued.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +13,10 @@ use crate::testing::wire;
 pub struct Bench {
     /// Events per turn.
     pub events: u64,
-    /// Bytes of each body.
+    /// Bytes of each event's body.
     pub event_bytes: usize,
+    /// Bytes of the body of each answer to `session.mode.get`; 0: as few as it takes.
+    pub answer_bytes: usize,
     /// Events per second of one session; 0: as fast as they are taken.
     pub rate: u64,
 }
@@ -21,14 +25,27 @@ pub struct Bench {
 const FULL: usize = 256 * 1024;
 /// Events between two looks at the clock and at the backlog.
 const BATCH: u64 = 64;
+/// Where an event's time goes.
+const STAMP: &[u8] = b"00000000000000000000";
 
 pub(super) async fn drive(shared: Arc<Shared>, session: String, epoch: u64, bench: Bench) {
-    let begun = crate::time::now();
-    let frame = event(&session, "assistant.message_delta", bench.event_bytes);
+    let mut begun = crate::time::now();
+    if bench.rate > 0 {
+        // Sessions that begin together do not stay in step.
+        let share = f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
+        begun += Duration::from_secs_f64(share / bench.rate as f64);
+        tokio::time::sleep_until(begun).await;
+    }
+    let mut frame = event(&session, "assistant.message_delta", bench.event_bytes);
+    let stamp = memchr::memmem::find(&frame, STAMP).unwrap_or_default();
     let mut sent = 0;
     while sent < bench.events {
         let batch = if bench.rate == 0 { BATCH } else { BATCH.min(bench.rate.div_ceil(1000)) };
         let batch = batch.min(bench.events - sent);
+        if let Some(room) = frame.get_mut(stamp..stamp + STAMP.len()) {
+            let now = crate::time::wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            room.copy_from_slice(format!("{:020}", now.as_nanos()).as_bytes());
+        }
         if !send(&shared, &session, epoch, &frame, batch).await {
             return;
         }
@@ -77,7 +94,7 @@ async fn send(shared: &Arc<Shared>, session: &str, epoch: u64, frame: &[u8], tim
 fn event(session: &str, kind: &str, bytes: usize) -> Vec<u8> {
     let (head, tail) = (
         format!(
-            r#"{{"jsonrpc":"2.0","method":"session.event","params":{{"sessionId":"{session}","event":{{"type":"{kind}","data":{{"messageId":"m","deltaContent":""#
+            r#"{{"jsonrpc":"2.0","method":"session.event","params":{{"sessionId":"{session}","event":{{"type":"{kind}","data":{{"messageId":"00000000000000000000","deltaContent":""#
         ),
         format!(
             r#""}},"ephemeral":true,"id":"{}","timestamp":"{}","parentId":null}}}}}}"#,

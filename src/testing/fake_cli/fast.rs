@@ -11,7 +11,8 @@ pub(super) struct Plain<'a> {
     pub(super) session: &'a str,
 }
 
-/// Reads `{"jsonrpc":"2.0","id":..,"method":"..","params":{"sessionId":".."}}` in any key order.
+/// Reads `{"jsonrpc":"2.0","id":..,"method":"..","params":{"sessionId":".."}}` in any key order; a text `pad` may
+/// follow the session.
 pub(super) fn read(body: &[u8]) -> Option<Plain<'_>> {
     let mut at = Cursor { rest: std::str::from_utf8(body).ok()? };
     let (mut version, mut id, mut method, mut session) = (None, None, None, None);
@@ -25,12 +26,7 @@ pub(super) fn read(body: &[u8]) -> Option<Plain<'_>> {
             "method" if method.is_none() => method = Some(at.string()?),
             "params" if session.is_none() => {
                 at.take('{')?;
-                if at.string()? != "sessionId" {
-                    return None;
-                }
-                at.take(':')?;
-                session = Some(at.string()?);
-                at.take('}')?;
+                session = Some(at.session()?);
             }
             _ => return None,
         }
@@ -56,12 +52,31 @@ impl<'a> Cursor<'a> {
     }
 
     fn string(&mut self) -> Option<&'a str> {
-        let (text, rest) = self.rest.strip_prefix('"')?.split_once('"')?;
-        if text.bytes().any(|b| b == b'\\' || b < 0x20) {
+        let rest = self.rest.strip_prefix('"')?;
+        let (text, rest) = rest.split_at(memchr::memchr(b'"', rest.as_bytes())?);
+        if text.bytes().fold(false, |bad, b| bad | (b == b'\\') | (b < 0x20)) {
             return None;
         }
-        self.rest = rest;
+        self.rest = rest.get(1..)?;
         Some(text)
+    }
+
+    /// The rest of an object that holds `sessionId`, and at most a text `pad` after it.
+    fn session(&mut self) -> Option<&'a str> {
+        if self.string()? != "sessionId" {
+            return None;
+        }
+        self.take(':')?;
+        let session = self.string()?;
+        if self.take(',').is_some() {
+            if self.string()? != "pad" {
+                return None;
+            }
+            self.take(':')?;
+            self.string()?;
+        }
+        self.take('}')?;
+        Some(session)
     }
 
     /// A string with its quotes, or up to 15 digits.
@@ -92,6 +107,7 @@ mod tests {
         for text in [
             r#"{"jsonrpc":"2.0","id":7,"method":"session.mode.get","params":{"sessionId":"s1"}}"#,
             r#"{"params":{"sessionId":"s1"},"method":"session.mode.get","id":7,"jsonrpc":"2.0"}"#,
+            r#"{"jsonrpc":"2.0","id":7,"method":"session.mode.get","params":{"sessionId":"s1","pad":"x"}}"#,
         ] {
             assert_eq!(read(text.as_bytes()), Some(Plain { ..want }), "{text}");
         }

@@ -88,6 +88,8 @@ pub(super) struct Model {
     pub(super) live: BTreeMap<String, Live>,
     pub(super) leaving: bool,
     pub(super) out: Vec<Out>,
+    /// Tells no lifecycle: with a thousand connections, each start would be a thousand frames.
+    pub(super) hushed: bool,
     epochs: u64,
 }
 
@@ -111,6 +113,7 @@ impl Model {
             live: BTreeMap::new(),
             leaving: false,
             out: Vec::new(),
+            hushed: false,
             epochs: 0,
         }
     }
@@ -178,6 +181,9 @@ impl Model {
 
     /// `session.lifecycle`, to every connection that is authenticated.
     pub(super) fn lifecycle(&mut self, session: &str, what: &str) {
+        if self.hushed {
+            return;
+        }
         let metadata = match self.live.get(session) {
             Some(live) if what != "deleted" => format!(
                 r#","metadata":{{"startTime":"{}","modifiedTime":"{}"}}"#,

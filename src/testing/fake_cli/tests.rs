@@ -225,7 +225,7 @@ async fn the_hot_path_answers_what_the_slow_one_does() {
 
 #[tokio::test]
 async fn a_load_turn_streams_the_events_asked_for() {
-    let bench = Some(Bench { events: 1000, event_bytes: 360, rate: 0 });
+    let bench = Some(Bench { events: 1000, event_bytes: 360, answer_bytes: 0, rate: 0 });
     let fake = FakeCli::start(FakeConfig { bench, ..FakeConfig::default() }).await.unwrap();
     let client = at(&fake).await;
     ask(&client, "session.create", opened("s")).await;
