@@ -99,7 +99,6 @@ impl Truth {
     }
 
     /// A CLI writes an event or request to one of its connections.
-    #[expect(clippy::too_many_arguments, reason = "a record of what happened")]
     pub(crate) fn tells(
         &mut self,
         (conn, cli, cc): (usize, usize, usize),

@@ -16,8 +16,9 @@ use fairlead::want::Want;
 use super::cli::Cli;
 use super::client::Client;
 use super::mutate::Mutation;
+use super::pool::Task;
 use super::rng::Rng;
-use super::shell::{Event, LinkIo, Task};
+use super::shell::{Event, LinkIo};
 use super::truth::{Rule, Truth};
 
 /// Room on a CLI, counted.
