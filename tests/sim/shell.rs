@@ -2,6 +2,7 @@
 //! wakes, with pipes for sockets.
 
 use std::io::IoSlice;
+use std::rc::Rc;
 use std::time::Duration;
 
 use fairlead::error::{Reason, Refusal};
@@ -257,7 +258,11 @@ impl World {
             Action::Greet(ticket) => self.tasks.push(Task::Greet(c, ticket)),
             Action::Attached(session, upstream, epoch) => {
                 self.conns[c].on.insert(session.to_string(), upstream.0);
-                self.decide(|table| table.attached(&session, me, epoch));
+                let count = Rc::clone(&self.leases);
+                self.decide(|table| {
+                    table.attached(&session, me, epoch);
+                    table.lend(&session, |_| Some(Lease::take(&count)));
+                });
             }
             Action::NotPlaced { session, epoch, absent } => {
                 self.decide(|table| table.not_placed(&session, me, epoch, absent));
