@@ -258,6 +258,7 @@ impl World {
             Action::Greet(ticket) => self.tasks.push(Task::Greet(c, ticket)),
             Action::Attached(session, upstream, epoch) => {
                 self.conns[c].on.insert(session.to_string(), upstream.0);
+                self.truth.since.insert((c, session.to_string()), self.truth.last_token);
                 let count = Rc::clone(&self.leases);
                 self.decide(|table| {
                     table.attached(&session, me, epoch);

@@ -202,6 +202,8 @@ impl World {
         let (disk, conn) = (self.disk_of(u), self.clis[u].conns[cc].conn);
         self.disks[disk].insert(session.to_owned());
         let on = self.truth.sent.get(&request.token).is_some_and(|s| s.on == Some(u as u32));
+        let since = self.truth.since.get(&(conn, session.to_owned())).copied();
+        let on = on && since.is_some_and(|since| request.token > since);
         let Some(live) = self.clis[u].live.get_mut(session).filter(|l| !l.halted) else {
             return Ok(r#","messageId":"halted""#.into());
         };
