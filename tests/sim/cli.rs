@@ -6,8 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fairlead::session::table::Storage;
-
 use super::truth::Rule;
 use super::wire::{Cutter, Pipe, number, raw, text};
 use super::world::World;
@@ -30,12 +28,12 @@ pub(crate) struct CliConn {
     pub(crate) input: Pipe,
     pub(crate) output: Pipe,
     cutter: Cutter,
-    todo: Vec<Request>,
+    pub(crate) todo: Vec<Request>,
     /// Answers that come late.
-    late: Vec<String>,
-    next_ask: u64,
+    pub(crate) late: Vec<String>,
+    pub(crate) next_ask: u64,
     /// What it asked, by the raw id, with the token.
-    asked: BTreeMap<String, u64>,
+    pub(crate) asked: BTreeMap<String, u64>,
     /// The last frame of each session.
     last: BTreeMap<String, u64>,
 }
@@ -44,14 +42,14 @@ pub(crate) struct CliConn {
 pub(crate) struct Live {
     pub(crate) attached: BTreeSet<usize>,
     /// How far the turn that runs is.
-    turn: Option<u8>,
-    queue: u32,
-    compacting: bool,
+    pub(crate) turn: Option<u8>,
+    pub(crate) queue: u32,
+    pub(crate) compacting: bool,
     pub(crate) batch: u64,
-    halted: bool,
-    /// Others sent to it too, or it was aborted: whose send a `user.message` is, nobody can tell, so that a send which
+    pub(crate) halted: bool,
+    /// Others sent to it too, or from outside, or it was aborted: whose send a `user.message` is, nobody can tell, so that a send which
     /// crosses an idle may go unseen until its own events come.
-    murky: bool,
+    pub(crate) murky: bool,
 }
 
 impl Live {
@@ -186,10 +184,9 @@ impl World {
                 .truth
                 .fail(Rule::Misrouted, format!("cli {u} gets what is on {on:?}: {body}"));
         }
-        if let Some(ask) = text(body, "requestId") {
-            if self.truth.asks.get(ask).is_none_or(|of| of != session) {
-                return self.truth.fail(Rule::Misrouted, format!("a foreign requestId: {body}"));
-            }
+        let ask = text(body, "requestId");
+        if ask.is_some_and(|ask| self.truth.asks.get(ask).is_none_or(|of| of != session)) {
+            return self.truth.fail(Rule::Misrouted, format!("a foreign requestId: {body}"));
         }
         let again = self.truth.sent.get(&token).is_some_and(|s| s.again);
         let before = self.clis[u].conns[cc].last.insert(session.to_owned(), token);
@@ -246,316 +243,10 @@ impl World {
         }
     }
 
-    fn cli_detaches(&mut self, u: usize, cc: usize, session: &str) {
+    pub(crate) fn cli_detaches(&mut self, u: usize, cc: usize, session: &str) {
         let Some(live) = self.clis[u].live.get_mut(session) else { return };
         if live.attached.remove(&cc) && live.attached.is_empty() {
             self.clis[u].live.remove(session);
-        }
-    }
-
-    fn cli_works(&mut self, u: usize, cc: usize) {
-        let late = self.clis[u].conns[cc].late.len();
-        if late > 0 && self.rng.one_in(2) {
-            let at = self.rng.below(late);
-            let answer = self.clis[u].conns[cc].late.remove(at);
-            return self.clis[u].conns[cc].output.frame(&answer);
-        }
-        let waiting = self.clis[u].conns[cc].todo.len();
-        if waiting == 0 {
-            return;
-        }
-        let at = if self.rng.one_in(2) { 0 } else { self.rng.below(waiting) };
-        let request = self.clis[u].conns[cc].todo.remove(at);
-        // Requests whose answers have no bound of ours are answered, or their CLI is found dead.
-        let long = fairlead::rpc::methods::method(&request.method).is_some_and(|m| m.is_long());
-        if !long && !self.settling && self.rng.one_in(40) {
-            self.truth.note(|| format!("cli {u}.{cc} swallows {}", request.id));
-            return;
-        }
-        let outcome = self.cli_runs(u, cc, &request);
-        let (name, value) = match outcome {
-            Ok(result) => ("result", format!(r#"{{"tok":{}{result}}}"#, request.token)),
-            Err((code, why)) => (
-                "error",
-                format!(
-                    r#"{{"code":{code},"message":"Request {} failed with message: {why}","data":{{"tok":{}}}}}"#,
-                    request.method, request.token
-                ),
-            ),
-        };
-        let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"{name}":{value}}}"#, request.id);
-        self.truth.note(|| format!("cli {u}.{cc} answers {answer}"));
-        if let Some(sent) = self.truth.sent.get_mut(&request.token) {
-            sent.answer = Some(answer.clone());
-        }
-        if self.swallows_answer(&request.method) {
-            return;
-        }
-        // What a create or resume says comes before the session's events.
-        let places = request.method == "session.create" || request.method == "session.resume";
-        if self.rng.one_in(4) && !places {
-            self.clis[u].conns[cc].late.push(answer.clone());
-        } else {
-            self.clis[u].conns[cc].output.frame(&answer);
-        }
-        if places && name == "result" {
-            let session = request.session.or_else(|| text(&answer, "sessionId").map(str::to_owned));
-            if let Some(session) = session.filter(|s| self.clis[u].live.contains_key(s)) {
-                self.cli_tells(u, &session, "session.tools_updated", "");
-            }
-        }
-    }
-
-    /// What a request does. Gives the rest of the result, or code and message of the error.
-    fn cli_runs(
-        &mut self,
-        u: usize,
-        cc: usize,
-        request: &Request,
-    ) -> Result<String, (i64, String)> {
-        if self.clis[u].leaving {
-            return Err((-32000, "SERVER_SHUTTING_DOWN".into()));
-        }
-        let session = request.session.clone().unwrap_or_default();
-        let not_found = || Err((-32603, format!("Session not found: {session}")));
-        let disk = self.disk_of(u);
-        match request.method.as_str() {
-            "session.create" => self.cli_creates(u, cc, request),
-            "session.resume" => self.cli_resumes(u, cc, &session),
-            "session.detach" | "session.destroy" => {
-                self.cli_detaches(u, cc, &session);
-                Ok(r#","success":true"#.into())
-            }
-            "session.delete" => {
-                self.cli_announces(u, &session, "session.deleted");
-                let known = self.clis[u].live.remove(&session).is_some();
-                let gone = self.disks[disk].remove(&session) || known;
-                Ok(format!(r#","success":{gone}"#))
-            }
-            "session.getMetadata" if self.disks[disk].contains(&session) => {
-                Ok(format!(r#","session":{{"sessionId":"{session}"}}"#))
-            }
-            "session.getMetadata" | "models.list" => Ok(String::new()),
-            "sessions.fork" if self.disks[disk].contains(&session) => {
-                let fork = format!("fork-{}", request.token);
-                self.disks[disk].insert(fork.clone());
-                self.truth.ever.insert(fork.clone());
-                Ok(format!(r#","sessionId":"{fork}""#))
-            }
-            _ if !self.clis[u].live.contains_key(&session) => not_found(),
-            "session.send" => self.cli_is_sent(u, cc, request, &session),
-            "session.history.compact" => {
-                self.cli_tells(u, &session, "session.compaction_start", "");
-                if let Some(live) = self.clis[u].live.get_mut(&session) {
-                    live.compacting = true;
-                }
-                Ok(String::new())
-            }
-            "session.abort" => {
-                let live = self.clis[u].live.entry(session.clone()).or_default();
-                if live.turn.take().is_some() {
-                    (live.queue, live.murky) = (0, true);
-                    self.cli_idles(u, &session, r#","data":{"aborted":true}"#);
-                }
-                Ok(r#","success":true"#.into())
-            }
-            "session.shutdown" => {
-                self.cli_tells(u, &session, "session.shutdown", "");
-                let live = self.clis[u].live.entry(session).or_default();
-                (live.halted, live.turn, live.queue, live.compacting) = (true, None, 0, false);
-                Ok(String::new())
-            }
-            "session.tools.handlePendingToolCall" => Ok(r#","success":true"#.into()),
-            _ => Ok(r#","said":"something""#.into()),
-        }
-    }
-
-    fn cli_creates(
-        &mut self,
-        u: usize,
-        cc: usize,
-        request: &Request,
-    ) -> Result<String, (i64, String)> {
-        let named = request.session.clone();
-        let session = named.unwrap_or_else(|| format!("cloud-{}", request.token));
-        if self.rng.one_in(30) {
-            return Err((-32603, "the model is not there".into()));
-        }
-        let disk = self.disk_of(u);
-        // With own storage nobody knows what lies on the disk of one that is down: a create goes elsewhere, and with
-        // bad luck to that one, just when it is back.
-        let known = self.storage == Storage::Shared || !self.members[u].was_down;
-        let stored =
-            !self.clis[u].live.contains_key(&session) && self.disks[disk].contains(&session);
-        if known && stored {
-            let what = format!("cli {u} starts {session} blank: {}", request.body);
-            self.truth.fail(Rule::Misrouted, what);
-        }
-        self.cli_attaches(u, cc, &session);
-        Ok(format!(r#","sessionId":"{session}""#))
-    }
-
-    fn cli_resumes(&mut self, u: usize, cc: usize, session: &str) -> Result<String, (i64, String)> {
-        let disk = self.disk_of(u);
-        if self.clis[u].live.get(session).is_some_and(|l| l.halted) {
-            return Err((-32603, "Session event stream is closed".into()));
-        }
-        if self.rng.one_in(30) {
-            return Err((-32603, "the provider is not there".into()));
-        }
-        if !self.clis[u].live.contains_key(session) && !self.disks[disk].contains(session) {
-            return Err((
-                -32603,
-                format!("Failed to load session events: Session not found: {session}"),
-            ));
-        }
-        self.cli_attaches(u, cc, session);
-        let other = self.rng.one_in(50);
-        let said = if other { format!("{session}-another") } else { session.to_owned() };
-        Ok(format!(r#","sessionId":"{said}""#))
-    }
-
-    fn cli_attaches(&mut self, u: usize, cc: usize, session: &str) {
-        self.truth.ever.insert(session.to_owned());
-        if !self.clis[u].live.contains_key(session) {
-            self.cli_announces(u, session, "session.created");
-        }
-        let batch = self.truth.token();
-        let new = || Live { batch, ..Live::default() };
-        self.clis[u].live.entry(session.to_owned()).or_insert_with(new).attached.insert(cc);
-        let held = |cli: &Cli| {
-            // One that was halted writes nothing any more, until it is closed.
-            let live = cli.live.get(session).filter(|l| cli.alive && !l.halted);
-            live.is_some_and(|l| l.attached.iter().any(|cc| !cli.conns[*cc].reset))
-        };
-        let holders: Vec<usize> = (0..self.clis.len()).filter(|u| held(&self.clis[*u])).collect();
-        if holders.len() > 1 {
-            self.truth.fail(Rule::TwoHolders, format!("{session} is in memory on {holders:?}"));
-        }
-    }
-
-    fn cli_is_sent(
-        &mut self,
-        u: usize,
-        cc: usize,
-        request: &Request,
-        session: &str,
-    ) -> Result<String, (i64, String)> {
-        if self.rng.one_in(15) {
-            return Err((-32603, "no model".into()));
-        }
-        let (disk, conn) = (self.disk_of(u), self.clis[u].conns[cc].conn);
-        self.disks[disk].insert(session.to_owned());
-        let on = self.truth.sent.get(&request.token).is_some_and(|s| s.on == Some(u as u32));
-        let Some(live) = self.clis[u].live.get_mut(session).filter(|l| !l.halted) else {
-            return Ok(r#","messageId":"halted""#.into());
-        };
-        live.queue += 1;
-        live.turn.get_or_insert(0);
-        live.murky |= live.attached.len() != 1 || !live.attached.contains(&cc);
-        if on && !live.murky && live.attached.contains(&cc) {
-            self.truth.obliged.insert((conn, session.to_owned()), live.batch);
-        }
-        Ok(r#","messageId":"m""#.into())
-    }
-
-    /// A turn that runs takes its next step.
-    fn cli_goes_on(&mut self, u: usize) {
-        let busy: Vec<String> =
-            self.clis[u].live.iter().filter(|(_, l)| l.busy()).map(|(s, _)| s.clone()).collect();
-        let Some(session) = self.rng.pick(&busy).cloned() else { return };
-        let asks = self.rng.below(6);
-        let Some(live) = self.clis[u].live.get_mut(&session) else { return };
-        if std::mem::take(&mut live.compacting) {
-            return self.cli_tells(u, &session, "session.compaction_complete", "");
-        }
-        let Some(step) = live.turn else { return };
-        live.turn = Some(step + 1);
-        match step {
-            0 => {
-                live.queue = live.queue.saturating_sub(1);
-                self.cli_tells(u, &session, "user.message", "");
-            }
-            1 => self.cli_tells(u, &session, "assistant.turn_start", ""),
-            2 => match asks {
-                0 => self.cli_asks(u, &session, "userInput.request"),
-                1 => self.cli_asks(u, &session, "hooks.invoke"),
-                2 => {
-                    let ask = format!("ask-{}", self.truth.token());
-                    self.truth.asks.insert(ask.clone(), session.clone());
-                    let data = format!(r#","data":{{"requestId":"{ask}"}}"#);
-                    self.cli_tells(u, &session, "external_tool.requested", &data);
-                }
-                _ => self.cli_tells(u, &session, "assistant.message", ""),
-            },
-            3 => self.cli_tells(u, &session, "assistant.turn_end", ""),
-            _ => {
-                live.turn = Some(0).filter(|_| live.queue > 0);
-                if live.turn.is_none() {
-                    self.cli_idles(u, &session, r#","data":{}"#);
-                }
-            }
-        }
-    }
-
-    fn cli_idles(&mut self, u: usize, session: &str, data: &str) {
-        self.cli_tells(u, session, "session.idle", data);
-        let batch = self.truth.token();
-        if let Some(live) = self.clis[u].live.get_mut(session) {
-            live.batch = batch;
-        }
-    }
-
-    fn listeners(&self, u: usize, session: &str) -> (Vec<usize>, u64) {
-        let Some(live) = self.clis[u].live.get(session) else { return (Vec::new(), 0) };
-        let open = |cc: &&usize| self.clis[u].conns[**cc].open;
-        (live.attached.iter().filter(open).copied().collect(), live.batch)
-    }
-
-    /// Everybody who is attached is told.
-    pub(crate) fn cli_tells(&mut self, u: usize, session: &str, kind: &'static str, more: &str) {
-        let (listeners, batch) = self.listeners(u, session);
-        for cc in listeners {
-            let to = (self.clis[u].conns[cc].conn, u, cc);
-            let (_, body) = self.truth.tells(to, session, kind, batch, |token| {
-                format!(
-                    r#"{{"jsonrpc":"2.0","method":"session.event","params":{{"sessionId":"{session}","event":{{"type":"{kind}","id":"e{token}","tok":{token}{more}}}}}}}"#
-                )
-            });
-            self.clis[u].conns[cc].output.frame(&body);
-        }
-    }
-
-    /// Every connection is told, whatever it has to do with the session.
-    fn cli_announces(&mut self, u: usize, session: &str, kind: &str) {
-        for cc in 0..self.clis[u].conns.len() {
-            if !self.clis[u].conns[cc].open || !self.clis[u].conns[cc].greeted {
-                continue;
-            }
-            let to = (self.clis[u].conns[cc].conn, u, cc);
-            let (_, body) = self.truth.tells(to, session, "session.lifecycle", 0, |token| {
-                format!(
-                    r#"{{"jsonrpc":"2.0","method":"session.lifecycle","params":{{"type":"{kind}","sessionId":"{session}","tok":{token}}}}}"#
-                )
-            });
-            self.clis[u].conns[cc].output.frame(&body);
-        }
-    }
-
-    fn cli_asks(&mut self, u: usize, session: &str, method: &'static str) {
-        let (listeners, batch) = self.listeners(u, session);
-        for cc in listeners {
-            let id = self.clis[u].conns[cc].next_ask;
-            self.clis[u].conns[cc].next_ask += 1;
-            let to = (self.clis[u].conns[cc].conn, u, cc);
-            let (token, body) = self.truth.tells(to, session, method, batch, |token| {
-                format!(
-                    r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{"sessionId":"{session}","tok":{token}}}}}"#
-                )
-            });
-            let conn = &mut self.clis[u].conns[cc];
-            conn.asked.insert(id.to_string(), token);
-            conn.output.frame(&body);
         }
     }
 

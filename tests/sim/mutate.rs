@@ -21,17 +21,6 @@ pub(crate) enum Mutation {
     PrefixAccepted,
 }
 
-impl Mutation {
-    pub(crate) const ALL: [Mutation; 6] = [
-        Mutation::IdSwap,
-        Mutation::LostReply,
-        Mutation::WrongConn,
-        Mutation::LeakedPending,
-        Mutation::EarlyTurnEnd,
-        Mutation::PrefixAccepted,
-    ];
-}
-
 impl World {
     /// What the clients really get of what came out for one of them.
     pub(crate) fn spoil(&mut self, c: usize, mut bodies: Vec<String>) -> Vec<(usize, String)> {

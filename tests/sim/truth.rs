@@ -71,6 +71,8 @@ pub(crate) struct Truth {
     pub(crate) asks: BTreeMap<String, String>,
     /// Who must see a session as busy: it started the turn, or was told of it.
     pub(crate) obliged: BTreeMap<(usize, String), u64>,
+    /// What was written before a conn's latest attachment to a session may have gone out before it.
+    pub(crate) since: BTreeMap<(usize, String), u64>,
     /// Whose client raced with itself: what its conn knows of its turn proves nothing.
     pub(crate) muddled: BTreeSet<(usize, String)>,
     pub(crate) violation: Option<Violation>,
@@ -99,7 +101,6 @@ impl Truth {
     }
 
     /// A CLI writes an event or request to one of its connections.
-    #[expect(clippy::too_many_arguments, reason = "a record of what happened")]
     pub(crate) fn tells(
         &mut self,
         (conn, cli, cc): (usize, usize, usize),

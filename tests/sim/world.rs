@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use fairlead::id::{LinkId, SessionId};
+use fairlead::id::{LinkId, SessionId, UpstreamId};
 use fairlead::rpc::frame::FrameLimits;
 use fairlead::rpc::mux::{LinkToken, Mux, Now, Settings, Ticket};
 use fairlead::session::table::{CreateExisting, Storage, Table};
@@ -16,8 +16,9 @@ use fairlead::want::Want;
 use super::cli::Cli;
 use super::client::Client;
 use super::mutate::Mutation;
+use super::pool::Task;
 use super::rng::Rng;
-use super::shell::{Event, LinkIo, Task};
+use super::shell::{Event, LinkIo};
 use super::truth::{Rule, Truth};
 
 /// Room on a CLI, counted.
@@ -257,7 +258,9 @@ impl World {
             member.up = up;
             member.was_down |= !up;
             self.truth.note(|| format!("cli {u} is up: {up}"));
-            self.decide(|table| table.upstream_is(fairlead::id::UpstreamId(u as u32), up));
+            if up {
+                self.decide(|table| table.upstream_is(UpstreamId(u as u32), true));
+            }
         }
     }
 
@@ -267,6 +270,7 @@ impl World {
             let silent = self.members[u].silent;
             if silent.is_some_and(|at| self.elapsed > at + DEAD_AFTER) {
                 self.members[u].silent = Some(self.elapsed);
+                self.decide(|table| table.upstream_is(UpstreamId(u as u32), false));
                 self.conns.iter_mut().for_each(|c| c.inbox.push_back(Event::Dead(u)));
             }
         }

@@ -1,0 +1,202 @@
+//! The pool around the table, in the small: who is chosen, who is woken, who is asked what it has.
+
+use std::time::Duration;
+
+use fairlead::error::{Reason, Refusal};
+use fairlead::id::{ConnId, SessionId, UpstreamId};
+use fairlead::rpc::methods::Method;
+use fairlead::rpc::mux::{Found, Left, Ticket};
+use fairlead::session::table::{Absence, Answer, Asker, Sighting, Storage, Table, Wake};
+use fairlead::want::Want;
+
+use super::shell::Event;
+use super::truth::Rule;
+use super::wire::number;
+use super::world::{Lease, World};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Has {
+    InMemory,
+    OnDisk,
+    Nothing,
+    NoAnswer,
+}
+
+/// What goes on beside the conns.
+pub(crate) enum Task {
+    LookUp { session: SessionId, asked: Vec<(usize, Option<Has>)>, since: Duration },
+    CloseHalted(SessionId, usize),
+    Ask(usize, Ticket, u64),
+    Greet(usize, Ticket),
+}
+
+const LOOKUP: Duration = Duration::from_secs(2);
+
+impl World {
+    pub(crate) fn left(
+        &mut self,
+        session: &SessionId,
+        me: ConnId,
+        upstream: UpstreamId,
+        epoch: u64,
+        how: Left,
+    ) {
+        match how {
+            Left::Detached => self.decide(|t| t.detached(session, me, epoch, false)),
+            Left::LinkLost => self.decide(|t| t.detached(session, me, epoch, true)),
+            Left::Closed => self.decide(|t| t.closed(session, upstream, epoch)),
+            Left::Deleted => self.decide(|t| t.deleted(session, upstream, epoch)),
+            Left::Halted => {
+                self.decide(|t| t.closed(session, upstream, epoch));
+                self.tasks.push(Task::CloseHalted(session.clone(), upstream.0 as usize));
+            }
+        }
+    }
+
+    pub(crate) fn ask(&mut self, c: usize, ticket: Ticket, method: &'static Method, body: &[u8]) {
+        let body = String::from_utf8_lossy(body);
+        if method.name != "session.list" {
+            self.truth.fail(Rule::Misrouted, format!("the fleet is asked {body}"));
+        }
+        self.tasks.push(Task::Ask(c, ticket, number(&body, "tok").unwrap_or_default()));
+    }
+
+    pub(crate) fn choose(&mut self, only: Option<UpstreamId>) -> Option<usize> {
+        let fits = |u: &usize| self.members[*u].up && only.is_none_or(|id| id.0 as usize == *u);
+        let up: Vec<usize> = (0..self.members.len()).filter(fits).collect();
+        if self.rng.one_in(25) { None } else { self.rng.pick(&up).copied() }
+    }
+
+    pub(crate) fn seek(
+        &mut self,
+        c: usize,
+        ticket: Ticket,
+        session: SessionId,
+        want: Want,
+        absence: Option<Absence>,
+    ) {
+        let (now, asker) = (self.now(), Asker { conn: ConnId(c as u64), ticket: ticket.0 });
+        let members = self.members.clone();
+        let up = |id: UpstreamId| members[id.0 as usize].up;
+        let answer = self.table.want(&session, asker, &want, absence, up, now.at);
+        self.truth.note(|| format!("conn {c} seeks {session} {want:?}: {answer:?}"));
+        let found = match answer {
+            Answer::Go { upstream, epoch, resume } => Found::Go { upstream, epoch, resume },
+            Answer::Refused(refusal) => Found::Refused(refusal),
+            Answer::NotAsked => Found::NotAsked,
+            Answer::Wait | Answer::LookUp => {
+                self.conns[c].seeking.insert(ticket, (session.clone(), want));
+                if answer == Answer::LookUp {
+                    self.table.wait(&session, asker);
+                    let asked =
+                        (0..members.len()).filter(|u| members[*u].up).map(|u| (u, None)).collect();
+                    self.tasks.push(Task::LookUp { session, asked, since: self.elapsed });
+                }
+                return;
+            }
+            Answer::Place { only, resume } => match self.choose(only) {
+                Some(u) => {
+                    let (upstream, lease) = (UpstreamId(u as u32), Lease::take(&self.leases));
+                    let epoch = self
+                        .decide(|t| t.place(&session, ConnId(c as u64), upstream, lease, now.at));
+                    Found::Go { upstream, epoch, resume }
+                }
+                None => {
+                    self.decide(|table| table.unplaceable(&session));
+                    Found::Refused(Refusal::new(Reason::NoUpstream, "no CLI is up"))
+                }
+            },
+        };
+        self.decide(|_| ());
+        self.conns[c].mux.found(ticket, found, now);
+    }
+
+    pub(crate) fn decide<T>(&mut self, decide: impl FnOnce(&mut Table<Lease>) -> T) -> T {
+        let result = decide(&mut self.table);
+        self.table.check_invariants();
+        for Wake(asker, absence) in self.table.take_wakes() {
+            let conn = &mut self.conns[asker.conn.0 as usize];
+            if conn.alive {
+                conn.inbox.push_back(Event::Again(Ticket(asker.ticket), absence));
+            }
+        }
+        result
+    }
+
+    /// One thing beside the conns goes on.
+    pub(crate) fn task_step(&mut self) {
+        if self.tasks.is_empty() {
+            return;
+        }
+        let at = self.rng.below(self.tasks.len());
+        match self.tasks.swap_remove(at) {
+            Task::LookUp { session, asked, since } => self.look_up(session, asked, since),
+            Task::CloseHalted(session, u) => {
+                // A close that comes so late that the session lives again is the pool's affair, not that of the cores.
+                let halted = self.clis[u].live.get(session.as_str()).is_some_and(|l| l.halted);
+                if self.clis[u].alive && !self.clis[u].wedged && halted {
+                    self.clis[u].live.remove(session.as_str());
+                }
+            }
+            Task::Ask(c, ticket, token) => {
+                let answer = format!(r#"{{"sessions":[],"tok":{token}}}"#);
+                let none = Refusal::new(Reason::NoUpstream, "no CLI answered");
+                let answer = if self.rng.one_in(6) { Err(none) } else { Ok(answer) };
+                self.conns[c].inbox.push_back(Event::Answered(ticket, answer));
+            }
+            Task::Greet(c, ticket) => {
+                let up = !self.rng.one_in(5);
+                self.conns[c].inbox.push_back(Event::Greeted(ticket, up));
+            }
+        }
+    }
+
+    fn look_up(
+        &mut self,
+        session: SessionId,
+        mut asked: Vec<(usize, Option<Has>)>,
+        since: Duration,
+    ) {
+        let late = self.elapsed > since + LOOKUP;
+        let open: Vec<usize> = (0..asked.len()).filter(|n| asked[*n].1.is_none()).collect();
+        if let Some(&n) = self.rng.pick(&open) {
+            asked[n].1 = self.has(asked[n].0, session.as_str()).or(late.then_some(Has::NoAnswer));
+            return self.tasks.push(Task::LookUp { session, asked, since });
+        }
+        let who = |what| {
+            asked
+                .iter()
+                .filter(move |(_, has)| *has == Some(what))
+                .map(|(u, _)| UpstreamId(*u as u32))
+        };
+        let on_disk: Vec<UpstreamId> = who(Has::OnDisk).collect();
+        let unsure = match self.storage {
+            Storage::Own => asked.is_empty() || who(Has::NoAnswer).next().is_some(),
+            Storage::Shared => asked.iter().all(|(_, has)| *has == Some(Has::NoAnswer)),
+        };
+        let sighting = match (who(Has::InMemory).collect::<Vec<_>>().as_slice(), on_disk.is_empty())
+        {
+            ([live], _) => Sighting::Live(*live),
+            ([_, _, ..], _) => Sighting::LiveTwice,
+            ([], false) => Sighting::OnDisk(on_disk),
+            ([], true) if unsure => Sighting::Unsure,
+            ([], true) => Sighting::Nobody { down: asked.len() < self.members.len() },
+        };
+        self.truth.note(|| format!("{session} is looked up: {sighting:?}"));
+        self.decide(|table| table.looked_up(&session, sighting));
+    }
+
+    fn has(&self, u: usize, session: &str) -> Option<Has> {
+        let cli = &self.clis[u];
+        if !cli.alive || cli.leaving {
+            return Some(Has::NoAnswer);
+        }
+        let live = cli.live.keys().any(|known| self.is_named(known, session));
+        let disk = self.disks[self.disk_of(u)].iter().any(|known| self.is_named(known, session));
+        (!cli.wedged).then_some(match (live, disk) {
+            (true, _) => Has::InMemory,
+            (false, true) => Has::OnDisk,
+            (false, false) => Has::Nothing,
+        })
+    }
+}
