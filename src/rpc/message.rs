@@ -325,7 +325,7 @@ fn usable(raw: &str) -> Result<(), BadId> {
         Some(b'"') if raw.contains('\\') => Err(BadId::Refused("an id with escapes")),
         Some(b'"') => Ok(()),
         Some(b'-' | b'0'..=b'9') => match raw.parse::<i64>() {
-            Ok(n) if n.abs() <= EXACT && raw != "-0" => Ok(()),
+            Ok(n) if (-EXACT..=EXACT).contains(&n) && raw != "-0" => Ok(()),
             _ => Err(BadId::Refused("an id that is no integer within 2^53")),
         },
         _ => Err(BadId::Unusable),
@@ -549,7 +549,9 @@ mod tests {
             ClientKind::Request { id, call } => {
                 (id.into(), call.method.into_owned(), call.session.id().map(Into::into))
             }
-            other => panic!("{other:?}"),
+            other @ (ClientKind::Notification(_) | ClientKind::Response { .. }) => {
+                panic!("{other:?}")
+            }
         }
     }
 
@@ -576,6 +578,7 @@ mod tests {
             (r#"{"jsonrpc":"1.0","id":1,"method":"m"}"#, "1"),
             (r#"{"jsonrpc":"2.0","id":1.5,"method":"m"}"#, "1.5"),
             (r#"{"jsonrpc":"2.0","id":9007199254740993,"method":"m"}"#, "9007199254740993"),
+            (r#"{"jsonrpc":"2.0","id":-9223372036854775808,"method":"m"}"#, "-9223372036854775808"),
             (r#"{"jsonrpc":"2.0","id":01e2,"method":"m"}"#, ""),
             (r#"{"jsonrpc":"2.0","id":1,"method":"m","method":"n"}"#, "1"),
             (

@@ -134,9 +134,9 @@ mod tests {
         let dropped: usize = (0..MAX_NOTICES + 10).map(|_| hub.tell_all(&notice)).sum();
         assert_eq!(dropped, 10);
         hub.tell(ConnId(1), Event::Again(Ticket(7), None));
-        let mut cx = Context::from_waker(Waker::noop());
+        let cx = Context::from_waker(Waker::noop());
         let mut last = None;
-        while let Poll::Ready(event) = inbox.poll_next(&mut cx) {
+        while let Poll::Ready(event) = inbox.poll_next(&cx) {
             last = Some(event);
         }
         assert!(matches!(last, Some(Event::Again(Ticket(7), None))));
