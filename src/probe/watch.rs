@@ -340,7 +340,7 @@ impl<'a> Watch<'a> {
     fn probed(&mut self, body: &Bytes) {
         self.probe = None;
         self.judged = false;
-        if memchr::memmem::find(body, b"SERVER_SHUTTING_DOWN").is_some() {
+        if message::says_shutting_down(body) {
             return see(self.pool, self.member, Seen::Leaving);
         }
         self.member.metrics.health_checks.inc("ok");

@@ -335,6 +335,25 @@ fn usable(raw: &str) -> Result<(), BadId> {
 /// The id of a frame that is otherwise refused, perhaps cut short: raw text, for the error to carry. Only
 /// where the frame's own level shows exactly one, as far as it goes.
 pub fn peek_id(head: &[u8]) -> Option<&str> {
+    let value = peek(head, b"id")?;
+    // A number that ends where the head ends may have lost digits.
+    let whole = value.end < head.len();
+    whole.then(|| std::str::from_utf8(value.of(head)).ok()).flatten()
+}
+
+/// Whether a frame that is otherwise refused, perhaps cut short, answers a request instead of making one.
+pub fn is_answer(head: &[u8]) -> bool {
+    let has = |name| peek(head, name).is_some();
+    !has(b"method") && (has(b"result") || has(b"error"))
+}
+
+/// Whether a frame that is otherwise refused calls a method.
+pub fn is_call(head: &[u8]) -> bool {
+    peek(head, b"method").is_some()
+}
+
+/// The value of the one member of this name on the frame's own level, as far as the head goes.
+fn peek(head: &[u8], name: &[u8]) -> Option<Span> {
     let mut found = None;
     let mut depth = 0u32;
     let mut scan = Scanner::new(head);
@@ -342,15 +361,18 @@ pub fn peek_id(head: &[u8]) -> Option<&str> {
     while let Some(&byte) = head.get(scan.pos()) {
         match byte {
             b'"' => {
-                let Ok(text) = scan.string() else { break };
-                if std::mem::take(&mut key) && depth == 1 && text.inner.of(head) == b"id" {
+                let Ok(text) = scan.skip() else { break };
+                let named = head.get(text.start + 1..text.end - 1) == Some(name);
+                if std::mem::take(&mut key) && depth == 1 && named {
                     scan.space();
                     scan.expect(b':').ok()?;
-                    let value = scan.value(1).ok()?;
-                    // A number that ends where the head ends may have lost digits.
-                    if value.end == head.len() || found.replace(value).is_some() {
+                    let start = scan.pos();
+                    // Of a value that is cut off, its start is enough to know that it is there.
+                    let value = scan.skip().unwrap_or(Span { start, end: head.len() });
+                    if found.replace(value).is_some() {
                         return None;
                     }
+                    scan = Scanner::at(head, value.end);
                 }
                 continue;
             }
@@ -364,7 +386,7 @@ pub fn peek_id(head: &[u8]) -> Option<&str> {
         }
         scan = Scanner::at(head, scan.pos() + 1);
     }
-    std::str::from_utf8(found?.of(head)).ok()
+    found
 }
 
 /// What a CLI sent.
@@ -429,16 +451,21 @@ pub fn read_upstream(body: &[u8]) -> Option<UpstreamMessage<'_>> {
                 method = Some(plain(body, scan.string().ok()?)?);
             }
             b"params" if method == Some("session.event") && id.is_none() => {
-                return read_event(&mut scan, body);
+                let start = scan.pos();
+                if let Some(event) = read_event(&mut scan, body) {
+                    return Some(event);
+                }
+                params = Some(Scanner::at(body, start).skip().ok()?);
+                scan = Scanner::at(body, params?.end);
             }
-            b"params" => params = Some(scan.value(u64::BITS).ok()?),
+            b"params" => params = Some(scan.skip().ok()?),
             // An answer is known by here: what it holds is its client's affair.
             name @ (b"result" | b"error") if method.is_none() && id.is_some() => {
                 let id = std::str::from_utf8(id?.of(body)).ok()?;
                 return Some(UpstreamMessage::Response { id, failed: name == b"error" });
             }
             _ => {
-                scan.value(u64::BITS).ok()?;
+                scan.skip().ok()?;
             }
         }
         scan.space();
@@ -451,12 +478,17 @@ pub fn read_upstream(body: &[u8]) -> Option<UpstreamMessage<'_>> {
     let text = |name| object.and_then(|p| json::member(body, p, name));
     match (method, id) {
         (Some(method), Some(id)) => Some(UpstreamMessage::Request { id, method }),
-        (Some("session.lifecycle"), None) => {
-            let kind = json::string_at(body, text("type")?)?;
-            let session = json::text_at(body, text("sessionId")?)?;
-            Some(UpstreamMessage::Lifecycle { session, kind: plain(body, kind)? })
+        (Some(method), None) => {
+            let kind = text("type").and_then(|t| json::string_at(body, t));
+            let kind = kind.and_then(|kind| plain(body, kind));
+            let session = text("sessionId").and_then(|s| json::text_at(body, s));
+            Some(match (method, kind, session) {
+                ("session.lifecycle", Some(kind), Some(session)) => {
+                    UpstreamMessage::Lifecycle { session, kind }
+                }
+                _ => UpstreamMessage::Notification { method, params: object },
+            })
         }
-        (Some(method), None) => Some(UpstreamMessage::Notification { method, params: object }),
         (None, _) => None,
     }
 }
@@ -485,10 +517,10 @@ fn read_event<'a>(scan: &mut Scanner<'a>, body: &'a [u8]) -> Option<UpstreamMess
                 }
                 event = Some((kind, start));
                 *scan = Scanner::at(body, start);
-                scan.value(u64::BITS).ok()?;
+                scan.skip().ok()?;
             }
             _ => {
-                scan.value(u64::BITS).ok()?;
+                scan.skip().ok()?;
             }
         }
         scan.space();
@@ -509,7 +541,7 @@ fn read_event_type<'a>(scan: &mut Scanner<'a>, body: &'a [u8]) -> Option<&'a str
         if key.inner.of(body) == b"type" {
             return plain(body, scan.string().ok()?);
         }
-        scan.value(u64::BITS).ok()?;
+        scan.skip().ok()?;
         scan.space();
         scan.expect(b',').ok()?;
     }
@@ -517,7 +549,7 @@ fn read_event_type<'a>(scan: &mut Scanner<'a>, body: &'a [u8]) -> Option<&'a str
 
 /// What stands at `path` in the object that starts at `from`, as text; for the few places that need it.
 pub fn text_in<'a>(body: &'a [u8], from: usize, path: &[&str]) -> Option<Cow<'a, str>> {
-    let mut span = Scanner::at(body, from).value(u64::BITS).ok()?;
+    let mut span = Scanner::at(body, from).skip().ok()?;
     for name in path {
         span = json::member(body, span, name)?;
     }
@@ -532,6 +564,34 @@ pub fn session_of<'a>(body: &'a [u8], method: &str, params: Option<Span>) -> Opt
         _ => params,
     };
     json::text_at(body, json::member(body, holder, "sessionId")?)
+}
+
+/// The raw text at `path` in the whole body.
+fn raw_at<'a>(body: &'a [u8], path: &[&str]) -> Option<&'a [u8]> {
+    let mut span = whole(body);
+    for name in path {
+        span = json::member(body, span, name)?;
+    }
+    Some(span.of(body))
+}
+
+/// Whether a CLI answers that it is leaving: the code and the words, for others may quote the words.
+pub fn says_shutting_down(body: &[u8]) -> bool {
+    raw_at(body, &["error", "code"]) == Some(b"-32000")
+        && raw_at(body, &["error", "message"])
+            .is_some_and(|m| m.starts_with(b"\"SERVER_SHUTTING_DOWN"))
+}
+
+/// Whether a CLI answers that it has no session of this id: at the end of the message, for others may quote the words.
+pub fn says_not_found(body: &[u8], session: &str) -> bool {
+    let Some(message) = text_in(body, 0, &["error", "message"]) else { return false };
+    let Some(before) = message.trim_end().strip_suffix(session) else { return false };
+    before.ends_with("Session not found: ") || before.ends_with("Session not found for sessionId: ")
+}
+
+/// Whether a result says that nothing was done.
+pub fn says_no_success(body: &[u8]) -> bool {
+    raw_at(body, &["result", "success"]) == Some(b"false")
 }
 
 /// The whole body as a span.
@@ -642,6 +702,8 @@ mod tests {
         assert_eq!(peek_id(br#"{"id":1,"id":2,"params":"#), None);
         assert_eq!(peek_id(br#"{"x":"id","y":1"#), None);
         assert_eq!(peek_id(br#"["id",1]"#), None);
+        assert!(is_answer(br#"{"jsonrpc":"2.0","id":0,"result":{"method":"x","big":"#));
+        assert!(!is_answer(br#"{"jsonrpc":"2.0","id":0,"method":"x","params":{"result":1,"#));
     }
 
     #[test]
@@ -673,8 +735,43 @@ mod tests {
             ),
             UpstreamMessage::Lifecycle { session: "s".into(), kind: "session.created" }
         );
+        // What a strict reader would refuse, and with it the link for all sessions on it.
+        let lone = r#"{"jsonrpc":"2.0","method":"session.lifecycle","params":{"metadata":{"summary":"\ud83d"},"type":"session.updated","sessionId":"s"}}"#;
+        assert_eq!(
+            read(lone),
+            UpstreamMessage::Lifecycle { session: "s".into(), kind: "session.updated" }
+        );
+        let nest = "[".repeat(200) + &"]".repeat(200);
+        let deep = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"hooks.invoke","params":{{"a":{nest}}}}}"#
+        );
+        let deep = read_upstream(deep.as_bytes());
+        assert!(matches!(deep, Some(UpstreamMessage::Request { method: "hooks.invoke", .. })));
         assert_eq!(read_upstream(b"{}"), None);
         assert_eq!(read_upstream(b"[1]"), None);
+    }
+
+    #[test]
+    fn a_quotation_is_no_statement() {
+        let says = |code: &str, message: &str| {
+            format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":{code},"message":"{message}"}}}}"#)
+        };
+        assert!(says_shutting_down(says("-32000", "SERVER_SHUTTING_DOWN").as_bytes()));
+        assert!(!says_shutting_down(
+            says("-32601", "Unhandled method session.SERVER_SHUTTING_DOWN").as_bytes()
+        ));
+        let absent = says(
+            "-32603",
+            "Request session.send failed with message: Session not found for sessionId: a-1",
+        );
+        assert!(says_not_found(absent.as_bytes(), "a-1"));
+        assert!(!says_not_found(absent.as_bytes(), "1"));
+        let quoted = says("-32603", "HTTP 404: Session not found");
+        assert!(!says_not_found(quoted.as_bytes(), "a-1"));
+        assert!(says_no_success(br#"{"id":1,"result":{"success":false}}"#));
+        assert!(!says_no_success(
+            br#"{"id":1,"result":{"text":"\"success\":false","success":true}}"#
+        ));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::member::{Lease, Member};
 use crate::balance::{Balancer, Candidate, PlacementReason, Policy};
 use crate::drain::Tasks;
 use crate::error::{Reason, Refusal};
-use crate::health::state::State;
+use crate::health::state::{Seen, State};
 use crate::id::{AskId, ConnId, SessionId, UpstreamId};
 use crate::observe::metrics::PoolMetrics;
 use crate::rpc::mux::{Found, Hello, Left, Ticket};
@@ -144,6 +144,13 @@ impl Pool {
                 return;
             }
             changed.await;
+        }
+    }
+
+    /// Something was seen of a member that says all.
+    pub fn saw(&self, member: &Member, seen: Seen) {
+        if let Some(state) = member.see(seen) {
+            self.member_changed(member, state);
         }
     }
 

@@ -89,7 +89,7 @@ impl Conn {
             }
             Action::Leaving(upstream) => {
                 if let Some(member) = pool.member(upstream) {
-                    member.hint(Seen::Leaving);
+                    pool.saw(member, Seen::Leaving);
                 }
             }
             Action::LinkFailed(upstream) => {

@@ -5,6 +5,7 @@
 use super::{Mux, Oddity};
 use crate::id::{LinkId, RawId};
 use crate::rpc::json::Span;
+use crate::rpc::message;
 use crate::rpc::methods::{self, Shape};
 use crate::rpc::out::Edit;
 use crate::time::Instant;
@@ -54,6 +55,32 @@ impl Mux {
         }
     }
 
+    /// Whether a refused frame with this id is an answer, perhaps a broken one, and no request.
+    pub(super) fn answers_asked(&self, id: &str, body: &[u8]) -> bool {
+        let asked = id.parse().is_ok_and(|id: u64| self.asked.contains_key(&id));
+        message::is_answer(body) || asked && !message::is_call(body)
+    }
+
+    /// The client's answer cannot be passed on: the CLI hears that there is none.
+    pub(super) fn answer_refused(&mut self, id: &str) {
+        let asked = id.parse().ok().and_then(|id: u64| self.asked.remove(&id));
+        match asked {
+            Some(asked) => self.answer_for_client(&asked, "the client's answer cannot be read"),
+            None => self.odd(Oddity::UnknownReply),
+        }
+    }
+
+    fn answer_for_client(&mut self, asked: &Asked, message: &str) {
+        let Some(link) = self.link_mut(asked.link) else { return };
+        link.queue().parts(&[
+            br#"{"jsonrpc":"2.0","id":"#,
+            asked.id.as_bytes(),
+            br#","error":{"code":-32603,"message":""#,
+            message.as_bytes(),
+            br#""}}"#,
+        ]);
+    }
+
     /// Answers for clients that hold up a turn and say nothing.
     pub(super) fn expire_asked(&mut self, now: Instant) {
         let mut late: Vec<u64> = self
@@ -65,12 +92,7 @@ impl Mux {
         late.sort_unstable();
         for id in late {
             let Some(asked) = self.asked.remove(&id) else { continue };
-            let Some(link) = self.link_mut(asked.link) else { continue };
-            link.queue().parts(&[
-                br#"{"jsonrpc":"2.0","id":"#,
-                asked.id.as_bytes(),
-                br#","error":{"code":-32603,"message":"the client did not answer in time"}}"#,
-            ]);
+            self.answer_for_client(&asked, "the client did not answer in time");
         }
     }
 }

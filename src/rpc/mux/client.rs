@@ -33,6 +33,7 @@ impl Mux {
     fn client_frame_too_large(&mut self, head: &[u8], now: Now) {
         self.discarding_since = Some(now.at);
         match message::peek_id(head) {
+            Some(id) if message::is_answer(head) => self.answer_refused(id),
             Some(id) => {
                 let limit = self.settings.client_frame.body;
                 let message = format!("the frame is larger than {limit} bytes");
@@ -50,6 +51,10 @@ impl Mux {
                 ClientKind::Notification(call) => self.client_notification(&call, body, now),
                 ClientKind::Response { id } => self.client_response(body.bytes(), id, now),
             },
+            // Answered, an answer would settle a request of the client's own.
+            Err(Refused::Answerable(id, _)) if self.answers_asked(id, body.bytes()) => {
+                self.answer_refused(id);
+            }
             Err(Refused::Answerable(id, what)) => {
                 let message = format!("Invalid request: {what}");
                 self.write_invalid(id, Code::InvalidRequest, &message);

@@ -41,6 +41,12 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    /// Whether it starts a session that no CLI has yet.
+    pub(super) fn is_new(&self) -> bool {
+        let create = self.method.is_some_and(|m| m.route() == Route::Create);
+        create && self.place.as_ref().is_some_and(|p| !p.instead && !p.unnamed)
+    }
+
     /// Whether its result is the client's affair alone.
     pub(super) fn is_plain(&self) -> bool {
         let ends = self.method.is_some_and(|m| m.end().is_some() || m.route() == Route::Fork);

@@ -55,7 +55,7 @@ impl Mux {
         }
     }
 
-    fn begin(&mut self, id: &RawId, session: &SessionId, want: Want, body: Bytes) {
+    pub(super) fn begin(&mut self, id: &RawId, session: &SessionId, want: Want, body: Bytes) {
         self.set_session(id, session);
         if self.slots.get(session).is_some_and(|s| s.seek.is_some()) {
             return self.enqueue(id, session.clone(), &Body::Owned(body));

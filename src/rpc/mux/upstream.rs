@@ -10,6 +10,7 @@ use crate::rpc::frame::{Body, Frame};
 use crate::rpc::message::{self, UpstreamMessage};
 use crate::rpc::methods::{self, End, Event, Route};
 use crate::rpc::turn::TurnEvent;
+use crate::want::Want;
 
 /// How many prompts, permissions and tool calls of one session may be open, as one conn remembers them.
 const MAX_ASKS: usize = 256;
@@ -140,11 +141,13 @@ impl Mux {
         body: &[u8],
         now: Now,
     ) -> bool {
-        if says(body, "SERVER_SHUTTING_DOWN") {
+        if message::says_shutting_down(body) {
             return self.upstream_is_leaving(id, pending, link, now);
         }
         let places = pending.as_ref().is_some_and(|p| p.place.is_some());
-        places && self.place_failed(id, pending, link, says(body, "Session not found"), now)
+        let session = pending.as_ref().and_then(|p| p.session.as_ref());
+        let absent = session.is_some_and(|s| message::says_not_found(body, s.as_str()));
+        places && self.place_failed(id, pending, link, absent, now)
     }
 
     /// A leaving CLI did not execute the request: it is asked of another one where no session binds it.
@@ -164,6 +167,15 @@ impl Mux {
             Some(body) if free => {
                 self.pending.insert(id.clone(), taken);
                 self.choose(id, body);
+            }
+            Some(body) if taken.is_new() => {
+                let session = taken.session.clone();
+                let place = taken.place.take();
+                self.pending.insert(id.clone(), taken);
+                if let (Some(session), Some(place)) = (session, place) {
+                    self.not_placed(&session, place.epoch, true);
+                    self.begin(id, &session, Want::Create, body);
+                }
             }
             _ => {
                 let mut refusal = Refusal::new(Reason::UpstreamLost, "the CLI is shutting down");
@@ -190,7 +202,8 @@ impl Mux {
         let Some(session) = &pending.session else { return Ok(()) };
         self.turn_answered(session, pending.counted, failed, now.at);
         if failed {
-            if self.is_still(session, pending) && says(body, "Session not found") {
+            let absent = message::says_not_found(body, session.as_str());
+            if absent && self.is_still(session, pending) {
                 self.end_turn(session, TurnEnd::ClientLeft, now.at);
                 self.leave(session, Left::Closed);
             }
@@ -198,7 +211,7 @@ impl Mux {
         }
         let Some(method) = pending.method else { return Ok(()) };
         let how = match method.end() {
-            _ if says(body, r#""success":false"#) => None,
+            _ if message::says_no_success(body) => None,
             Some(End::Detach) => Some(Left::Detached),
             Some(End::Store) => Some(Left::Closed),
             Some(End::Halt) => Some(Left::Halted),
