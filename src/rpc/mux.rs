@@ -231,8 +231,10 @@ pub struct TurnReport {
 pub enum Action {
     /// Open a link; answer with [`Mux::link_opened`] or [`Mux::link_lost`].
     Open(LinkId, UpstreamId),
-    /// Reset a link. It is forgotten here already.
+    /// Close a link. It is forgotten here already.
     Close(LinkId),
+    /// Close a link that was lost, so that nothing that still waits for its CLI arrives there.
+    Reset(LinkId),
     /// Say where this session is: [`Mux::found`]. Without an id: choose a CLI for a session without a name.
     Seek(Ticket, Option<SessionId>, Want),
     /// Choose any CLI that is up: [`Mux::chosen`].

@@ -498,11 +498,14 @@ impl<L> Table<L> {
         }
     }
 
-    /// A conn sees a turn begin or end in it.
-    pub fn turn(&mut self, session: &SessionId, epoch: u64, busy: bool) {
+    /// A conn sees a turn begin or end in it. Returns its lease, and whether it is busy now, if that changed.
+    pub fn turn(&mut self, session: &SessionId, epoch: u64, busy: bool) -> Option<(&mut L, bool)> {
         let lives = |e: &&mut Entry<L>| e.epoch == epoch && e.stage == Stage::Live;
-        let Some(entry) = self.entries.get_mut(session).filter(lives) else { return };
+        let entry = self.entries.get_mut(session).filter(lives)?;
+        let before = entry.busy > 0;
         entry.busy = if busy { entry.busy.saturating_add(1) } else { entry.busy.saturating_sub(1) };
+        let now = entry.busy > 0;
+        entry.lease.as_mut().filter(|_| now != before).map(|lease| (lease, now))
     }
 
     /// The session asked its clients for something.

@@ -177,32 +177,37 @@ impl Member {
         let room = self.max_sessions.is_none_or(|max| candidate.sessions < max);
         (room && self.is_up()).then_some(candidate)
     }
-
-    /// A session in it became busy, or idle.
-    pub fn turn(&self, busy: bool) {
-        if busy {
-            self.busy.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.busy.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
 }
 
 /// Room for one session on a member; given back when dropped.
-pub struct Lease(Arc<Member>);
+pub struct Lease {
+    member: Arc<Member>,
+    busy: bool,
+}
 
 impl Lease {
     /// Takes room. The pool's lock keeps two from taking the last.
     pub fn take(member: &Arc<Member>) -> Self {
         member.sessions.fetch_add(1, Ordering::Relaxed);
         member.metrics.sessions.inc();
-        Lease(Arc::clone(member))
+        Lease { member: Arc::clone(member), busy: false }
+    }
+
+    /// A turn runs in the session, or none does.
+    pub fn set_busy(&mut self, busy: bool) {
+        match (self.busy, busy) {
+            (false, true) => drop(self.member.busy.fetch_add(1, Ordering::Relaxed)),
+            (true, false) => drop(self.member.busy.fetch_sub(1, Ordering::Relaxed)),
+            (false, false) | (true, true) => {}
+        }
+        self.busy = busy;
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.sessions.fetch_sub(1, Ordering::Relaxed);
-        self.0.metrics.sessions.dec();
+        self.set_busy(false);
+        self.member.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.member.metrics.sessions.dec();
     }
 }

@@ -315,7 +315,11 @@ impl Pool {
 
     /// A conn sees a turn begin or end in the session.
     pub fn turn(&self, session: &SessionId, epoch: u64, busy: bool) {
-        self.decide(|table| table.turn(session, epoch, busy));
+        self.decide(|table| {
+            if let Some((lease, busy)) = table.turn(session, epoch, busy) {
+                lease.set_busy(busy);
+            }
+        });
     }
 
     /// The session asked its clients for something.

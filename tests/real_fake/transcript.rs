@@ -239,20 +239,27 @@ impl<'a> Script<'a> {
             let frames = client.frames(*mark);
             *mark += frames.len();
             let mut broadcast = BTreeSet::new();
-            // Events and requests overtake each other.
-            let (mut events, mut asked) = (Vec::new(), Vec::new());
+            // Events and requests overtake each other; the session's start hook runs beside all that the start brings.
+            let (mut events, mut asked, mut starting) = (Vec::new(), Vec::new(), Vec::new());
             for frame in &frames {
                 if frame.method() == "session.lifecycle" {
                     let params = &frame.value["params"];
                     let session = self.names.text(params["sessionId"].as_str().unwrap());
                     broadcast.insert(format!("{}:{session}", params["type"].as_str().unwrap()));
                 } else if let Some(line) = show(&mut self.names, frame, placed) {
-                    let lines = if line.starts_with("asked") { &mut asked } else { &mut events };
+                    let lines = if line.starts_with("asked") {
+                        &mut asked
+                    } else if line.starts_with("event hook.") && line.contains("sessionStart") {
+                        &mut starting
+                    } else {
+                        &mut events
+                    };
                     lines.push(format!("{name} {line}"));
                 }
             }
             self.lines.append(&mut events);
             self.lines.append(&mut asked);
+            self.lines.append(&mut starting);
             self.lines.push(format!("{name} broadcasts {broadcast:?}"));
         }
         self.lines.push(format!("== after {what}"));

@@ -228,7 +228,7 @@ impl World {
                 let io = LinkIo { upstream: u as usize, end: None, seen: Cutter::default() };
                 self.conns[c].links.insert(link, io);
             }
-            Action::Close(link) => {
+            Action::Close(link) | Action::Reset(link) => {
                 if let Some(LinkIo { upstream, end: Some(cc), .. }) =
                     self.conns[c].links.remove(&link)
                 {
@@ -290,7 +290,7 @@ impl World {
                 } else {
                     self.conns[c].busy.remove(session.as_str());
                 }
-                self.decide(|table| table.turn(&session, epoch, busy));
+                self.decide(|table| table.turn(&session, epoch, busy).is_some());
             }
             Action::Announced(session, ask) => self.decide(|t| t.announced(&session, ask)),
             Action::Leaving(UpstreamId(u)) => {

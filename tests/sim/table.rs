@@ -191,7 +191,7 @@ impl Bench {
             0 => self.table.detached(&id, conn, epoch, true),
             1 => self.table.closed(&id, holder.upstream, epoch),
             2 => self.table.not_placed(&id, conn, epoch, true),
-            _ => self.table.turn(&id, epoch, true),
+            _ => assert!(self.table.turn(&id, epoch, true).is_none(), "a life that is over works"),
         }
         assert_eq!(self.leases.get(), before, "a life that is over gave back a lease");
         self.wake();

@@ -43,6 +43,10 @@ impl Conn {
                 }
             }
             Action::Close(link) => self.links.retain(|l| l.id != link),
+            Action::Reset(link) => {
+                self.links.iter().filter(|l| l.id == link).for_each(LinkIo::reset);
+                self.links.retain(|l| l.id != link);
+            }
             Action::Seek(ticket, Some(session), want) => {
                 self.seek(ticket, session, want, None, now);
             }

@@ -55,6 +55,14 @@ impl LinkIo {
         self.member.metrics.lost.inc(why);
     }
 
+    /// Has the connection be reset when it is dropped: what the CLI did not take yet is not sent any more.
+    pub(super) fn reset(&self) {
+        if let Socket::Open(socket) = &self.socket {
+            // It fails only where the connection is gone already.
+            let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
+        }
+    }
+
     pub(super) fn upstream(&self) -> UpstreamId {
         self.member.id
     }

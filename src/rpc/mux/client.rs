@@ -14,6 +14,9 @@ use crate::rpc::message::{self, Call, ClientKind, Refused, SessionParam};
 use crate::rpc::methods::{self, Draining, Method};
 use crate::rpc::turn::Starts;
 
+/// The longest id that is looked for, in bytes. A CLI names files by its sessions' ids: none is as long.
+const MAX_SESSION_ID: usize = 255;
+
 impl Mux {
     /// Bytes came from the client.
     pub fn client_bytes(&mut self, mut input: &[u8], now: Now) {
@@ -68,6 +71,11 @@ impl Mux {
         if self.late.contains_key(id.as_bytes()) {
             let message = "Invalid request: the id is in use";
             return self.write_invalid(id, Code::InvalidRequest, message);
+        }
+        if call.session.id().is_some_and(|session| session.len() > MAX_SESSION_ID) {
+            let message = "Session not found: its id is longer than any";
+            let refusal = Refusal::new(Reason::AccessDenied, message);
+            return self.write_error(id, &refusal.to_json());
         }
         let method = methods::method(&call.method);
         let full = self.pending.len() + self.late.len() >= self.settings.pending;

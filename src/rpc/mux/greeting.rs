@@ -113,6 +113,9 @@ pub(super) fn error_code(body: &[u8]) -> Option<i64> {
     std::str::from_utf8(code.of(body)).ok()?.parse().ok()
 }
 
+/// It is kept as long as the conn, and repeated on each link.
+const MAX_CONNECT: usize = 16 * 1024;
+
 /// As a CLI reads it, so that mistakes are told in its words.
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -150,6 +153,9 @@ enum Bad {
 /// The members of the client's `connect` that its links repeat.
 fn read_connect(body: &[u8], params: Option<Span>) -> Result<String, Bad> {
     let Some(params) = params else { return Ok(String::new()) };
+    if params.end - params.start > MAX_CONNECT {
+        return Err(Bad::Field(format!("more than {MAX_CONNECT} bytes")));
+    }
     let mut value: serde_json::Value =
         serde_json::from_slice(params.of(body)).map_err(|error| Bad::Field(error.to_string()))?;
     // Only a token that is a text is one.

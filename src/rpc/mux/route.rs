@@ -16,6 +16,9 @@ use crate::rpc::turn::Starts;
 use crate::time::Instant;
 use crate::want::Want;
 
+/// What is asked of every CLI is copied for every CLI.
+const MAX_FLEET_REQUEST: usize = 1024 * 1024;
+
 impl Mux {
     pub(super) fn route(
         &mut self,
@@ -32,6 +35,12 @@ impl Mux {
             Route::Create => self.create(id, call, body, now),
             Route::Resume => self.resume(id, call, body, now),
             Route::AnyOne => self.any_one(id, body, now),
+            Route::Merge(_) | Route::Single(_) | Route::Scatter(_)
+                if body.bytes().len() > MAX_FLEET_REQUEST =>
+            {
+                let message = format!("{} takes at most {MAX_FLEET_REQUEST} bytes", method.name);
+                self.refuse(id, &Refusal::new(Reason::FrameTooLarge, message), now.at);
+            }
             Route::Merge(_) | Route::Single(_) | Route::Scatter(_) => {
                 let ticket = self.ticket(Waiting::Ask(id.clone()));
                 self.wait_for(id, ticket);

@@ -365,7 +365,7 @@ impl Mux {
         self.asked.retain(|_, asked: &mut Asked| asked.link != link);
         self.late.retain(|_, late| *late != link);
         self.links.retain(|l| l.id != link);
-        self.actions.push_back(Action::Close(link));
+        self.actions.push_back(Action::Reset(link));
     }
 }
 
