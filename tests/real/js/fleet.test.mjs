@@ -64,7 +64,8 @@ describe("three managed CLIs behind one address", { timeout: 240_000 }, () => {
     const resumed = await failureOf("resume", () => client.resumeSession(nobody, sessionConfig(model)));
     assertRefused(resumed.error, "access_denied");
     const bare = await Bare.open(fairlead.address);
-    for (const method of ["session.send", "session.mode.get", "session.getMessages", "session.abort"]) {
+    const quiet = ["session.getMetadata", "session.detach", "session.destroy", "session.delete"]; // a CLI says no error
+    for (const method of ["session.send", "session.mode.get", "session.getMessages", "session.abort", ...quiet]) {
       const { error } = await failureOf(method, () => bare.request(method, { sessionId: nobody, prompt: "hello" }));
       assertRefused(error, "access_denied");
     }

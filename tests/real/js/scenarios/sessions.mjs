@@ -65,6 +65,7 @@ export const sessions = {
     await session.sendAndWait({ prompt: "not for long" });
     await session.disconnect();
     await client.deleteSession(sessionId);
+    // What is said of it from now on is fairlead's own (-32042): fleet.test.mjs asks.
     const listed = (await client.listSessions()).map((listedSession) => listedSession.sessionId);
     assert.ok(!listed.includes(sessionId));
   },
