@@ -19,6 +19,8 @@ mod conns;
 mod drain;
 #[path = "it/frames.rs"]
 mod frames;
+#[path = "it/half.rs"]
+mod half;
 #[path = "it/health.rs"]
 mod health;
 #[path = "it/lost.rs"]

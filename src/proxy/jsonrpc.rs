@@ -160,7 +160,7 @@ impl Conn {
                 break;
             }
         }
-        self.arm_timer(cx, now);
+        self.arm_timer(cx);
         Poll::Pending
     }
 
@@ -219,11 +219,11 @@ impl Conn {
         }
     }
 
-    fn arm_timer(&mut self, cx: &mut Context<'_>, now: Now) {
+    fn arm_timer(&mut self, cx: &mut Context<'_>) {
         let waits = self.client_flow.waits() || self.links.iter().any(|l| l.flow.waits());
         let held = self.kept > 0 && self.listener.buffered.is_over();
         if self.timer.is_none() && (self.mux.needs_ticks() || waits || held) {
-            let mut timer = Box::pin(tokio::time::sleep_until(now.at + TICK));
+            let mut timer = Box::pin(tokio::time::sleep_until(time::now() + TICK));
             // It is in the future: this only leaves our waker there.
             let _ = timer.as_mut().poll(cx);
             self.timer = Some(timer);

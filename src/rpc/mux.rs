@@ -283,6 +283,33 @@ pub enum Action {
     Odd(Oddity),
 }
 
+impl Action {
+    /// Whether it asks for something that the mux is to be told later.
+    fn asks(&self) -> bool {
+        match self {
+            Action::Open(..)
+            | Action::Seek(..)
+            | Action::Choose(_)
+            | Action::Ask(..)
+            | Action::Greet(_) => true,
+            Action::Close(_)
+            | Action::Reset(_)
+            | Action::Attached(..)
+            | Action::NotPlaced { .. }
+            | Action::Left(..)
+            | Action::Learned { .. }
+            | Action::Busy(..)
+            | Action::TurnEnded(_)
+            | Action::Announced(..)
+            | Action::Answered(..)
+            | Action::Misconfigured(..)
+            | Action::Leaving(_)
+            | Action::LinkFailed(_)
+            | Action::Odd(_) => false,
+        }
+    }
+}
+
 /// What a ticket was for.
 #[derive(Debug)]
 enum Waiting {
@@ -304,6 +331,8 @@ pub struct Mux {
     pending: AHashMap<RawId, Pending>,
     /// Requests that were given up, and that their link may answer still: their ids are taken until then.
     late: AHashMap<RawId, LinkId>,
+    /// Bytes of frames that wait for their session, or are kept for a second try.
+    kept: usize,
     asked: AHashMap<u64, Asked>,
     waiting: AHashMap<Ticket, Waiting>,
     actions: VecDeque<Action>,
@@ -335,6 +364,7 @@ impl Mux {
             slots: AHashMap::new(),
             pending: AHashMap::new(),
             late: AHashMap::new(),
+            kept: 0,
             asked: AHashMap::new(),
             waiting: AHashMap::new(),
             actions: VecDeque::new(),
@@ -378,14 +408,26 @@ impl Mux {
         self.end.is_none() && self.finished_at.is_none()
     }
 
+    /// Whether bytes of the links are still of use.
+    pub fn reads_links(&self) -> bool {
+        self.end.is_none()
+    }
+
+    /// Whether the client stopped in the middle of a frame, for now.
+    pub fn client_mid_frame(&self) -> bool {
+        !self.decoder.at_boundary()
+    }
+
+    /// Whether the CLI of a link did.
+    pub fn link_mid_frame(&self, link: LinkId) -> bool {
+        self.link(link).is_some_and(|l| !l.decoder.at_boundary())
+    }
+
     /// All bytes that this conn keeps.
     pub fn buffered(&self) -> usize {
-        // A slot keeps frames only while it is sought, and a conn may have thousands of slots.
-        let sought = !self.waiting.is_empty();
-        let queued: usize =
-            if sought { self.slots.values().map(|s| s.buffered()).sum() } else { 0 };
         let links: usize = self.links.iter().map(Link::buffered).sum();
-        self.client.len() + self.decoder.buffered() + queued + links
+        let greeting = self.greeting.as_ref().map_or(0, |g| g.len());
+        self.client.len() + self.decoder.buffered() + self.kept + greeting + links
     }
 
     /// Whether something has a deadline, so that [`Mux::tick`] is needed.
@@ -447,7 +489,7 @@ impl Mux {
         self.end.get_or_insert(End::Client);
     }
 
-    /// The client takes nothing.
+    /// The client takes nothing, or does not go on with a frame.
     pub fn client_stalled(&mut self) {
         self.end.get_or_insert(End::Stalled);
     }
@@ -467,12 +509,13 @@ impl Mux {
         }
     }
 
-    /// The conn is over: what it held is given back, as actions.
+    /// The conn is over: what it held is given back, as actions. What it had yet to ask for is not asked.
     pub fn close(&mut self, now: Now) {
+        self.actions.retain(|action| !action.asks());
         let links: Vec<LinkId> = self.links.iter().map(|l| l.id).collect();
         for id in self.requests(|p| p.place.is_some_and(|p| !p.unnamed)) {
             let Some(Pending { session: Some(session), place: Some(place), .. }) =
-                self.pending.remove(&id)
+                self.take_pending(id.as_bytes())
             else {
                 continue;
             };
@@ -491,6 +534,7 @@ impl Mux {
         self.waiting.clear();
         self.asked.clear();
         self.slots.clear();
+        self.kept = 0;
         self.end.get_or_insert(End::Client);
     }
 
@@ -517,6 +561,9 @@ impl Mux {
 
     /// Asserts what must hold after every call. For tests and debug builds: it walks all tables.
     pub fn check_invariants(&self) {
+        let again: usize = self.pending.values().map(Pending::kept).sum();
+        let queued: usize = self.slots.values().map(|s| s.buffered()).sum();
+        assert_eq!(self.kept, again + queued, "bytes are kept that are not counted");
         for (id, pending) in &self.pending {
             match &pending.at {
                 pending::At::Link(link) => {

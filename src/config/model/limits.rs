@@ -24,7 +24,7 @@ pub struct Limits {
     pub max_conns: usize,
     /// Unanswered requests of one conn.
     pub max_pending: usize,
-    /// A write that makes no progress for so long: the peer is lost.
+    /// A write that makes no progress for so long, or half a frame of which nothing more comes: the peer is lost.
     pub stall_timeout: Duration,
     /// A CLI's answer to an ordinary request.
     pub request_timeout: Duration,

@@ -58,7 +58,10 @@ impl Conn {
                 self.mux.found(ticket, found, now);
             }
             Action::Choose(ticket) => {
-                let upstream = pool.any();
+                // One that the conn has a link to already, if it can.
+                let up = |id| pool.member(id).is_some_and(|m| m.is_up());
+                let linked = self.links.iter().map(LinkIo::upstream).find(|id| up(*id));
+                let upstream = linked.or_else(|| pool.any());
                 self.mux.chosen(ticket, upstream, now);
             }
             Action::Ask(ticket, method, body) => self.ask_fleet(ticket, method, &body),

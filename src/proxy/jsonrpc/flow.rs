@@ -21,18 +21,31 @@ const SLICES: usize = 16;
 pub(super) struct Flow {
     /// Since when it takes nothing, though something waits.
     stuck_since: Option<Instant>,
+    /// Since when nothing more came of a frame that has begun.
+    half_since: Option<Instant>,
     /// It takes nothing any more.
     pub(super) broken: bool,
 }
 
 impl Flow {
-    /// Whether something waits to be written.
+    /// Whether the peer owes a step: it has something to take, or a frame to go on with.
     pub(super) fn waits(&self) -> bool {
-        self.stuck_since.is_some()
+        self.stuck_since.is_some() || self.half_since.is_some()
+    }
+
+    /// Bytes came; `half`: they end in the middle of a frame.
+    pub(super) fn heard(&mut self, half: bool, now: Instant) {
+        self.half_since = half.then_some(now);
+    }
+
+    /// It is not read: that nothing comes is not its fault.
+    fn excuse(&mut self, now: Instant) {
+        self.half_since = self.half_since.map(|_| now);
     }
 
     fn stuck_for(&self, limit: Duration, now: Instant) -> bool {
-        self.stuck_since.is_some_and(|since| now >= since + limit)
+        let over = |since: Option<Instant>| since.is_some_and(|at| now >= at + limit);
+        over(self.stuck_since) || over(self.half_since)
     }
 
     /// Writes what waits, as far as the socket takes it. Returns how many bytes that were.
@@ -114,6 +127,7 @@ impl Conn {
                 tally.bytes_in += n as u64;
                 listener.metrics.bytes_in.inc_by(n as u64);
                 mux.client_bytes(buffer.get(..n).unwrap_or_default(), now);
+                client_flow.heard(mux.client_mid_frame(), now.at);
                 true
             }
             Some(Err(_)) => {
@@ -159,6 +173,7 @@ impl Conn {
         let mut moved = false;
         let may_read = self.may_read();
         self.held_back |= !may_read;
+        let may_read = may_read && self.mux.reads_links();
         let Conn { links, mux, .. } = self;
         for link in links.iter_mut() {
             moved |= link.poll_connect(cx, mux, now);
@@ -194,9 +209,13 @@ impl Conn {
         Ok(())
     }
 
-    /// Gives up on sockets that take nothing.
+    /// Gives up on peers that take nothing, or stopped in the middle of a frame.
     pub(super) fn expire_flows(&mut self, now: Now) {
         let limit = self.listener.stall_timeout;
+        if !self.may_read() {
+            self.client_flow.excuse(now.at);
+            self.links.iter_mut().for_each(|l| l.flow.excuse(now.at));
+        }
         if self.client_flow.stuck_for(limit, now.at) {
             self.client_flow.broken = true;
             self.mux.client_stalled();

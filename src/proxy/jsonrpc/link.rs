@@ -97,6 +97,7 @@ impl LinkIo {
             Some(Ok(n)) if n > 0 => {
                 self.member.heard(now.at);
                 mux.link_bytes(self.id, buffer.get(..n).unwrap_or_default(), now);
+                self.flow.heard(mux.link_mid_frame(self.id), now.at);
                 true
             }
             Some(end @ (Ok(_) | Err(_))) => {

@@ -12,7 +12,6 @@ use crate::rpc::frame::{Body, Frame};
 use crate::rpc::json;
 use crate::rpc::message::{self, Call, ClientKind, Refused, SessionParam};
 use crate::rpc::methods::{self, Draining, Method};
-use crate::rpc::turn::Starts;
 
 /// The longest id that is looked for, in bytes. A CLI names files by its sessions' ids: none is as long.
 const MAX_SESSION_ID: usize = 255;
@@ -92,18 +91,7 @@ impl Mux {
             Entry::Vacant(room) => room,
         };
         let id = room.key().clone();
-        let pending = Pending {
-            method,
-            session: call.session.id().map(SessionId::new),
-            at: At::Ticket(Ticket(0)),
-            since: now.at,
-            counted: Starts::Never,
-            epoch: 0,
-            attachment: 0,
-            place: None,
-            again: None,
-        };
-        room.insert(pending);
+        room.insert(Pending::new(method, call.session.id().map(SessionId::new), now.at));
         if let Some(refusal) = method.and_then(|m| self.refused_while_draining(m, call, body)) {
             return self.refuse(&id, &refusal, now.at);
         }
@@ -138,19 +126,20 @@ impl Mux {
     pub(super) fn client_notification(&mut self, call: &Call<'_>, body: &Body<'_>, now: Now) {
         let limit = self.settings.link_queue;
         let slot = match &call.session {
-            SessionParam::Id(session, _) => self.slots.get_mut(session.as_bytes()),
+            SessionParam::Id(session, _) => self.slots.get(session.as_bytes()),
             SessionParam::Absent | SessionParam::NotAString(_) => None,
         };
-        let link = match slot {
+        let link = match (slot, &call.session) {
             // It must not overtake what waits for the session to be found.
-            Some(slot) if slot.seek.is_some() => {
-                if slot.buffered() + body.bytes().len() <= limit {
-                    return slot.queue.push_back(body.to_bytes());
+            (Some(slot), SessionParam::Id(session, _)) if slot.seek.is_some() => {
+                let session = SessionId::new(session);
+                if self.enqueue_frame(&session, body) {
+                    return;
                 }
                 None
             }
-            Some(slot) if slot.phase != Phase::Away => slot.link,
-            Some(_) | None => None,
+            (Some(slot), _) if slot.phase != Phase::Away => slot.link,
+            (Some(_) | None, _) => None,
         };
         let Some(link) = link.and_then(|l| self.link_mut(l)) else {
             return self.odd(Oddity::StrayNotification);

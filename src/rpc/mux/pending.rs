@@ -36,11 +36,40 @@ pub(super) struct Pending {
     pub(super) attachment: u64,
     /// What placing a session needs to remember.
     pub(super) place: Option<Place>,
-    /// The client's frame, for a second try.
-    pub(super) again: Option<Bytes>,
+    /// The client's frame, for a second try: [`Mux::keep_for_retry`].
+    again: Option<Bytes>,
 }
 
 impl Pending {
+    /// A request of the client that was just read.
+    pub(super) fn new(
+        method: Option<&'static Method>,
+        session: Option<SessionId>,
+        since: Instant,
+    ) -> Self {
+        Pending {
+            method,
+            session,
+            at: At::Ticket(Ticket(0)),
+            since,
+            counted: Starts::Never,
+            epoch: 0,
+            attachment: 0,
+            place: None,
+            again: None,
+        }
+    }
+
+    /// Bytes that it keeps.
+    pub(super) fn kept(&self) -> usize {
+        self.again.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// The client's frame, if it was kept.
+    pub(super) fn again(&self) -> Option<Bytes> {
+        self.again.clone()
+    }
+
     /// Whether it starts a session that no CLI has yet.
     pub(super) fn is_new(&self) -> bool {
         let create = self.method.is_some_and(|m| m.route() == Route::Create);
@@ -73,9 +102,31 @@ impl Mux {
         found.into_iter().map(|(_, id)| id.clone()).collect()
     }
 
+    /// Takes a request off the table.
+    pub(super) fn take_pending(&mut self, id: &[u8]) -> Option<Pending> {
+        let pending = self.pending.remove(id)?;
+        self.kept -= pending.kept();
+        Some(pending)
+    }
+
+    /// Puts it back.
+    pub(super) fn put_pending(&mut self, id: &RawId, pending: Pending) {
+        self.kept += pending.kept();
+        self.pending.insert(id.clone(), pending);
+    }
+
+    /// Keeps the client's frame with its request: it may have to go out again.
+    pub(super) fn keep_for_retry(&mut self, id: &RawId, body: Bytes) {
+        if let Some(pending) = self.pending.get_mut(id.as_bytes()) {
+            self.kept -= pending.kept();
+            self.kept += body.len();
+            pending.again = Some(body);
+        }
+    }
+
     /// Takes a request off the table, and counts how it ended.
     pub(super) fn settle(&mut self, id: &[u8], outcome: Outcome, now: Instant) -> Option<Pending> {
-        let pending = self.pending.remove(id)?;
+        let pending = self.take_pending(id)?;
         let took = now.saturating_duration_since(pending.since);
         self.actions.push_back(Action::Answered(pending.method, outcome, took));
         Some(pending)
@@ -106,16 +157,19 @@ impl Mux {
         match at {
             At::Link(_) => {}
             At::Queue(session) => {
-                if let Some(slot) = self.slots.get_mut(session) {
+                self.with_frames(session, |slot| {
                     slot.queue.retain(|body| message::request_id(body) != Some(id.as_str()));
-                }
+                });
             }
             At::Ticket(ticket) => match self.waiting.get(ticket) {
                 // Its answer is what others queue for, too.
                 Some(Waiting::Seek(session)) => {
-                    if let Some(seek) = self.slots.get_mut(session).and_then(|s| s.seek.as_mut()) {
-                        seek.body = None;
-                    }
+                    let session = session.clone();
+                    self.with_frames(&session, |slot| {
+                        if let Some(seek) = &mut slot.seek {
+                            seek.body = None;
+                        }
+                    });
                 }
                 Some(_) | None => {
                     self.waiting.remove(ticket);

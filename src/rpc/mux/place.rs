@@ -13,6 +13,7 @@ use crate::rpc::json::{self, Span};
 use crate::rpc::message::{self, Call, ClientKind, SessionParam};
 use crate::rpc::methods::{self, Method, Route};
 use crate::rpc::out::Edit;
+use crate::time::Instant;
 use crate::want::Want;
 
 const TELEMETRY: &str = "enableGitHubTelemetryForwarding";
@@ -29,7 +30,7 @@ impl Mux {
         let bytes = body.bytes();
         if let Some(session) = call.session.id() {
             let body = without_telemetry(bytes, params);
-            return self.begin(id, &SessionId::new(session), Want::Create, body);
+            return self.begin(id, &SessionId::new(session), Want::Create, body, now.at);
         }
         let cloud = json::member(bytes, params, "cloud").map(|c| c.of(bytes));
         if cloud.is_some_and(|c| c != b"null" && c != b"false") {
@@ -42,23 +43,30 @@ impl Mux {
         let named = with_session(bytes, params, &call.session, made.as_str());
         let params = Span { start: params.start, end: params.end + named.len() - bytes.len() };
         let body = without_telemetry(&named, params);
-        self.begin(id, &made, Want::CreateNew, body);
+        self.begin(id, &made, Want::CreateNew, body, now.at);
     }
 
     pub(super) fn resume(&mut self, id: &RawId, call: &Call<'_>, body: &Body<'_>, now: Now) {
         match (call.session.id(), call.params) {
             (Some(session), Some(params)) => {
                 let body = without_telemetry(body.bytes(), params);
-                self.begin(id, &SessionId::new(session), Want::Resume, body);
+                self.begin(id, &SessionId::new(session), Want::Resume, body, now.at);
             }
             _ => self.missing_session(id, methods::method(&call.method), now.at),
         }
     }
 
-    pub(super) fn begin(&mut self, id: &RawId, session: &SessionId, want: Want, body: Bytes) {
+    pub(super) fn begin(
+        &mut self,
+        id: &RawId,
+        session: &SessionId,
+        want: Want,
+        body: Bytes,
+        now: Instant,
+    ) {
         self.set_session(id, session);
         if self.slots.get(session).is_some_and(|s| s.seek.is_some()) {
-            return self.enqueue(id, session.clone(), &Body::Owned(body));
+            return self.enqueue(id, session.clone(), &Body::Owned(body), now);
         }
         self.sweep_slots();
         let ticket = self.seek(session, want, body);
@@ -85,7 +93,8 @@ impl Mux {
     }
 
     fn found_session(&mut self, session: &SessionId, found: Found, now: Now) {
-        let Some(seek) = self.slots.get_mut(session).and_then(|s| s.seek.take()) else { return };
+        let seek = self.with_frames(session, |slot| slot.seek.take()).flatten();
+        let Some(seek) = seek else { return };
         match (seek.body, &found) {
             (Some(body), _) => self.land(session, body, found, now),
             // The client was told that it took too long: the place is given back.
@@ -96,10 +105,11 @@ impl Mux {
         }
         // What queued behind it goes on in order, until one of them has to wait in its turn.
         loop {
-            let Some(slot) = self.slots.get_mut(session).filter(|s| s.seek.is_none()) else {
+            if self.slots.get(session).is_none_or(|s| s.seek.is_some()) {
                 return;
-            };
-            let Some(body) = slot.queue.pop_front() else { return };
+            }
+            let next = self.with_frames(session, |slot| slot.queue.pop_front());
+            let Some(body) = next.flatten() else { return };
             self.again(body, now);
         }
     }
@@ -195,7 +205,10 @@ impl Mux {
         let instead = place.instead;
         let Some(pending) = self.pending.get_mut(id) else { return };
         pending.place = Some(place);
-        pending.again = Some(body.clone());
+        let create = pending.method.is_some_and(|m| m.route() == Route::Create);
+        if create && !place.unnamed {
+            self.keep_for_retry(id, body.clone());
+        }
         if !self.room_on(link, body.len()) {
             return self.refuse(id, &super::route::too_slow(), now.at);
         }
@@ -282,12 +295,11 @@ impl Mux {
     ) -> bool {
         let Some(taken) = pending.take() else { return false };
         let again = taken.place.as_ref().is_some_and(|p| p.instead && absent);
-        match (&taken.session, &taken.place, &taken.again, self.upstream_of(link)) {
+        match (&taken.session, &taken.place, taken.again(), self.upstream_of(link)) {
             // Never sent to: on no disk, so the resume in its stead found nothing.
             (Some(_), Some(place), Some(body), Some(upstream)) if again => {
                 let place = Place { epoch: place.epoch, instead: false, unnamed: false };
-                let body = body.clone();
-                self.pending.insert(id.clone(), taken);
+                self.put_pending(id, taken);
                 self.send_place(id, upstream, place, body, now);
                 return true;
             }

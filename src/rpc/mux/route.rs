@@ -19,6 +19,12 @@ use crate::want::Want;
 /// What is asked of every CLI is copied for every CLI.
 const MAX_FLEET_REQUEST: usize = 1024 * 1024;
 
+/// How many questions to every CLI one conn may have under way.
+const MAX_FLEET_REQUESTS: usize = 16;
+
+/// What is asked of another CLI where the first one leaves. A larger request is refused then.
+const MAX_RETRIED: usize = 64 * 1024;
+
 impl Mux {
     pub(super) fn route(
         &mut self,
@@ -41,6 +47,10 @@ impl Mux {
                 let message = format!("{} takes at most {MAX_FLEET_REQUEST} bytes", method.name);
                 self.refuse(id, &Refusal::new(Reason::FrameTooLarge, message), now.at);
             }
+            Route::Merge(_) | Route::Single(_) | Route::Scatter(_) if self.asks_enough() => {
+                let message = "too many questions to the whole fleet wait on this conn";
+                self.refuse(id, &Refusal::new(Reason::Overloaded, message), now.at);
+            }
             Route::Merge(_) | Route::Single(_) | Route::Scatter(_) => {
                 let ticket = self.ticket(Waiting::Ask(id.clone()));
                 self.wait_for(id, ticket);
@@ -56,6 +66,11 @@ impl Mux {
                 self.refuse(id, &Refusal::new(Reason::MethodDenied, message), now.at);
             }
         }
+    }
+
+    fn asks_enough(&self) -> bool {
+        let asks = self.waiting.values().filter(|w| matches!(w, Waiting::Ask(_)));
+        asks.count() >= MAX_FLEET_REQUESTS
     }
 
     /// A method that is in no table: only a session can say where it goes, and its CLI what it is.
@@ -80,7 +95,7 @@ impl Mux {
         };
         if let Some(slot) = self.slots.get(session.as_bytes()) {
             if slot.seek.is_some() {
-                return self.enqueue(id, session, body);
+                return self.enqueue(id, session, body, now.at);
             }
             let here = slot.phase != Phase::Away && self.may_answer(&session, method, call, body);
             if let (true, Some(link)) = (here, slot.link) {
@@ -124,11 +139,18 @@ impl Mux {
     }
 
     /// Behind another frame of its session that waits.
-    pub(super) fn enqueue(&mut self, id: &RawId, session: SessionId, body: &Body<'_>) {
-        if let Some(slot) = self.slots.get_mut(session.as_bytes()) {
-            slot.queue.push_back(body.to_bytes());
-        }
+    pub(super) fn enqueue(
+        &mut self,
+        id: &RawId,
+        session: SessionId,
+        body: &Body<'_>,
+        now: Instant,
+    ) {
         self.set_session(id, &session);
+        if !self.enqueue_frame(&session, body) {
+            let refusal = Refusal::new(Reason::Overloaded, "too much waits for the session");
+            return self.refuse(id, &refusal.of_session(session.as_str()), now);
+        }
         if let Some(pending) = self.pending.get_mut(id.as_bytes()) {
             pending.at = At::Queue(session);
         }
@@ -176,9 +198,7 @@ impl Mux {
     }
 
     fn any_one(&mut self, id: &RawId, body: &Body<'_>, now: Now) {
-        let known = self.any.filter(|up| self.links.iter().any(|l| l.upstream == *up));
-        let upstream = known.or_else(|| self.links.first().map(|l| l.upstream));
-        match upstream {
+        match self.any.filter(|up| self.links.iter().any(|l| l.upstream == *up)) {
             Some(upstream) => self.ask_one(id, upstream, body, now),
             None => self.choose(id, body.to_bytes()),
         }
@@ -207,7 +227,9 @@ impl Mux {
         }
         if let Some(pending) = self.pending.get_mut(id.as_bytes()) {
             pending.at = At::Link(link);
-            pending.again = Some(body.to_bytes());
+        }
+        if body.bytes().len() <= MAX_RETRIED {
+            self.keep_for_retry(id, body.to_bytes());
         }
         if let Some(link) = self.link_mut(link) {
             link.queue().frame(body);

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{Action, Left, Mux, Ticket, TurnEnd, TurnReport, Waiting};
 use crate::id::{AskId, LinkId, SessionId};
+use crate::rpc::frame::Body;
 use crate::rpc::methods::Method;
 use crate::rpc::turn::{Starts, Turn};
 use crate::time::{Duration, Instant};
@@ -90,6 +91,33 @@ impl Mux {
         self.slots.entry(session.clone()).or_insert_with(|| Box::new(Slot::new()))
     }
 
+    /// Lets `change` change the frames that wait for the session, and counts what they weigh.
+    pub(super) fn with_frames<T>(
+        &mut self,
+        session: &SessionId,
+        change: impl FnOnce(&mut Slot) -> T,
+    ) -> Option<T> {
+        let slot = self.slots.get_mut(session)?;
+        let before = slot.buffered();
+        let result = change(slot);
+        self.kept = self.kept - before + slot.buffered();
+        Some(result)
+    }
+
+    /// Puts a frame behind those that wait for the session; says whether there is room.
+    pub(super) fn enqueue_frame(&mut self, session: &SessionId, body: &Body<'_>) -> bool {
+        let limit = self.settings.link_queue;
+        let room = |slot: &Slot| slot.buffered() + body.bytes().len() <= limit;
+        let queued = self.with_frames(session, |slot| {
+            let room = slot.queue.is_empty() || room(slot);
+            if room {
+                slot.queue.push_back(body.to_bytes());
+            }
+            room
+        });
+        queued.unwrap_or_default()
+    }
+
     /// The sessions whose slots `which` is true of, in order of their ids.
     pub(super) fn sessions(&self, which: impl Fn(&Slot) -> bool) -> Vec<SessionId> {
         let mut found: Vec<&SessionId> =
@@ -109,7 +137,10 @@ impl Mux {
     pub(super) fn seek(&mut self, session: &SessionId, want: Want, body: Bytes) -> Ticket {
         let ticket = self.ticket(Waiting::Seek(session.clone()));
         let places = matches!(want, Want::Create | Want::CreateNew | Want::Resume);
-        self.slot(session).seek = Some(Seek { ticket, body: Some(body), places });
+        self.slot(session);
+        self.with_frames(session, |slot| {
+            slot.seek = Some(Seek { ticket, body: Some(body), places });
+        });
         self.actions.push_back(Action::Seek(ticket, Some(session.clone()), want));
         ticket
     }

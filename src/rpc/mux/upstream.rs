@@ -21,7 +21,8 @@ const DELETED: &str = "session.deleted";
 impl Mux {
     /// Bytes came over a link.
     pub fn link_bytes(&mut self, id: LinkId, mut input: &[u8], now: Now) {
-        loop {
+        // Who was told that all is over hears nothing more.
+        while self.end.is_none() {
             let Some(link) = self.links.iter_mut().find(|l| l.id == id) else { return };
             match link.decoder.next(&mut input) {
                 Ok(Some(Frame::Whole(body))) => self.link_frame(id, &body, now),
@@ -103,7 +104,7 @@ impl Mux {
             return self.client.frame(body);
         }
         let id = RawId::new(id);
-        let mut pending = self.pending.remove(&id);
+        let mut pending = self.take_pending(id.as_bytes());
         let bytes = body.bytes();
         if failed && self.answer_is_void(&id, &mut pending, link, bytes, now) {
             return;
@@ -163,24 +164,24 @@ impl Mux {
         let Some(mut taken) = pending.take() else { return false };
         self.any = self.any.filter(|up| *up != upstream);
         let free = taken.method.is_some_and(|m| m.route() == Route::AnyOne);
-        match taken.again.take() {
+        match taken.again() {
             Some(body) if free => {
-                self.pending.insert(id.clone(), taken);
+                self.put_pending(id, taken);
                 self.choose(id, body);
             }
             Some(body) if taken.is_new() => {
                 let session = taken.session.clone();
                 let place = taken.place.take();
-                self.pending.insert(id.clone(), taken);
+                self.put_pending(id, taken);
                 if let (Some(session), Some(place)) = (session, place) {
                     self.not_placed(&session, place.epoch, true);
-                    self.begin(id, &session, Want::Create, body);
+                    self.begin(id, &session, Want::Create, body, now.at);
                 }
             }
             _ => {
                 let mut refusal = Refusal::new(Reason::UpstreamLost, "the CLI is shutting down");
                 refusal.session = taken.session.as_ref().map(ToString::to_string);
-                self.pending.insert(id.clone(), taken);
+                self.put_pending(id, taken);
                 self.refuse(id, &refusal, now.at);
             }
         }
