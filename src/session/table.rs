@@ -5,12 +5,15 @@
 //! `L` is a lease on the CLI's capacity: the table holds it while the session lives, and drops it at the end.
 //! It never chooses a CLI itself ([`Answer::Place`]), and never asks one ([`Answer::LookUp`]).
 //!
-//! `words` is what goes in and out, `entry` what is remembered of one session; `want` decides; `begin` and `end` change;
-//! `room` bounds.
+//! `words` is what goes in and out, `entry` what is remembered of one session; `want` decides; `begin`, `end` and
+//! `halt` change; `room` bounds.
 
 mod begin;
+#[cfg(test)]
+mod bench;
 mod end;
 mod entry;
+mod halt;
 mod room;
 mod want;
 mod words;
@@ -18,10 +21,11 @@ mod words;
 use ahash::AHashMap;
 use smallvec::SmallVec;
 
-pub use words::{Absence, Answer, Asker, CreateExisting, Sighting, State, Storage, Wake};
+pub use words::{Absence, Answer, Asker, CreateExisting, LINGER, Sighting, State, Storage, Wake};
 
 use crate::id::{AskId, SessionId, UpstreamId};
-use entry::{Entry, Stage};
+use entry::Entry;
+use room::Room;
 
 /// How many requests of one session to its clients are remembered.
 const MAX_ASKS: usize = 1024;
@@ -31,8 +35,7 @@ pub struct Table<L> {
     entries: AHashMap<SessionId, Entry<L>>,
     storage: Storage,
     create_existing: CreateExisting,
-    /// How many sessions without a life are remembered.
-    limit: usize,
+    room: Room,
     epoch: u64,
     wakes: Vec<Wake>,
     /// CLIs that went away and did not come back.
@@ -40,13 +43,13 @@ pub struct Table<L> {
 }
 
 impl<L> Table<L> {
-    /// An empty table that remembers at most `limit` sessions.
+    /// An empty table that remembers about `limit` sessions that only lie on a disk, and all that live.
     pub fn new(storage: Storage, create_existing: CreateExisting, limit: usize) -> Self {
         Table {
             entries: AHashMap::new(),
             storage,
             create_existing,
-            limit,
+            room: Room::of(limit),
             epoch: 0,
             wakes: Vec::new(),
             gone: SmallVec::new(),
@@ -81,7 +84,7 @@ impl<L> Table<L> {
 
     /// A conn sees a turn begin or end in it. Returns its lease, and whether it is busy now, if that changed.
     pub fn turn(&mut self, session: &SessionId, epoch: u64, busy: bool) -> Option<(&mut L, bool)> {
-        let lives = |e: &&mut Entry<L>| e.epoch == epoch && e.stage == Stage::Live;
+        let lives = |e: &&mut Entry<L>| e.epoch == epoch && e.state() == State::Live;
         let entry = self.entries.get_mut(session).filter(lives)?;
         let before = entry.busy > 0;
         entry.busy = if busy { entry.busy.saturating_add(1) } else { entry.busy.saturating_sub(1) };

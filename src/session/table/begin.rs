@@ -3,6 +3,7 @@
 use super::entry::{Entry, Stage};
 use super::{Absence, Sighting, Storage, Table};
 use crate::id::{ConnId, SessionId, UpstreamId};
+use crate::placement::PlacementReason;
 use crate::time::Instant;
 
 impl<L> Table<L> {
@@ -12,6 +13,7 @@ impl<L> Table<L> {
         session: &SessionId,
         by: ConnId,
         upstream: UpstreamId,
+        reason: PlacementReason,
         lease: L,
         now: Instant,
     ) -> u64 {
@@ -19,7 +21,6 @@ impl<L> Table<L> {
         let epoch = self.epoch;
         let known = self.entries.contains_key(session);
         if !known {
-            self.make_room();
             self.insert(session, Stage::Placing { by, known }, Some(upstream), now);
         }
         if let Some(entry) = self.entries.get_mut(session) {
@@ -27,6 +28,8 @@ impl<L> Table<L> {
             entry.upstream = Some(upstream);
             entry.epoch = epoch;
             entry.lease = Some(lease);
+            entry.reason = Some(reason);
+            entry.left = None;
             entry.attached.clear();
             entry.joining.clear();
         }
@@ -74,8 +77,11 @@ impl<L> Table<L> {
         if !entry.attached.contains(&conn) {
             entry.attached.push(conn);
         }
-        entry.stage = Stage::Live;
-        self.wake(session, None);
+        // A resume that was under way when the session was halted proves nothing: the close may come after it.
+        if entry.stage != (Stage::Halted { asked: true }) {
+            entry.stage = Stage::Live;
+            self.wake(session, None);
+        }
         self.check(session);
     }
 
@@ -88,22 +94,30 @@ impl<L> Table<L> {
     }
 
     /// A conn's create or resume came to nothing; `absent`: because its CLI has no such session.
-    pub fn not_placed(&mut self, session: &SessionId, conn: ConnId, epoch: u64, absent: bool) {
+    pub fn not_placed(
+        &mut self,
+        session: &SessionId,
+        conn: ConnId,
+        epoch: u64,
+        absent: bool,
+        now: Instant,
+    ) {
         let Some(entry) = self.entries.get_mut(session).filter(|e| e.epoch == epoch) else {
             return;
         };
         match entry.stage {
             Stage::Placing { by, known } if by == conn => {
                 if known && !absent {
-                    self.store(session, false);
+                    self.store(session, false, now);
                 } else {
                     self.forget(session, None);
                 }
             }
             Stage::Live => {
                 entry.arrived(conn);
-                self.settle(session, false);
+                self.settle(session, false, now);
             }
+            Stage::Halted { .. } => entry.arrived(conn),
             Stage::Placing { .. } | Stage::Sought | Stage::Stored { .. } | Stage::Lost => {}
         }
     }
@@ -121,10 +135,10 @@ impl<L> Table<L> {
         life: Option<(ConnId, L)>,
         now: Instant,
     ) -> u64 {
-        self.make_room();
         match life {
             Some((conn, lease)) => {
-                let epoch = self.place(session, conn, upstream, lease, now);
+                let epoch =
+                    self.place(session, conn, upstream, PlacementReason::Learned, lease, now);
                 self.attached(session, conn, epoch);
                 epoch
             }
@@ -148,5 +162,6 @@ impl<L> Table<L> {
         self.epoch += 1;
         let entry = Entry::new(stage, upstream, self.epoch, now);
         self.entries.insert(session.clone(), entry);
+        self.make_room();
     }
 }

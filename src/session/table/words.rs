@@ -2,6 +2,11 @@
 
 use crate::error::Refusal;
 use crate::id::{ConnId, UpstreamId};
+use crate::placement::PlacementReason;
+use crate::time::Duration;
+
+/// How long a CLI may have a session in memory after its last conn left it, and write to its files.
+pub const LINGER: Duration = Duration::from_secs(2);
 
 /// Whether any CLI of the pool can resume any session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +70,8 @@ pub enum Answer {
         epoch: u64,
         /// A create must go out as a resume.
         resume: bool,
+        /// Why it is there, if we placed it.
+        reason: Option<PlacementReason>,
     },
     /// Ask again when woken ([`Wake`]).
     Wait,
@@ -74,6 +81,8 @@ pub enum Answer {
     Place {
         /// The only CLI that can have it.
         only: Option<UpstreamId>,
+        /// The CLI that may have it in memory still: better this one than another, if it has room.
+        near: Option<UpstreamId>,
         /// A create must go out as a resume.
         resume: bool,
     },
