@@ -84,7 +84,9 @@ impl World {
         let (now, asker) = (self.now(), Asker { conn: ConnId(c as u64), ticket: ticket.0 });
         let members = self.members.clone();
         let up = |id: UpstreamId| members[id.0 as usize].up;
-        let near_up = |id: &UpstreamId| members[id.0 as usize].up;
+        // Up, and not full.
+        let room = !self.rng.one_in(3);
+        let near_up = |id: &UpstreamId| members[id.0 as usize].up && room;
         let answer = self.table.want(&session, asker, &want, absence, up, now.at);
         self.truth.note(|| format!("conn {c} seeks {session} {want:?}: {answer:?}"));
         let found = match answer {
