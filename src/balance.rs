@@ -7,6 +7,7 @@ mod least_loaded;
 mod round_robin;
 
 use crate::id::UpstreamId;
+pub use crate::placement::PlacementReason;
 
 /// A member that may take a session.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,51 +36,6 @@ pub enum Policy {
         /// At least 1; infinite for no bound.
         factor: f64,
     },
-}
-
-/// Why a session went where it went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PlacementReason {
-    /// It was this member's turn.
-    RoundRobin,
-    /// It had the least to do.
-    LeastLoaded,
-    /// The key's own member.
-    Sticky,
-    /// The key's own member is over the bound: the next in the key's order.
-    Overflow,
-    /// There is no user in the session's id: the id itself is the key.
-    NoUser,
-    /// The session's state is there.
-    Storage,
-    /// The CLI made it itself.
-    Learned,
-}
-
-impl PlacementReason {
-    /// Every reason.
-    pub const ALL: [PlacementReason; 7] = [
-        PlacementReason::RoundRobin,
-        PlacementReason::LeastLoaded,
-        PlacementReason::Sticky,
-        PlacementReason::Overflow,
-        PlacementReason::NoUser,
-        PlacementReason::Storage,
-        PlacementReason::Learned,
-    ];
-
-    /// The word for metrics and logs.
-    pub const fn slug(self) -> &'static str {
-        match self {
-            PlacementReason::RoundRobin => "round_robin",
-            PlacementReason::LeastLoaded => "least_loaded",
-            PlacementReason::Sticky => "sticky",
-            PlacementReason::Overflow => "overflow",
-            PlacementReason::NoUser => "no_user",
-            PlacementReason::Storage => "storage",
-            PlacementReason::Learned => "learned",
-        }
-    }
 }
 
 /// A policy with what it remembers from one choice to the next.

@@ -4,7 +4,7 @@
 //!
 //! | row | modules | what they are |
 //! |---|---|---|
-//! | words | [`error`] [`id`] [`time`], then [`want`] | what everybody speaks of; no runtime, no serde |
+//! | words | [`error`] [`id`] [`time`], then [`want`] [`placement`] | what everybody speaks of; no runtime, no serde |
 //! | protocol | [`rpc`] | frames, messages, the method table, the multiplexer, turns: pure |
 //! | decisions | [`balance`] [`session`] [`health`] | where it goes, who has it, is it well: pure |
 //! | asked for | [`config`] | what the operator wrote |
@@ -25,6 +25,7 @@ pub mod health;
 pub mod id;
 pub mod listen;
 pub mod observe;
+pub mod placement;
 pub mod probe;
 pub mod proxy;
 pub mod rpc;

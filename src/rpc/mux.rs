@@ -30,6 +30,7 @@ use super::methods::Method;
 use super::out::Outgoing;
 use crate::error::{Reason, Refusal};
 use crate::id::{AskId, LinkId, RawId, SessionId, UpstreamId};
+use crate::placement::PlacementReason;
 use crate::time::Instant;
 use crate::want::Want;
 
@@ -104,6 +105,8 @@ pub enum Found {
         epoch: u64,
         /// Whether a create must go out as a resume.
         resume: bool,
+        /// Why it is there, if we placed it.
+        reason: Option<PlacementReason>,
     },
     /// The client cannot have it.
     Refused(Refusal),
@@ -129,7 +132,7 @@ pub enum Left {
     Detached,
     /// The CLI no longer has it in memory.
     Closed,
-    /// Its end is written, but the CLI keeps what is left of it in memory: it must be closed there.
+    /// Its end is written, but the CLI may keep what is left of it in memory: it must be closed there.
     Halted,
     /// It is deleted.
     Deleted,

@@ -211,3 +211,14 @@ impl Drop for Lease {
         self.member.metrics.sessions.dec();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The session table's own test counts with this.
+    #[test]
+    fn a_lease_takes_two_words() {
+        assert!(size_of::<Lease>() <= 16);
+    }
+}

@@ -4,6 +4,7 @@
 //! sought, placed or left, never for a message on its way.
 
 mod fleet;
+mod halt;
 mod look_up;
 
 use std::sync::Arc;
@@ -191,7 +192,9 @@ impl Pool {
         let up = |id| self.member(id).is_some_and(|m| m.is_up());
         let now = time::now();
         match decisions.table.want(session, asker, want, absence, up, now) {
-            Answer::Go { upstream, epoch, resume } => Some(Found::Go { upstream, epoch, resume }),
+            Answer::Go { upstream, epoch, resume, reason } => {
+                Some(Found::Go { upstream, epoch, resume, reason })
+            }
             Answer::Refused(refusal) => Some(Found::Refused(refusal)),
             Answer::NotAsked => Some(Found::NotAsked),
             Answer::Wait => None,
@@ -201,13 +204,15 @@ impl Pool {
                 self.look_up(session);
                 None
             }
-            Answer::Place { only, resume } => {
-                let placed = self.place(&mut decisions, session, conn, only, key);
+            Answer::Place { only, near, resume } => {
+                let placed = self.place(&mut decisions, session, conn, (only, near), key);
                 let wakes = decisions.table.take_wakes();
                 drop(decisions);
                 self.wake(wakes);
                 Some(match placed {
-                    Ok((upstream, epoch)) => Found::Go { upstream, epoch, resume },
+                    Ok((upstream, epoch, reason)) => {
+                        Found::Go { upstream, epoch, resume, reason: Some(reason) }
+                    }
                     Err(refusal) => Found::Refused(refusal),
                 })
             }
@@ -219,18 +224,20 @@ impl Pool {
         decisions: &mut Decisions,
         session: &SessionId,
         conn: ConnId,
-        only: Option<UpstreamId>,
+        (only, near): (Option<UpstreamId>, Option<UpstreamId>),
         key: &Key,
-    ) -> Result<(UpstreamId, u64), Refusal> {
+    ) -> Result<(UpstreamId, u64, PlacementReason), Refusal> {
         let candidates: Vec<Candidate> = self
             .members
             .iter()
             .filter(|m| only.is_none_or(|id| m.id == id))
             .filter_map(|m| m.candidate())
             .collect();
-        let chosen = match only {
-            Some(_) => candidates.first().map(|c| (c.id, PlacementReason::Storage)),
-            None => decisions.balancer.choose(key.text.as_bytes(), &candidates),
+        let near = candidates.iter().find(|c| Some(c.id) == only.or(near));
+        let chosen = match (near, only) {
+            (Some(candidate), _) => Some((candidate.id, PlacementReason::Storage)),
+            (None, Some(_)) => None,
+            (None, None) => decisions.balancer.choose(key.text.as_bytes(), &candidates),
         };
         let Some((upstream, reason)) = chosen else {
             decisions.table.unplaceable(session);
@@ -242,13 +249,13 @@ impl Pool {
         let no_user = key.no_user && reason == PlacementReason::Sticky;
         let reason = if no_user { PlacementReason::NoUser } else { reason };
         let lease = Lease::take(member);
-        let epoch = decisions.table.place(session, conn, upstream, lease, time::now());
+        let epoch = decisions.table.place(session, conn, upstream, reason, lease, time::now());
         self.metrics.placements.inc(reason.slug());
         tracing::info!(
             kind = "audit", action = "place", pool = self.name, session_id = %session,
             upstream = member.name, placement_reason = reason.slug(), conn_id = conn.0, "placed"
         );
-        Ok((upstream, epoch))
+        Ok((upstream, epoch, reason))
     }
 
     /// Why no member can take the session: none is up, or all that are up are full.
@@ -281,7 +288,7 @@ impl Pool {
 
     /// It is not, after all.
     pub fn not_placed(&self, session: &SessionId, conn: ConnId, epoch: u64, absent: bool) {
-        self.decide(|table| table.not_placed(session, conn, epoch, absent));
+        self.decide(|table| table.not_placed(session, conn, epoch, absent, time::now()));
     }
 
     /// It left the conn, or its CLI's memory, or the world.
@@ -293,14 +300,16 @@ impl Pool {
         epoch: u64,
         how: Left,
     ) {
+        let now = time::now();
         match how {
-            Left::Detached => self.decide(|t| t.detached(session, conn, epoch, false)),
-            Left::LinkLost => self.decide(|t| t.detached(session, conn, epoch, true)),
-            Left::Closed => self.decide(|t| t.closed(session, upstream, epoch)),
+            Left::Detached => self.decide(|t| t.detached(session, conn, epoch, false, now)),
+            Left::LinkLost => self.decide(|t| t.detached(session, conn, epoch, true, now)),
+            Left::Closed => self.decide(|t| t.closed(session, upstream, epoch, now)),
             Left::Deleted => self.decide(|t| t.deleted(session, upstream, epoch)),
             Left::Halted => {
-                self.decide(|t| t.closed(session, upstream, epoch));
-                self.close_halted(session, upstream);
+                if self.decide(|t| t.halted(session, conn, upstream, epoch)) {
+                    self.close_halted(session, upstream, epoch);
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fairlead::error::{Reason, Refusal};
 use fairlead::id::{ConnId, SessionId, UpstreamId};
+use fairlead::placement::PlacementReason;
 use fairlead::rpc::methods::Method;
 use fairlead::rpc::mux::{Found, Left, Ticket};
 use fairlead::session::table::{Absence, Answer, Asker, Sighting, Storage, Table, Wake};
@@ -25,7 +26,8 @@ pub(crate) enum Has {
 /// What goes on beside the conns.
 pub(crate) enum Task {
     LookUp { session: SessionId, asked: Vec<(usize, Option<Has>)>, since: Duration },
-    CloseHalted(SessionId, usize),
+    CloseHalted { session: SessionId, upstream: usize, epoch: u64, since: Duration },
+    CloseAgain { session: SessionId, upstream: usize, epoch: u64 },
     Ask(usize, Ticket, u64),
     Greet(usize, Ticket),
 }
@@ -41,14 +43,18 @@ impl World {
         epoch: u64,
         how: Left,
     ) {
+        let now = self.now().at;
         match how {
-            Left::Detached => self.decide(|t| t.detached(session, me, epoch, false)),
-            Left::LinkLost => self.decide(|t| t.detached(session, me, epoch, true)),
-            Left::Closed => self.decide(|t| t.closed(session, upstream, epoch)),
+            Left::Detached => self.decide(|t| t.detached(session, me, epoch, false, now)),
+            Left::LinkLost => self.decide(|t| t.detached(session, me, epoch, true, now)),
+            Left::Closed => self.decide(|t| t.closed(session, upstream, epoch, now)),
             Left::Deleted => self.decide(|t| t.deleted(session, upstream, epoch)),
             Left::Halted => {
-                self.decide(|t| t.closed(session, upstream, epoch));
-                self.tasks.push(Task::CloseHalted(session.clone(), upstream.0 as usize));
+                if self.decide(|t| t.halted(session, me, upstream, epoch)) {
+                    let (session, upstream) = (session.clone(), upstream.0 as usize);
+                    let since = self.elapsed;
+                    self.tasks.push(Task::CloseHalted { session, upstream, epoch, since });
+                }
             }
         }
     }
@@ -78,10 +84,15 @@ impl World {
         let (now, asker) = (self.now(), Asker { conn: ConnId(c as u64), ticket: ticket.0 });
         let members = self.members.clone();
         let up = |id: UpstreamId| members[id.0 as usize].up;
+        // Up, and not full.
+        let room = !self.rng.one_in(3);
+        let near_up = |id: &UpstreamId| members[id.0 as usize].up && room;
         let answer = self.table.want(&session, asker, &want, absence, up, now.at);
         self.truth.note(|| format!("conn {c} seeks {session} {want:?}: {answer:?}"));
         let found = match answer {
-            Answer::Go { upstream, epoch, resume } => Found::Go { upstream, epoch, resume },
+            Answer::Go { upstream, epoch, resume, reason } => {
+                Found::Go { upstream, epoch, resume, reason }
+            }
             Answer::Refused(refusal) => Found::Refused(refusal),
             Answer::NotAsked => Found::NotAsked,
             Answer::Wait | Answer::LookUp => {
@@ -94,18 +105,22 @@ impl World {
                 }
                 return;
             }
-            Answer::Place { only, resume } => match self.choose(only) {
-                Some(u) => {
-                    let (upstream, lease) = (UpstreamId(u as u32), Lease::take(&self.leases));
-                    let epoch = self
-                        .decide(|t| t.place(&session, ConnId(c as u64), upstream, lease, now.at));
-                    Found::Go { upstream, epoch, resume }
+            Answer::Place { only, near, resume } => {
+                match self.choose(only.or(near.filter(near_up))) {
+                    Some(u) => {
+                        let (upstream, lease) = (UpstreamId(u as u32), Lease::take(&self.leases));
+                        let reason = PlacementReason::RoundRobin;
+                        let epoch = self.decide(|t| {
+                            t.place(&session, ConnId(c as u64), upstream, reason, lease, now.at)
+                        });
+                        Found::Go { upstream, epoch, resume, reason: Some(reason) }
+                    }
+                    None => {
+                        self.decide(|table| table.unplaceable(&session));
+                        Found::Refused(Refusal::new(Reason::NoUpstream, "no CLI is up"))
+                    }
                 }
-                None => {
-                    self.decide(|table| table.unplaceable(&session));
-                    Found::Refused(Refusal::new(Reason::NoUpstream, "no CLI is up"))
-                }
-            },
+            }
         };
         self.decide(|_| ());
         self.conns[c].mux.found(ticket, found, now);
@@ -131,12 +146,17 @@ impl World {
         let at = self.rng.below(self.tasks.len());
         match self.tasks.swap_remove(at) {
             Task::LookUp { session, asked, since } => self.look_up(session, asked, since),
-            Task::CloseHalted(session, u) => {
-                // A close that comes so late that the session lives again is the pool's affair, not that of the cores.
-                let halted = self.clis[u].live.get(session.as_str()).is_some_and(|l| l.halted);
-                if self.clis[u].alive && !self.clis[u].wedged && halted {
-                    self.clis[u].live.remove(session.as_str());
-                }
+            Task::CloseHalted { session, upstream, epoch, since } => {
+                self.close_halted(session, upstream, epoch, since);
+            }
+            Task::CloseAgain { session, upstream, epoch } => {
+                let since = self.elapsed;
+                let task = match self.decide(|t| t.close_again(&session, epoch)) {
+                    Some(true) => Task::CloseHalted { session, upstream, epoch, since },
+                    Some(false) => Task::CloseAgain { session, upstream, epoch },
+                    None => return,
+                };
+                self.tasks.push(task);
             }
             Task::Ask(c, ticket, token) => {
                 let answer = format!(r#"{{"sessions":[],"tok":{token}}}"#);
@@ -148,6 +168,23 @@ impl World {
                 let up = !self.rng.one_in(5);
                 self.conns[c].inbox.push_back(Event::Greeted(ticket, up));
             }
+        }
+    }
+
+    /// The close of a halted session arrives, or is given up and tried again.
+    fn close_halted(&mut self, session: SessionId, u: usize, epoch: u64, since: Duration) {
+        let cli = &mut self.clis[u];
+        let closed = cli.alive && !cli.wedged && !cli.leaving && !self.rng.one_in(6);
+        if cli.alive && cli.wedged && self.elapsed < since + LOOKUP {
+            return self.tasks.push(Task::CloseHalted { session, upstream: u, epoch, since });
+        }
+        if closed {
+            cli.live.remove(session.as_str());
+        }
+        self.truth.note(|| format!("cli {u} closes {session}: {closed}"));
+        let now = self.now().at;
+        if self.decide(|t| t.close_answered(&session, epoch, closed, now)) {
+            self.tasks.push(Task::CloseAgain { session, upstream: u, epoch });
         }
     }
 

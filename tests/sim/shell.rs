@@ -243,9 +243,12 @@ impl World {
             Action::Seek(ticket, Some(session), want) => self.seek(c, ticket, session, want, None),
             Action::Seek(ticket, None, _) => {
                 let found = match self.choose(None) {
-                    Some(u) => {
-                        Found::Go { upstream: UpstreamId(u as u32), epoch: 0, resume: false }
-                    }
+                    Some(u) => Found::Go {
+                        upstream: UpstreamId(u as u32),
+                        epoch: 0,
+                        resume: false,
+                        reason: None,
+                    },
                     None => Found::Refused(Refusal::new(Reason::NoUpstream, "no CLI is up")),
                 };
                 self.conns[c].mux.found(ticket, found, now);
@@ -266,7 +269,7 @@ impl World {
                 });
             }
             Action::NotPlaced { session, epoch, absent } => {
-                self.decide(|table| table.not_placed(&session, me, epoch, absent));
+                self.decide(|table| table.not_placed(&session, me, epoch, absent, now.at));
             }
             Action::Left(session, upstream, epoch, how) => {
                 self.conns[c].on.remove(session.as_str());

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use fairlead::id::{ConnId, SessionId, UpstreamId};
+use fairlead::placement::PlacementReason;
 use fairlead::session::table::{
     Absence, Answer, Asker, CreateExisting, Sighting, Storage, Table, Wake,
 };
@@ -31,6 +32,15 @@ struct Holder {
     attached: bool,
 }
 
+/// A life that is over but for what its CLI keeps in memory.
+#[derive(Clone, Copy, Debug)]
+struct Halt {
+    session: usize,
+    epoch: u64,
+    /// The CLI is being asked to close it.
+    asked: bool,
+}
+
 struct Bench {
     rng: Rng,
     table: Table<Lease>,
@@ -41,6 +51,7 @@ struct Bench {
     waiting: BTreeMap<u32, (usize, Want)>,
     tickets: u32,
     sought: Vec<usize>,
+    halts: Vec<Halt>,
     /// Reports of lives that may be over.
     past: Vec<Holder>,
 }
@@ -53,7 +64,7 @@ impl Bench {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let storage = if rng.one_in(2) { Storage::Own } else { Storage::Shared };
-        let limit = if rng.one_in(3) { 2 } else { 100 };
+        let limit = if rng.one_in(3) { 1 } else { 100 };
         Bench {
             rng,
             table: Table::new(storage, CreateExisting::Resume, limit),
@@ -63,13 +74,14 @@ impl Bench {
             waiting: BTreeMap::new(),
             tickets: 0,
             sought: Vec::new(),
+            halts: Vec::new(),
             past: Vec::new(),
         }
     }
 
     fn step(&mut self) {
         let session = self.rng.below(SESSIONS);
-        match self.rng.below(9) {
+        match self.rng.below(11) {
             0..4 => {
                 let conn = self.rng.below(CONNS);
                 let want = match self.rng.below(4) {
@@ -82,6 +94,8 @@ impl Bench {
             }
             4..7 => self.settle_one(),
             7 => self.look_up(),
+            8 => self.halt(),
+            9 => self.close(),
             _ => self.late_report(),
         }
         self.check();
@@ -112,10 +126,13 @@ impl Bench {
             Answer::Place { only, .. } => {
                 let held = self.holders.iter().any(|h| h.session == session);
                 assert!(!held, "{id} is placed while it is held");
+                let kept = self.halts.iter().any(|h| h.session == session);
+                assert!(!kept, "{id} is placed while a CLI keeps what is left of it");
                 let any = UpstreamId(self.rng.below(UPSTREAMS) as u32);
                 let upstream = only.unwrap_or(any);
+                let reason = PlacementReason::RoundRobin;
                 let lease = Lease::take(&self.leases);
-                let epoch = self.table.place(&id, asker.conn, upstream, lease, now);
+                let epoch = self.table.place(&id, asker.conn, upstream, reason, lease, now);
                 self.placed.insert((session, epoch));
                 self.holders.push(Holder { session, conn, upstream, epoch, attached: false });
             }
@@ -150,15 +167,19 @@ impl Bench {
                 self.holders[at].attached = true;
             }
             self.table.attached(&id, conn, holder.epoch);
+            // A resume that its CLI let pass after it gave no answer to the close: it lives.
+            let lives = |h: &Halt| (h.session, h.epoch) == (holder.session, holder.epoch);
+            self.halts.retain(|h| h.asked || !lives(h));
         } else {
             self.holders.remove(at);
             self.past.push(holder);
+            let now = fairlead::time::now();
             if holder.attached {
                 let cut = self.rng.one_in(2);
-                self.table.detached(&id, conn, holder.epoch, cut);
+                self.table.detached(&id, conn, holder.epoch, cut, now);
             } else {
                 let absent = self.rng.one_in(3);
-                self.table.not_placed(&id, conn, holder.epoch, absent);
+                self.table.not_placed(&id, conn, holder.epoch, absent, now);
             }
         }
         self.wake();
@@ -178,19 +199,68 @@ impl Bench {
         self.wake();
     }
 
+    /// Its end is written: nobody is attached any more, some may be on the way.
+    fn halt(&mut self) {
+        let Some(holder) = self.rng.pick(&self.holders).copied() else { return };
+        let Holder { session, epoch, upstream, attached, .. } = holder;
+        if !attached {
+            return;
+        }
+        let (id, conn) = (name(session), ConnId(holder.conn as u64));
+        let first = !self.halts.iter().any(|h| h.session == session);
+        assert_eq!(self.table.halted(&id, conn, upstream, epoch), first, "it is to be closed");
+        if !first {
+            self.holders
+                .retain(|h| (h.session, h.conn, h.attached) != (session, holder.conn, true));
+            return self.past.push(holder);
+        }
+        let there = |h: &Holder| h.session == session && h.attached;
+        self.past.extend(self.holders.iter().copied().filter(there));
+        self.holders.retain(|h| !there(h));
+        self.halts.push(Halt { session, epoch, asked: true });
+        self.wake();
+    }
+
+    fn close(&mut self) {
+        if self.halts.is_empty() {
+            return;
+        }
+        let at = self.rng.below(self.halts.len());
+        let Halt { session, epoch, asked } = self.halts[at];
+        let (id, now) = (name(session), fairlead::time::now());
+        if asked {
+            let closed = !self.rng.one_in(3);
+            let again = self.table.close_answered(&id, epoch, closed, now);
+            assert_eq!(again, !closed, "{id} is closed when its CLI says so");
+            self.halts[at].asked = false;
+            self.halts.retain(|h| h.session != session || !closed);
+        } else {
+            let held = self.holders.iter().any(|h| h.session == session);
+            assert_eq!(self.table.close_again(&id, epoch), Some(!held), "{id} is not closed yet");
+            self.halts[at].asked = !held;
+        }
+        self.wake();
+    }
+
     /// What is said of a life that is over changes no later one.
     fn late_report(&mut self) {
         let Some(holder) = self.rng.pick(&self.past).copied() else { return };
         let Holder { session, epoch, .. } = holder;
-        if self.holders.iter().any(|h| (h.session, h.epoch) == (session, epoch)) {
+        let halted = self.halts.iter().any(|h| (h.session, h.epoch) == (session, epoch));
+        if halted || self.holders.iter().any(|h| (h.session, h.epoch) == (session, epoch)) {
             return;
         }
         let before = self.leases.get();
         let (id, conn) = (name(session), ConnId(holder.conn as u64));
-        match self.rng.below(4) {
-            0 => self.table.detached(&id, conn, epoch, true),
-            1 => self.table.closed(&id, holder.upstream, epoch),
-            2 => self.table.not_placed(&id, conn, epoch, true),
+        let now = fairlead::time::now();
+        match self.rng.below(5) {
+            0 => self.table.detached(&id, conn, epoch, true, now),
+            1 => self.table.closed(&id, holder.upstream, epoch, now),
+            2 => self.table.not_placed(&id, conn, epoch, true, now),
+            3 => assert!(
+                !self.table.halted(&id, conn, holder.upstream, epoch),
+                "a life that is over"
+            ),
             _ => assert!(self.table.turn(&id, epoch, true).is_none(), "a life that is over works"),
         }
         assert_eq!(self.leases.get(), before, "a life that is over gave back a lease");
@@ -206,8 +276,11 @@ impl Bench {
             assert_eq!(other, home, "session {} has two homes", holder.session);
             assert_eq!(self.table.upstream_of(&name(holder.session)), Some(holder.upstream));
         }
-        let placed = homes.iter().filter(|(s, (_, epoch))| self.placed.contains(&(**s, *epoch)));
-        assert_eq!(self.leases.get(), placed.count(), "a lease for each life that is held");
+        let held = homes.iter().map(|(session, (_, epoch))| (*session, *epoch));
+        let lives: BTreeSet<(usize, u64)> =
+            held.chain(self.halts.iter().map(|h| (h.session, h.epoch))).collect();
+        let placed = lives.intersection(&self.placed).count();
+        assert_eq!(self.leases.get(), placed, "a lease for each life that is held or halted");
     }
 }
 
@@ -216,7 +289,8 @@ fn a_session_that_is_held_has_one_home_and_one_lease() {
     for seed in 0..512 {
         let mut bench = Bench::new(seed);
         (0..200).for_each(|_| bench.step());
-        while !bench.holders.is_empty() || !bench.sought.is_empty() {
+        while !bench.holders.is_empty() || !bench.sought.is_empty() || !bench.halts.is_empty() {
+            bench.close();
             bench.settle_one();
             bench.look_up();
             bench.check();

@@ -179,8 +179,7 @@ impl World {
         let new = || Live { batch, ..Live::default() };
         self.clis[u].live.entry(session.to_owned()).or_insert_with(new).attached.insert(cc);
         let held = |cli: &Cli| {
-            // One that was halted writes nothing any more, until it is closed.
-            let live = cli.live.get(session).filter(|l| cli.alive && !l.halted);
+            let live = cli.live.get(session).filter(|_| cli.alive);
             live.is_some_and(|l| l.attached.iter().any(|cc| !cli.conns[*cc].reset))
         };
         let holders: Vec<usize> = (0..self.clis.len()).filter(|u| held(&self.clis[*u])).collect();

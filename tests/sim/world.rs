@@ -118,7 +118,7 @@ impl World {
         let mut sessions: Vec<String> = (0..2 + rng.below(3)).map(|_| uuid(rng.next())).collect();
         sessions.push("user-a-chat".into());
         let calm = rng.one_in(2);
-        let limit = if rng.one_in(4) { 2 } else { 1000 };
+        let limit = if rng.one_in(4) { 1 } else { 1000 };
         let settings = Arc::new(settings(&mut rng));
         let mut world = World {
             base: fairlead::time::now(),

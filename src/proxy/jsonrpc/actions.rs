@@ -6,6 +6,7 @@ use super::link::LinkIo;
 use super::{Conn, report};
 use crate::health::state::Seen;
 use crate::id::SessionId;
+use crate::placement::PlacementReason;
 use crate::rpc::message::{self, ClientKind};
 use crate::rpc::methods::Method;
 use crate::rpc::mux::{Action, Found, Now, Outcome, Ticket};
@@ -52,7 +53,10 @@ impl Conn {
             }
             Action::Seek(ticket, None, _) => {
                 let found = match pool.choose_unnamed(&Key { text: String::new(), no_user: true }) {
-                    Ok(upstream) => Found::Go { upstream, epoch: 0, resume: false },
+                    Ok(upstream) => {
+                        let reason = Some(PlacementReason::Learned);
+                        Found::Go { upstream, epoch: 0, resume: false, reason }
+                    }
                     Err(refusal) => Found::Refused(refusal),
                 };
                 self.mux.found(ticket, found, now);

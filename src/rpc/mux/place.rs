@@ -122,7 +122,7 @@ impl Mux {
         let method = methods::method(&call.method);
         let places = matches!(method.map(Method::route), Some(Route::Create | Route::Resume));
         match found {
-            Found::Go { upstream, epoch, resume } if places => {
+            Found::Go { upstream, epoch, resume, .. } if places => {
                 let create = matches!(method.map(Method::route), Some(Route::Create));
                 let place = Place { epoch, instead: create && resume, unnamed: false };
                 self.take_slot(session, upstream, epoch, now);

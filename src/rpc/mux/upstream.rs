@@ -285,7 +285,8 @@ impl Mux {
             }
             Event::Shutdown => {
                 self.with_turn(session.as_bytes(), now.at, |t| t.event(TurnEvent::Shutdown));
-                self.leave(&SessionId::new(session), Left::Closed);
+                // Whether its CLI keeps something of it in memory, the event does not say.
+                self.leave(&SessionId::new(session), Left::Halted);
             }
             Event::Asks => {
                 if let Some(ask) = message::text_in(bytes, event, &["data", "requestId"]) {

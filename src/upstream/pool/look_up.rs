@@ -57,9 +57,7 @@ impl Pool {
         session: &SessionId,
     ) -> impl Future<Output = Has> + Send + 'static {
         let (member, limit) = (Arc::clone(member), self.with.lookup_timeout);
-        let mut params = String::from(r#"{"sessionId":"#);
-        crate::error::push_json_string(&mut params, session.as_str());
-        params.push('}');
+        let params = params_of(session);
         async move {
             let live = member.asker.ask("session.mode.get", params.clone(), limit);
             let disk = member.asker.ask("session.getMetadata", params, limit);
@@ -74,20 +72,14 @@ impl Pool {
             }
         }
     }
+}
 
-    /// Clears what a halted session left in its CLI's memory, so that it can be resumed.
-    pub(super) fn close_halted(self: &Arc<Self>, session: &SessionId, upstream: UpstreamId) {
-        let Some(member) = self.member(upstream).cloned() else { return };
-        let limit = self.with.lookup_timeout;
-        let mut params = String::from(r#"{"sessionId":"#);
-        crate::error::push_json_string(&mut params, session.as_str());
-        params.push('}');
-        self.tasks.spawn_aside("close_halted", async move {
-            if let Err(error) = member.asker.ask("sessions.close", params, limit).await {
-                tracing::warn!(upstream = member.name, ?error, "a halted session is not closed");
-            }
-        });
-    }
+/// The JSON text of the params that name a session.
+pub(super) fn params_of(session: &SessionId) -> String {
+    let mut params = String::from(r#"{"sessionId":"#);
+    crate::error::push_json_string(&mut params, session.as_str());
+    params.push('}');
+    params
 }
 
 /// `session.getMetadata` answers `{}` where there is none.

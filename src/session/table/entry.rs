@@ -1,0 +1,156 @@
+//! One session's record. It decides nothing.
+
+use smallvec::SmallVec;
+
+use super::{Asker, LINGER, State};
+use crate::id::{AskId, ConnId, SessionId, UpstreamId};
+use crate::placement::PlacementReason;
+use crate::time::Instant;
+
+/// Where a session is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The CLIs are being asked.
+    Sought,
+    /// A conn's create or resume is under way; `known`: it was stored before.
+    Placing { by: ConnId, known: bool },
+    /// In memory.
+    Live,
+    /// Its end is written, but its CLI keeps what is left of it in memory. `asked`: the CLI is being asked to close it;
+    /// else it did not answer, and is asked again.
+    Halted { asked: bool },
+    /// On disk; `cut`: its CLI went away under it, and who used it must resume it.
+    Stored { cut: bool },
+    /// On the disk of a CLI that is not up.
+    Lost,
+}
+
+/// What is remembered of one session.
+pub(super) struct Entry<L> {
+    pub(super) stage: Stage,
+    pub(super) upstream: Option<UpstreamId>,
+    pub(super) epoch: u64,
+    pub(super) attached: SmallVec<[ConnId; 2]>,
+    /// Conns whose resume of the live session is under way.
+    pub(super) joining: SmallVec<[ConnId; 1]>,
+    pub(super) lease: Option<L>,
+    pub(super) waiters: Vec<Asker>,
+    pub(super) asks: Vec<AskId>,
+    /// How many conns see a turn in it.
+    pub(super) busy: u32,
+    pub(super) touched: Instant,
+    /// When its CLI was left with it, if that CLI was not lost.
+    pub(super) left: Option<Instant>,
+    pub(super) reason: Option<PlacementReason>,
+}
+
+impl<L> Entry<L> {
+    /// A record of nobody's.
+    pub(super) fn new(
+        stage: Stage,
+        upstream: Option<UpstreamId>,
+        epoch: u64,
+        now: Instant,
+    ) -> Self {
+        Entry {
+            stage,
+            upstream,
+            epoch,
+            attached: SmallVec::new(),
+            joining: SmallVec::new(),
+            lease: None,
+            waiters: Vec::new(),
+            asks: Vec::new(),
+            busy: 0,
+            touched: now,
+            left: None,
+            reason: None,
+        }
+    }
+
+    /// The state that it counts for.
+    pub(super) fn state(&self) -> State {
+        match self.stage {
+            Stage::Sought | Stage::Placing { .. } => State::Placing,
+            Stage::Live | Stage::Halted { .. } => State::Live,
+            Stage::Stored { .. } => State::Stored,
+            Stage::Lost => State::Lost,
+        }
+    }
+
+    /// Whether it only lies on a disk.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Stored { .. } | Stage::Lost)
+    }
+
+    /// The CLI that may have it in memory still, though nobody uses it.
+    pub(super) fn lingers_on(&self, now: Instant) -> Option<UpstreamId> {
+        let since = now.saturating_duration_since(self.left?);
+        self.upstream.filter(|_| since < LINGER)
+    }
+
+    /// Whether a conn of ours is attached to it or on the way.
+    pub(super) fn is_held(&self) -> bool {
+        !self.attached.is_empty() || !self.joining.is_empty()
+    }
+
+    /// A conn's resume of the live session is over, however it ended.
+    pub(super) fn arrived(&mut self, conn: ConnId) {
+        if let Some(at) = self.joining.iter().position(|c| *c == conn) {
+            self.joining.remove(at);
+        }
+    }
+
+    /// What belongs to a life goes with it.
+    pub(super) fn end_life(&mut self) {
+        self.lease = None;
+        self.busy = 0;
+        self.asks.clear();
+        self.attached.clear();
+        self.joining.clear();
+    }
+
+    /// Asserts what must hold after every call.
+    pub(super) fn check(&self, session: &SessionId) {
+        match self.stage {
+            Stage::Sought => assert!(self.lease.is_none() && self.upstream.is_none(), "{session}"),
+            Stage::Placing { .. } => {
+                assert!(self.lease.is_some(), "{session} is placed without a lease");
+                assert!(self.attached.is_empty(), "{session} is placed while it lives");
+            }
+            Stage::Live | Stage::Halted { .. } => {
+                assert!(self.upstream.is_some(), "{session} lives nowhere");
+            }
+            Stage::Stored { .. } | Stage::Lost => {
+                assert!(self.lease.is_none(), "{session} holds a lease for nothing");
+                assert!(self.attached.is_empty(), "{session} has conns but no life");
+                assert!(self.busy == 0, "{session} works without a life");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Storage;
+    use super::super::bench::{A, Bench};
+    use super::*;
+
+    /// As large as the pool's lease.
+    struct Lease(#[expect(dead_code, reason = "only its size counts")] (std::sync::Arc<()>, bool));
+
+    #[test]
+    fn a_session_of_ten_thousand_takes_at_most_512_bytes() {
+        let sessions = 10_000;
+        let mut bench = Bench::new(Storage::Shared, 100);
+        for n in 0..sessions {
+            bench.live(&format!("{n:036}"), 1, A);
+        }
+        // The map keeps one slot in eight free, and a byte for each slot.
+        let slots = (bench.table.entries.capacity() * 8).div_ceil(7);
+        let slot = size_of::<(SessionId, Entry<Lease>)>() + 1;
+        let each = slots * slot / sessions;
+        assert!(each <= 512, "{each} bytes a session, {slot} a slot");
+        assert!(slot <= 300, "{slot} bytes a slot");
+    }
+}

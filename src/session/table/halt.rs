@@ -1,0 +1,119 @@
+//! A session whose end is written but of which its CLI keeps something in memory, until it is asked to close it.
+//!
+//! It counts as live, and has no other home, until the CLI has said that it is gone. Meanwhile everybody waits. A CLI that
+//! does not answer keeps it: who wants it goes there, and nowhere else; once nobody does, the CLI is asked again.
+
+use super::Table;
+use super::entry::{Entry, Stage};
+use crate::id::{ConnId, SessionId, UpstreamId};
+use crate::time::Instant;
+
+impl<L> Table<L> {
+    /// A conn saw its end written. Says whether its CLI must be asked to close it; report with
+    /// [`Table::close_answered`].
+    pub fn halted(
+        &mut self,
+        session: &SessionId,
+        conn: ConnId,
+        upstream: UpstreamId,
+        epoch: u64,
+    ) -> bool {
+        let here = |e: &&mut Entry<L>| e.upstream == Some(upstream) && e.epoch == epoch;
+        let Some(entry) = self.entries.get_mut(session).filter(here) else { return false };
+        let lives = entry.stage == Stage::Live;
+        if lives {
+            entry.stage = Stage::Halted { asked: true };
+            entry.attached.clear();
+            entry.asks.clear();
+        }
+        // Its resume came between the end and the close.
+        entry.attached.retain(|c| *c != conn);
+        self.check(session);
+        lives
+    }
+
+    /// What became of asking; `closed`: the CLI said that it does not have it any more. Says whether to ask again, later,
+    /// with [`Table::close_again`].
+    pub fn close_answered(
+        &mut self,
+        session: &SessionId,
+        epoch: u64,
+        closed: bool,
+        now: Instant,
+    ) -> bool {
+        let asked =
+            |e: &&mut Entry<L>| e.epoch == epoch && e.stage == Stage::Halted { asked: true };
+        let Some(entry) = self.entries.get_mut(session).filter(asked) else { return false };
+        if closed {
+            entry.stage = Stage::Live;
+            self.wake(session, None);
+            self.settle(session, false, now);
+        } else {
+            entry.stage = Stage::Halted { asked: false };
+            self.wake(session, None);
+        }
+        !closed
+    }
+
+    /// Whether it is still to be closed, and nobody is on the way to it: then it is being asked for again. `None`: it
+    /// never is any more.
+    pub fn close_again(&mut self, session: &SessionId, epoch: u64) -> Option<bool> {
+        let halted =
+            |e: &&mut Entry<L>| e.epoch == epoch && e.stage == Stage::Halted { asked: false };
+        let entry = self.entries.get_mut(session).filter(halted)?;
+        let free = !entry.is_held();
+        if free {
+            entry.stage = Stage::Halted { asked: true };
+        }
+        Some(free)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bench::{A, B, Bench, S};
+    use super::super::{Answer, Storage};
+
+    #[test]
+    fn a_halted_session_has_no_other_home_until_its_cli_has_closed_it() {
+        let mut bench = Bench::new(Storage::Shared, 100);
+        let epoch = bench.live(S, 1, A);
+        assert!(bench.table.halted(&S.into(), bench.conn(1), A, epoch));
+        assert!(!bench.table.halted(&S.into(), bench.conn(1), A, epoch), "one asks");
+        assert_eq!(bench.resume(S, 2), Answer::Wait);
+        assert_eq!(bench.leases(), 1, "what is left of it takes room");
+        assert!(!bench.table.close_answered(&S.into(), epoch, true, bench.now));
+        assert_eq!(bench.woken(), 1);
+        assert!(matches!(bench.resume(S, 2), Answer::Place { only: None, near: Some(A), .. }));
+        assert_eq!(bench.leases(), 0);
+    }
+
+    #[test]
+    fn a_cli_that_does_not_answer_keeps_the_session_and_is_asked_again_when_nobody_wants_it() {
+        let mut bench = Bench::new(Storage::Shared, 100);
+        let epoch = bench.live(S, 1, A);
+        assert!(bench.table.halted(&S.into(), bench.conn(1), A, epoch));
+        assert_eq!(bench.resume(S, 2), Answer::Wait);
+        assert!(bench.table.close_answered(&S.into(), epoch, false, bench.now), "ask again");
+        assert_eq!(bench.woken(), 1);
+        assert!(matches!(bench.resume(S, 2), Answer::Go { upstream: A, .. }));
+        assert_eq!(bench.table.close_again(&S.into(), epoch), Some(false), "conn 2 is on its way");
+        bench.table.not_placed(&S.into(), bench.conn(2), epoch, false, bench.now);
+        assert_eq!(bench.table.close_again(&S.into(), epoch), Some(true));
+        assert_eq!(bench.resume(S, 2), Answer::Wait);
+    }
+
+    #[test]
+    fn a_cli_that_dies_has_closed_all() {
+        let mut bench = Bench::new(Storage::Shared, 100);
+        let epoch = bench.live(S, 1, A);
+        assert!(bench.table.halted(&S.into(), bench.conn(1), A, epoch));
+        assert_eq!(bench.resume(S, 2), Answer::Wait);
+        bench.table.upstream_is(A, false);
+        assert_eq!(bench.woken(), 1);
+        assert!(matches!(bench.resume(S, 2), Answer::Place { only: None, near: None, .. }));
+        bench.place(S, 2, B);
+        assert!(!bench.table.close_answered(&S.into(), epoch, true, bench.now), "a life later");
+        assert_eq!(bench.leases(), 1);
+    }
+}

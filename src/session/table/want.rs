@@ -1,0 +1,194 @@
+//! The decisions: what somebody who wants a session is told. A session that is known never moves here.
+
+use super::entry::Stage;
+use super::{Absence, Answer, Asker, CreateExisting, Storage, Table};
+use crate::error::{Reason, Refusal};
+use crate::id::{SessionId, UpstreamId};
+use crate::time::Instant;
+use crate::want::Want;
+
+impl<L> Table<L> {
+    /// Somebody wants a session. `absence`: what the look-up that it waited for did not find. `up`: whether a CLI may
+    /// be used.
+    pub fn want(
+        &mut self,
+        session: &SessionId,
+        asker: Asker,
+        want: &Want,
+        absence: Option<Absence>,
+        up: impl Fn(UpstreamId) -> bool,
+        now: Instant,
+    ) -> Answer {
+        let Some(entry) = self.entries.get_mut(session) else {
+            return self.want_unknown(session, want, absence, now);
+        };
+        entry.touched = now;
+        let (stage, epoch, reason) = (entry.stage, entry.epoch, entry.reason);
+        let Some(upstream) = entry.upstream else {
+            entry.waiters.push(asker);
+            return Answer::Wait;
+        };
+        match stage {
+            Stage::Sought | Stage::Placing { .. } => {
+                entry.waiters.push(asker);
+                Answer::Wait
+            }
+            Stage::Halted { asked: true } => {
+                entry.waiters.push(asker);
+                Answer::Wait
+            }
+            // What is left of it is there, and must not be doubled elsewhere.
+            Stage::Halted { asked: false } if !up(upstream) => down(session),
+            Stage::Live | Stage::Halted { asked: false } => match want {
+                Want::Create | Want::CreateNew | Want::Resume => {
+                    let resume = match existing(want, self.create_existing, session) {
+                        Ok(resume) => resume,
+                        Err(refusal) => return Answer::Refused(refusal),
+                    };
+                    entry.joining.push(asker.conn);
+                    Answer::Go { upstream, epoch, resume, reason }
+                }
+                Want::Answer(ask) if !entry.asks.contains(ask) => Answer::NotAsked,
+                Want::Answer(_) | Want::Use { .. } => {
+                    Answer::Go { upstream, epoch, resume: false, reason }
+                }
+            },
+            Stage::Lost => Answer::Refused(session_lost(session)),
+            Stage::Stored { cut } => {
+                let near = entry.lingers_on(now);
+                match want {
+                    Want::Create | Want::CreateNew | Want::Resume => {
+                        self.want_back(session, want, upstream, up(upstream), near)
+                    }
+                    Want::Answer(_) => Answer::NotAsked,
+                    Want::Use { on_disk: false } if cut => {
+                        let why = "its CLI went away: resume it first";
+                        let refusal = Refusal::new(Reason::UpstreamLost, why);
+                        Answer::Refused(refusal.of_session(session.as_str()))
+                    }
+                    Want::Use { .. } if !up(upstream) => down(session),
+                    Want::Use { .. } => Answer::Go { upstream, epoch, resume: false, reason },
+                }
+            }
+        }
+    }
+
+    fn want_unknown(
+        &mut self,
+        session: &SessionId,
+        want: &Want,
+        absence: Option<Absence>,
+        now: Instant,
+    ) -> Answer {
+        let found_out = match (absence, want) {
+            (_, Want::CreateNew) => return Answer::Place { only: None, near: None, resume: false },
+            (None, _) => {
+                self.insert(session, Stage::Sought, None, now);
+                return Answer::LookUp;
+            }
+            (Some(Absence::Nobody | Absence::NobodyUp), Want::Create) => {
+                return Answer::Place { only: None, near: None, resume: false };
+            }
+            (Some(absence), _) => absence,
+        };
+        let unsure = |why: &str| Refusal::new(Reason::NoUpstream, why).of_session(session.as_str());
+        Answer::Refused(match found_out {
+            Absence::Nobody => Refusal::session_not_found(session.as_str()),
+            Absence::NobodyUp if self.storage == Storage::Shared => {
+                Refusal::session_not_found(session.as_str())
+            }
+            Absence::NobodyUp => unsure("no CLI that is up has the session, but one is down"),
+            Absence::Unsure => unsure("a CLI did not say whether it has the session"),
+            Absence::Twice => unsure("two CLIs have the session: it is left alone"),
+        })
+    }
+
+    /// Somebody brings a stored session back to life.
+    fn want_back(
+        &self,
+        session: &SessionId,
+        want: &Want,
+        upstream: UpstreamId,
+        up: bool,
+        near: Option<UpstreamId>,
+    ) -> Answer {
+        let own = self.storage == Storage::Own;
+        match existing(want, self.create_existing, session) {
+            Err(refusal) => Answer::Refused(refusal),
+            Ok(_) if own && !up => down(session),
+            Ok(resume) => Answer::Place { only: own.then_some(upstream), near, resume },
+        }
+    }
+}
+
+fn down(session: &SessionId) -> Answer {
+    let refusal = Refusal::new(Reason::NoUpstream, "the session's CLI is not up");
+    Answer::Refused(refusal.of_session(session.as_str()))
+}
+
+/// Whether a create of an id that is taken goes out as a resume.
+fn existing(want: &Want, policy: CreateExisting, session: &SessionId) -> Result<bool, Refusal> {
+    match (want, policy) {
+        (Want::Create | Want::CreateNew, CreateExisting::Resume) => Ok(true),
+        (Want::Create | Want::CreateNew, CreateExisting::Refuse) => {
+            let refusal = Refusal::new(Reason::MethodDenied, "a session of this id exists");
+            Err(refusal.of_session(session.as_str()))
+        }
+        (Want::Create | Want::CreateNew, CreateExisting::Pass)
+        | (Want::Resume | Want::Answer(_) | Want::Use { .. }, _) => Ok(false),
+    }
+}
+
+fn session_lost(session: &SessionId) -> Refusal {
+    let message = "the session's CLI is gone and its state is not on shared storage";
+    Refusal::new(Reason::SessionLost, message).of_session(session.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::LINGER;
+    use super::super::bench::{A, Bench, S};
+    use super::*;
+    use crate::placement::PlacementReason;
+    use crate::time::Duration;
+
+    fn near(bench: &mut Bench) -> Option<UpstreamId> {
+        let answer = bench.resume(S, 2);
+        let Answer::Place { only: None, near, .. } = answer else { panic!("{answer:?}") };
+        near
+    }
+
+    #[test]
+    fn a_session_that_was_just_left_goes_back_to_its_cli() {
+        let mut bench = Bench::new(Storage::Shared, 100);
+        let epoch = bench.live(S, 1, A);
+        bench.table.detached(&S.into(), bench.conn(1), epoch, false, bench.now);
+        bench.now += LINGER - Duration::from_millis(1);
+        assert_eq!(near(&mut bench), Some(A));
+        bench.now += Duration::from_millis(1);
+        assert_eq!(near(&mut bench), None);
+    }
+
+    #[test]
+    fn a_session_whose_cli_was_lost_goes_anywhere() {
+        let mut bench = Bench::new(Storage::Shared, 100);
+        let epoch = bench.live(S, 1, A);
+        bench.table.detached(&S.into(), bench.conn(1), epoch, true, bench.now);
+        assert_eq!(near(&mut bench), None);
+        let epoch = bench.live(S, 1, A);
+        bench.table.detached(&S.into(), bench.conn(1), epoch, false, bench.now);
+        bench.table.upstream_is(A, false);
+        assert_eq!(near(&mut bench), None);
+    }
+
+    #[test]
+    fn whoever_goes_to_a_session_hears_why_it_is_there() {
+        let mut bench = Bench::new(Storage::Own, 100);
+        bench.live(S, 1, A);
+        let answer = bench.resume(S, 2);
+        assert!(
+            matches!(answer, Answer::Go { reason: Some(PlacementReason::Sticky), .. }),
+            "{answer:?}"
+        );
+    }
+}

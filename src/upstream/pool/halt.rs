@@ -1,0 +1,45 @@
+//! Clears what a halted session left in its CLI's memory. Until the CLI has answered, the session is nowhere else.
+
+use std::sync::Arc;
+
+use super::Pool;
+use super::look_up::params_of;
+use crate::id::{SessionId, UpstreamId};
+use crate::time::{self, Duration};
+
+/// How long after a close without an answer the CLI is asked again.
+const CLOSE_AGAIN: Duration = Duration::from_secs(5);
+
+impl Pool {
+    /// Starts to ask, in a task of its own, which ends with the session's life there.
+    pub(super) fn close_halted(
+        self: &Arc<Self>,
+        session: &SessionId,
+        upstream: UpstreamId,
+        epoch: u64,
+    ) {
+        let Some(member) = self.member(upstream).cloned() else { return };
+        let (pool, session) = (Arc::clone(self), session.clone());
+        let (params, limit) = (params_of(&session), self.with.lookup_timeout);
+        self.tasks.spawn_aside("close_halted", async move {
+            loop {
+                let reply = member.asker.ask("sessions.close", params.clone(), limit).await;
+                // One that does not have it says `{}`, too.
+                let closed = reply.is_ok_and(|reply| reply.result().is_some());
+                let now = time::now();
+                if !pool.decide(|table| table.close_answered(&session, epoch, closed, now)) {
+                    return;
+                }
+                tracing::warn!(upstream = member.name, "a halted session is not closed");
+                loop {
+                    tokio::time::sleep(CLOSE_AGAIN).await;
+                    match pool.decide(|table| table.close_again(&session, epoch)) {
+                        Some(true) => break,
+                        Some(false) => {}
+                        None => return,
+                    }
+                }
+            }
+        });
+    }
+}
