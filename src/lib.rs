@@ -4,9 +4,9 @@
 //!
 //! | row | modules | what they are |
 //! |---|---|---|
-//! | words | [`error`] [`id`] [`time`], then [`want`] [`placement`] | what everybody speaks of; no runtime, no serde |
+//! | words | [`error`] [`id`] [`time`] [`caller`], then [`want`] [`placement`] | what everybody speaks of; no runtime, no serde |
 //! | protocol | [`rpc`] | frames, messages, the method table, the multiplexer, turns: pure |
-//! | decisions | [`balance`] [`session`] [`health`] | where it goes, who has it, is it well: pure |
+//! | decisions | [`balance`] [`session`] [`health`] [`tenancy`] | where it goes, who has it, is it well, who may: pure |
 //! | asked for | [`config`] | what the operator wrote |
 //! | leaving | [`drain`] | the one place that starts tasks, and waits for them |
 //! | telling | [`observe`] | metrics, log lines, readiness |
@@ -17,6 +17,7 @@
 //! | command line | [`cli`] | arguments in, exit code out |
 
 pub mod balance;
+pub mod caller;
 pub mod cli;
 pub mod config;
 pub mod drain;
@@ -31,6 +32,7 @@ pub mod proxy;
 pub mod rpc;
 pub mod server;
 pub mod session;
+pub mod tenancy;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 /// The rows of `src/lib.rs`, lowest first. A module may use itself and every lower row.
 const ROWS: &[&[&str]] = &[
-    &["error", "id", "time"],
+    &["error", "id", "time", "caller"],
     &["want", "placement"],
-    &["rpc", "balance", "session", "health"],
+    &["rpc", "balance", "session", "health", "tenancy"],
     &["config"],
     &["drain"],
     &["observe"],
