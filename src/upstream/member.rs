@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::ask::{Ask, Asker};
 use crate::balance::{self, Candidate};
-use crate::health::state::{Health, Seen, State};
+use crate::health::state::{Change, Health, Seen, State};
 use crate::id::UpstreamId;
 use crate::observe::metrics::UpstreamMetrics;
 use crate::rpc::mux::Hello;
@@ -128,11 +128,11 @@ impl Member {
         self.state() == State::Up
     }
 
-    /// Takes note of what was seen; returns the new state if it is another.
-    pub fn see(&self, seen: Seen) -> Option<State> {
+    /// Takes note of what was seen; returns what changed, if the state did.
+    pub fn see(&self, seen: Seen) -> Option<Change> {
         let changed = self.condition.lock().health.see(seen);
-        if let Some(state) = changed {
-            self.metrics.state.set(state.slug());
+        if let Some(change) = changed {
+            self.metrics.state.set(change.to.slug());
         }
         changed
     }

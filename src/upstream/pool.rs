@@ -15,7 +15,7 @@ use super::member::{Lease, Member};
 use crate::balance::{Balancer, Candidate, PlacementReason, Policy};
 use crate::drain::Tasks;
 use crate::error::{Reason, Refusal};
-use crate::health::state::{Seen, State};
+use crate::health::state::{Change, Seen, State};
 use crate::id::{AskId, ConnId, SessionId, UpstreamId};
 use crate::observe::metrics::PoolMetrics;
 use crate::rpc::mux::{Found, Hello, Left, Ticket};
@@ -149,13 +149,13 @@ impl Pool {
 
     /// Something was seen of a member that says all.
     pub fn saw(&self, member: &Member, seen: Seen) {
-        if let Some(state) = member.see(seen) {
-            self.member_changed(member, state);
+        if let Some(change) = member.see(seen) {
+            self.member_changed(member, change);
         }
     }
 
-    /// A member changed its state, or got its hello.
-    pub fn member_changed(&self, member: &Member, state: State) {
+    /// A member changed its state.
+    pub fn member_changed(&self, member: &Member, Change { from, to: state }: Change) {
         if state == State::Up {
             self.decide(|table| table.upstream_is(member.id, true));
         }
@@ -168,6 +168,15 @@ impl Pool {
             "upstream is {}",
             state.slug()
         );
+        let words = match (from, state) {
+            (_, State::Misconfigured) => "the CLI refuses the pool's token",
+            (State::Misconfigured, _) => "the CLI is no longer known to refuse the pool's token",
+            (
+                State::Starting | State::Up | State::Down | State::Leaving,
+                State::Starting | State::Up | State::Down | State::Leaving,
+            ) => return,
+        };
+        tracing::warn!(pool = self.name, upstream = member.name, state = state.slug(), "{words}");
     }
 
     /// A member is dead: links to it are lost, and with own storage its sessions. One that is only down may be busy.

@@ -72,6 +72,8 @@ pub struct PoolMetrics {
     pub queue_wait: Histogram,
     /// Seconds waited for a session's lock.
     pub lock_wait: Histogram,
+    /// Broadcasts that conns lost.
+    pub broadcasts_dropped: IntCounter,
     /// CLI processes of ours that run; hold a `GaugeGuard`.
     pub spawned: IntGauge,
     pub(super) series: Series,
@@ -92,6 +94,7 @@ impl PoolMetrics {
             queue_depth: series.gauge(&QUEUE_DEPTH, &[]),
             queue_wait: series.histogram(&QUEUE_WAIT, &[]),
             lock_wait: series.histogram(&LOCK_WAIT, &[]),
+            broadcasts_dropped: series.counter(&BROADCASTS_DROPPED, &[]),
             spawned: series.gauge(&SPAWNED, &[]),
             series,
         }

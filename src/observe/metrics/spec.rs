@@ -105,6 +105,7 @@ table! {
     QUEUE_DEPTH = gauge("fairlead_queue_depth", &["pool"], "Placements that wait for capacity.");
     QUEUE_WAIT = histogram("fairlead_queue_wait_seconds", &["pool"], "Time that placements waited for capacity.", WAIT);
     LOCK_WAIT = histogram("fairlead_lock_wait_seconds", &["pool"], "Time that sends waited for another caller's turn on their session.", WAIT);
+    BROADCASTS_DROPPED = counter("fairlead_broadcasts_dropped_total", &["pool"], "Broadcasts that a conn lost because too many waited for it.");
     SPAWNED = gauge("fairlead_spawned_processes", &["pool"], "CLI processes that fairlead started and that run now.");
 
     UPSTREAM_STATE = gauge("fairlead_upstream_state", &["pool", "state", "upstream"], "1 for the state that the upstream is in, 0 for the others.");
