@@ -52,6 +52,8 @@ pub enum Sighting {
     },
     /// One that is up did not answer.
     Unsure,
+    /// Nobody was asked: too many others are asked for.
+    Unasked,
 }
 
 /// What a look-up that found nothing tells those who wait for it.
@@ -65,6 +67,8 @@ pub enum Absence {
     Unsure,
     /// It is on two CLIs.
     Twice,
+    /// It was not tried: too many others are asked for.
+    Unasked,
 }
 
 /// What to do for somebody who wants a session.
@@ -295,7 +299,23 @@ impl<L> Table<L> {
             Absence::NobodyUp => unsure("no CLI that is up has the session, but one is down"),
             Absence::Unsure => unsure("a CLI did not say whether it has the session"),
             Absence::Twice => unsure("two CLIs have the session: it is left alone"),
+            Absence::Unasked => Refusal::crowded(session.as_str()),
         })
+    }
+
+    /// On a shared disk any CLI finds a session: where the one that had it last is not up, `other` answers for it.
+    pub fn rehome(
+        &mut self,
+        session: &SessionId,
+        up: impl Fn(UpstreamId) -> bool,
+        other: impl FnOnce() -> Option<UpstreamId>,
+    ) {
+        let shared = self.storage == Storage::Shared;
+        let stored = |e: &&mut Entry<L>| shared && matches!(e.stage, Stage::Stored { .. });
+        let Some(entry) = self.entries.get_mut(session).filter(stored) else { return };
+        if entry.upstream.is_some_and(|had| !up(had)) {
+            entry.upstream = other().or(entry.upstream);
+        }
     }
 
     fn want_stored(
@@ -386,6 +406,7 @@ impl<L> Table<L> {
             Sighting::Nobody { down: false } => Absence::Nobody,
             Sighting::Nobody { down: true } => Absence::NobodyUp,
             Sighting::Unsure => Absence::Unsure,
+            Sighting::Unasked => Absence::Unasked,
         };
         self.forget(session, Some(absence));
     }

@@ -15,6 +15,9 @@ use crate::observe::metrics::UpstreamMetrics;
 use crate::rpc::mux::Hello;
 use crate::time::{self, Duration, Instant};
 
+/// Between two complaints of one member in the log.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
+
 /// What a member is made of.
 #[derive(Clone, Debug)]
 pub struct Parameters {
@@ -57,6 +60,8 @@ pub struct Member {
     /// When the last byte came from it, on any connection, in ms after `epoch`.
     heard: AtomicU64,
     epoch: Instant,
+    /// When a log line complained of it, likewise; 0: never.
+    complained: AtomicU64,
     hints: mpsc::Sender<Seen>,
     moved: tokio::sync::Notify,
 }
@@ -93,6 +98,7 @@ impl Member {
                 hello: None,
             }),
             heard: AtomicU64::new(0),
+            complained: AtomicU64::new(0),
             epoch: time::now(),
             hints,
             moved: tokio::sync::Notify::new(),
@@ -156,8 +162,23 @@ impl Member {
 
     /// A byte came from it.
     pub fn heard(&self, now: Instant) {
+        self.heard.store(self.ms(now), Ordering::Relaxed);
+    }
+
+    /// Whether the log may complain of it again: not more than once in [`COMPLAIN_EVERY`].
+    pub fn may_complain(&self, now: Instant) -> bool {
+        let now = self.ms(now).max(1);
+        let due = |last: u64| {
+            let soon = last > 0 && now.saturating_sub(last) < COMPLAIN_EVERY.as_millis() as u64;
+            (!soon).then_some(now)
+        };
+        self.complained.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok()
+    }
+
+    /// Milliseconds after `epoch`.
+    fn ms(&self, now: Instant) -> u64 {
         let ms = now.saturating_duration_since(self.epoch).as_millis();
-        self.heard.store(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::Relaxed);
+        u64::try_from(ms).unwrap_or(u64::MAX)
     }
 
     /// When the last byte came from it.

@@ -3,13 +3,17 @@
 //! The table decides, the balancer chooses, the lease takes room: all under one lock, which is taken when a session is
 //! sought, placed or left, never for a message on its way.
 
+mod find;
 mod fleet;
+mod gate;
 mod look_up;
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use self::find::{OURSELVES, Seekers};
+use self::gate::Gate;
 use super::hub::{Event, Hub};
 use super::member::{Lease, Member};
 use crate::balance::{Balancer, Candidate, PlacementReason, Policy};
@@ -19,7 +23,9 @@ use crate::health::state::{Change, Seen, State};
 use crate::id::{AskId, ConnId, SessionId, UpstreamId};
 use crate::observe::metrics::PoolMetrics;
 use crate::rpc::mux::{Found, Hello, Left, Ticket};
-use crate::session::table::{self, Absence, Answer, Asker, CreateExisting, Storage, Table, Wake};
+use crate::session::table::{
+    self, Absence, Answer, Asker, CreateExisting, Sighting, Storage, Table, Wake,
+};
 use crate::time::{self, Duration};
 use crate::want::Want;
 
@@ -38,8 +44,12 @@ pub struct Parameters {
     pub storage: Storage,
     /// What a create of an id that is taken becomes.
     pub create_existing: CreateExisting,
-    /// For one question to all CLIs.
+    /// For one question to all CLIs, from when it is asked.
     pub lookup_timeout: Duration,
+    /// For the turn of a look-up to come.
+    pub lookup_wait: Duration,
+    /// For an answer that is joined over all CLIs.
+    pub fleet_timeout: Duration,
 }
 
 /// The key by which a session is placed.
@@ -68,6 +78,8 @@ pub struct Pool {
     pub metrics: Arc<PoolMetrics>,
     with: Parameters,
     decisions: Mutex<Decisions>,
+    gate: Gate,
+    seekers: Seekers,
     tasks: Tasks,
     changed: tokio::sync::Notify,
 }
@@ -90,6 +102,8 @@ impl Pool {
             metrics,
             with,
             decisions: Mutex::new(Decisions { table, balancer }),
+            gate: Gate::new(),
+            seekers: Seekers::default(),
             tasks,
             changed: tokio::sync::Notify::new(),
         })
@@ -199,15 +213,22 @@ impl Pool {
         let mut decisions = self.decisions.lock();
         let up = |id| self.member(id).is_some_and(|m| m.is_up());
         let now = time::now();
+        if *want == (Want::Use { on_disk: true }) {
+            decisions.table.rehome(session, up, || self.any());
+        }
         match decisions.table.want(session, asker, want, absence, up, now) {
             Answer::Go { upstream, epoch, resume } => Some(Found::Go { upstream, epoch, resume }),
             Answer::Refused(refusal) => Some(Found::Refused(refusal)),
             Answer::NotAsked => Some(Found::NotAsked),
             Answer::Wait => None,
             Answer::LookUp => {
+                let Some(place) = self.gate.place() else {
+                    decisions.table.looked_up(session, Sighting::Unasked);
+                    return Some(Found::Refused(Refusal::crowded(session.as_str())));
+                };
                 decisions.table.wait(session, asker);
                 drop(decisions);
-                self.look_up(session);
+                self.look_up(session, place);
                 None
             }
             Answer::Place { only, resume } => {
@@ -367,6 +388,10 @@ impl Pool {
 
     fn wake(&self, wakes: Vec<Wake>) {
         for Wake(asker, absence) in wakes {
+            if asker.conn == OURSELVES {
+                self.seekers.tell(asker.ticket, absence);
+                continue;
+            }
             self.hub.tell(asker.conn, Event::Again(Ticket(asker.ticket), absence));
         }
     }

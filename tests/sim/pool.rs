@@ -78,6 +78,10 @@ impl World {
         let (now, asker) = (self.now(), Asker { conn: ConnId(c as u64), ticket: ticket.0 });
         let members = self.members.clone();
         let up = |id: UpstreamId| members[id.0 as usize].up;
+        if want == (Want::Use { on_disk: true }) {
+            let other = (0..members.len()).find(|u| members[*u].up);
+            self.table.rehome(&session, up, || other.map(|u| UpstreamId(u as u32)));
+        }
         let answer = self.table.want(&session, asker, &want, absence, up, now.at);
         self.truth.note(|| format!("conn {c} seeks {session} {want:?}: {answer:?}"));
         let found = match answer {
