@@ -1,9 +1,9 @@
 //! What fairlead asks the fleet for itself: look-ups, lists, requests that name several sessions.
 
-use fairlead::testing::Fault;
 use fairlead::testing::client::Client;
 use fairlead::testing::fake_cli::Bench;
 use fairlead::testing::wire::RpcError;
+use fairlead::testing::{FakeCli, Fault};
 use serde_json::{Value, json};
 
 use super::rig::*;
@@ -62,6 +62,9 @@ async fn who_comes_when_too_many_wait_for_a_look_up_is_told_to_come_again() {
         ask(&client, "ping", json!({})).await;
         clients.push(client);
     }
+    // The CLI is not asked for all of them: what waits does not run into its deadline.
+    let asked = |cli: &FakeCli| cli.methods().iter().filter(|m| *m == "session.mode.get").count();
+    within("the first are asked for", rig.clis[0].until(|cli| asked(cli) >= 128)).await;
     let last = rig.client().await;
     for method in ["session.create", "session.resume", "session.mode.get"] {
         let error = refused(&last, method, opened("one-too-many")).await;
@@ -72,6 +75,7 @@ async fn who_comes_when_too_many_wait_for_a_look_up_is_told_to_come_again() {
         );
     }
     assert!(clients.iter().all(|client| client.received() == 1));
+    assert_eq!(asked(&rig.clis[0]), 128);
 }
 
 #[tokio::test]
