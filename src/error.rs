@@ -124,6 +124,14 @@ impl Refusal {
             .of_session(session)
     }
 
+    /// Too many sessions are looked for that nobody knows (-32045); a second later there may be room.
+    pub fn crowded(session: &str) -> Self {
+        let message = "too many sessions are looked for that nobody knows";
+        let mut refusal = Refusal::new(Reason::Overloaded, message).of_session(session);
+        refusal.retry_after_ms = Some(1000);
+        refusal
+    }
+
     /// The JSON text of the `error` member (JSON-RPC 2.0, section 5.1).
     pub fn to_json(&self) -> String {
         let mut out = String::with_capacity(128);

@@ -17,6 +17,8 @@ mod client_lost;
 mod conns;
 #[path = "it/drain.rs"]
 mod drain;
+#[path = "it/fleet.rs"]
+mod fleet;
 #[path = "it/frames.rs"]
 mod frames;
 #[path = "it/half.rs"]

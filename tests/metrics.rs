@@ -50,6 +50,7 @@ fn populated() -> (Arc<Metrics>, Box<dyn std::any::Any>) {
     upstream.version.set("1.0.102");
     upstream.health_checks.inc("ok");
     upstream.lost.inc("reset");
+    upstream.left_out.inc("late");
     upstream.restarts.inc("exit");
     (metrics, Box::new((listener, pool, upstream)))
 }

@@ -156,6 +156,7 @@ fn limits(l: &Limits) -> Value {
         ("client_request_timeout", time(l.client_request_timeout)),
         ("handshake_timeout", time(l.handshake_timeout)),
         ("lookup_timeout", time(l.lookup_timeout)),
+        ("fleet_timeout", time(l.fleet_timeout)),
         ("connect_wait", time(l.connect_wait)),
         ("discard_timeout", time(l.discard_timeout)),
         ("finish_timeout", time(l.finish_timeout)),

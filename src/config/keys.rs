@@ -104,6 +104,7 @@ pub const LIMITS: Section = Section {
         "client_request_timeout",
         "handshake_timeout",
         "lookup_timeout",
+        "fleet_timeout",
         "connect_wait",
         "discard_timeout",
         "finish_timeout",

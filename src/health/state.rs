@@ -34,6 +34,15 @@ impl State {
     }
 }
 
+/// A CLI went from one state to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What it was.
+    pub from: State,
+    /// What it is.
+    pub to: State,
+}
+
 /// What was seen of a CLI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
@@ -72,8 +81,8 @@ impl Health {
         self.state
     }
 
-    /// Takes note of what was seen; returns the new state if it is another.
-    pub fn see(&mut self, seen: Seen) -> Option<State> {
+    /// Takes note of what was seen; returns what changed, if the state did.
+    pub fn see(&mut self, seen: Seen) -> Option<Change> {
         let next = match seen {
             Seen::Answered => {
                 self.bad = 0;
@@ -99,9 +108,8 @@ impl Health {
             Seen::Answered | Seen::Silent | Seen::LinkFailed => {}
             Seen::Gone | Seen::Leaving | Seen::Refused => (self.good, self.bad) = (0, 0),
         }
-        let changed = next != self.state;
-        self.state = next;
-        changed.then_some(next)
+        let from = std::mem::replace(&mut self.state, next);
+        (from != next).then_some(Change { from, to: next })
     }
 }
 

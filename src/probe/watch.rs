@@ -4,6 +4,8 @@
 //! A probe is a JSON-RPC ping, because a stopped process still accepts TCP. It fails only if no byte came from the CLI
 //! on any connection since it was sent: a CLI that chews on a large frame is busy, not dead.
 
+mod greeting;
+
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -17,16 +19,16 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::error::push_json_string;
+use self::greeting::{Greeting, read_hello, request, who_we_are};
 use crate::health::state::{Seen, State};
 use crate::id::SessionId;
 use crate::rpc::frame::{Decoder, Frame, FrameLimits};
 use crate::rpc::message::{self, UpstreamMessage};
-use crate::rpc::mux::{Hello, LinkToken};
+use crate::rpc::mux::LinkToken;
 use crate::time::{self, Duration, Instant};
 use crate::upstream::ask::Ask;
 use crate::upstream::connect::connect;
-use crate::upstream::hub::Event;
+use crate::upstream::hub::Notice;
 use crate::upstream::member::{Ears, Member};
 use crate::upstream::pool::Pool;
 
@@ -44,6 +46,16 @@ pub struct Parameters {
     /// Frames of the CLI, in bytes.
     pub frame: FrameLimits,
 }
+
+/// Between two batches of broadcasts, so that many turns at once do not wake every conn for every event. The first
+/// broadcast after a quiet time goes out at once.
+const TELL_EVERY: Duration = Duration::from_millis(50);
+
+/// Broadcasts in one batch, at most.
+const MAX_BATCH: usize = 256;
+
+/// Questions that are written at once, at most.
+const ASKS_AT_ONCE: usize = 64;
 
 /// Before a CLI that could not be reached is tried again, at most.
 const RETRY: Duration = Duration::from_secs(1);
@@ -107,8 +119,8 @@ fn report(pool: &Arc<Pool>, member: &Arc<Member>, ended: &Ended) {
 }
 
 fn see(pool: &Pool, member: &Member, seen: Seen) {
-    if let Some(state) = member.see(seen) {
-        pool.member_changed(member, state);
+    if let Some(change) = member.see(seen) {
+        pool.member_changed(member, change);
     }
 }
 
@@ -137,6 +149,12 @@ struct Watch<'a> {
     member: &'a Arc<Member>,
     with: &'a Parameters,
     waiting: AHashMap<u64, oneshot::Sender<Bytes>>,
+    /// How many may wait before those that nobody waits for are looked for.
+    sweep_at: usize,
+    /// What the CLI told everybody, and nobody has been told yet.
+    told: Vec<Notice>,
+    /// When they may be told again.
+    tell_at: Instant,
     probe: Option<(u64, Instant)>,
     judged: bool,
     next_id: u64,
@@ -161,6 +179,9 @@ impl<'a> Watch<'a> {
             member,
             with,
             waiting: AHashMap::new(),
+            sweep_at: ASKS_AT_ONCE,
+            told: Vec::new(),
+            tell_at: time::now(),
             probe: None,
             judged: false,
             next_id: CONNECT + 1,
@@ -171,8 +192,9 @@ impl<'a> Watch<'a> {
         let mut ticks = interval(self.with.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut buffer = vec![0; 16 * 1024];
+        let mut asks = Vec::new();
         loop {
-            let judged = self.judge_at();
+            let (judged, tell) = (self.judge_at(), self.tell_at);
             tokio::select! {
                 read = self.reader.read(&mut buffer) => match read? {
                     0 => return Ok(()),
@@ -181,7 +203,7 @@ impl<'a> Watch<'a> {
                         self.bytes(buffer.get(..n).unwrap_or_default())?;
                     }
                 },
-                Some(ask) = ears.asks.recv() => self.ask(ask).await?,
+                1.. = ears.asks.recv_many(&mut asks, ASKS_AT_ONCE) => self.ask(&mut asks).await?,
                 Some(seen) = ears.hints.recv() => {
                     see(self.pool, self.member, seen);
                     self.send_probe().await?;
@@ -192,19 +214,17 @@ impl<'a> Watch<'a> {
                     None => self.send_probe().await?,
                 },
                 () = tokio::time::sleep_until(judged) => self.judge()?,
+                () = tokio::time::sleep_until(tell), if !self.told.is_empty() => {}
+            }
+            if !self.told.is_empty() && time::now() >= self.tell_at {
+                self.tell();
             }
         }
     }
 
     /// `connect`, alone; its answer is the first sign of life.
     async fn greet(&mut self) -> io::Result<()> {
-        let mut params = String::from("{");
-        if let Some(token) = &self.with.token {
-            params.push_str(r#""token":"#);
-            push_json_string(&mut params, &token.0);
-        }
-        params.push('}');
-        self.write("connect", &params, CONNECT).await?;
+        self.write(&request("connect", &who_we_are(self.with.token.as_ref()), CONNECT)).await?;
         let (reply, answer) = oneshot::channel();
         self.waiting.insert(CONNECT, reply);
         let limit = self.with.timeout;
@@ -227,17 +247,7 @@ impl<'a> Watch<'a> {
     fn greeted(&mut self, frame: &Bytes) -> io::Result<()> {
         match read_hello(frame) {
             Greeting::Hello(hello) => self.member.set_hello(hello),
-            Greeting::Refused(code) => {
-                if self.member.state() != State::Misconfigured {
-                    tracing::error!(
-                        pool = self.pool.name,
-                        upstream = self.member.name,
-                        code,
-                        "the CLI refuses the pool's token"
-                    );
-                }
-                return Err(io::ErrorKind::PermissionDenied.into());
-            }
+            Greeting::Refused => return Err(io::ErrorKind::PermissionDenied.into()),
             Greeting::Unknown => {}
         }
         see(self.pool, self.member, Seen::Answered);
@@ -245,11 +255,19 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
+    /// A ping; or where links are refused, another `connect`: only that says whether they would be now.
     async fn send_probe(&mut self) -> io::Result<()> {
         if self.probe.is_none() {
-            let id = self.next_id;
-            self.next_id += 1;
-            self.write("ping", "{}", id).await?;
+            let id = self.next_id();
+            let probe = match self.member.state() {
+                State::Misconfigured => {
+                    request("connect", &who_we_are(self.with.token.as_ref()), id)
+                }
+                State::Starting | State::Up | State::Down | State::Leaving => {
+                    request("ping", "{}", id)
+                }
+            };
+            self.write(&probe).await?;
             self.probe = Some((id, time::now()));
             self.judged = false;
         }
@@ -289,20 +307,29 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    async fn ask(&mut self, ask: Ask) -> io::Result<()> {
-        self.waiting.retain(|_, reply| !reply.is_closed());
-        let id = self.next_id;
-        self.next_id += 1;
-        self.waiting.insert(id, ask.reply);
-        self.write(ask.method, &ask.params, id).await
+    async fn ask(&mut self, asks: &mut Vec<Ask>) -> io::Result<()> {
+        if self.waiting.len() >= self.sweep_at {
+            self.waiting.retain(|_, reply| !reply.is_closed());
+            self.sweep_at = ASKS_AT_ONCE.max(2 * self.waiting.len());
+        }
+        let mut frames = String::new();
+        for ask in asks.drain(..).filter(|ask| !ask.reply.is_closed()) {
+            let id = self.next_id();
+            self.waiting.insert(id, ask.reply);
+            frames.push_str(&request(ask.method, &ask.params, id));
+        }
+        self.write(&frames).await
     }
 
-    /// Writes a request. A CLI that takes no bytes is as good as one that gives none.
-    async fn write(&mut self, method: &str, params: &str, id: u64) -> io::Result<()> {
-        let body =
-            format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#);
-        let frame = format!("Content-Length: {}\r\n\r\n{body}", body.len());
-        timeout(self.with.dead_after, self.writer.write_all(frame.as_bytes())).await?
+    fn next_id(&mut self) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        id
+    }
+
+    /// Writes requests. A CLI that takes no bytes is as good as one that gives none.
+    async fn write(&mut self, frames: &str) -> io::Result<()> {
+        timeout(self.with.dead_after, self.writer.write_all(frames.as_bytes())).await?
     }
 
     fn bytes(&mut self, mut input: &[u8]) -> io::Result<()> {
@@ -343,49 +370,31 @@ impl<'a> Watch<'a> {
         if message::says_shutting_down(body) {
             return see(self.pool, self.member, Seen::Leaving);
         }
+        if matches!(read_hello(body), Greeting::Refused) {
+            self.member.metrics.health_checks.inc("failed");
+            return see(self.pool, self.member, Seen::Refused);
+        }
         self.member.metrics.health_checks.inc("ok");
         see(self.pool, self.member, Seen::Answered);
     }
 
-    fn notice(&self, session: &str, body: &Bytes) {
-        self.pool.hub.tell_all(&Event::Notice(SessionId::new(session), body.clone()));
-    }
-}
-
-enum Greeting {
-    Hello(Hello),
-    Refused(i64),
-    /// An older CLI that knows no `connect`.
-    Unknown,
-}
-
-fn read_hello(frame: &[u8]) -> Greeting {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Connected {
-        version: String,
-        protocol_version: u32,
-        #[serde(default)]
-        task_kinds: Vec<String>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Failure {
-        code: i64,
-    }
-    #[derive(serde::Deserialize)]
-    struct Response {
-        result: Option<Connected>,
-        error: Option<Failure>,
-    }
-    match serde_json::from_slice(frame) {
-        Ok(Response { result: Some(hello), .. }) => Greeting::Hello(Hello {
-            version: hello.version,
-            protocol: hello.protocol_version,
-            task_kinds: hello.task_kinds,
-        }),
-        Ok(Response { error: Some(Failure { code }), .. }) if (-32003..=-32001).contains(&code) => {
-            Greeting::Refused(code)
+    fn notice(&mut self, session: &str, body: &Bytes) {
+        self.told.push(Notice(SessionId::new(session), body.clone()));
+        if self.told.len() >= MAX_BATCH {
+            self.tell();
         }
-        _ => Greeting::Unknown,
+    }
+
+    fn tell(&mut self) {
+        let dropped = self.pool.hub.broadcast(std::mem::take(&mut self.told));
+        self.pool.metrics.broadcasts_dropped.inc_by(dropped as u64);
+        self.tell_at = time::now() + TELL_EVERY;
+    }
+}
+
+impl Drop for Watch<'_> {
+    /// However it ended, what the CLI said before is told.
+    fn drop(&mut self) {
+        self.tell();
     }
 }

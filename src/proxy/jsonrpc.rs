@@ -28,7 +28,7 @@ use crate::id::{ConnId, SessionId};
 use crate::observe::metrics::{ListenerMetrics, RpcMetrics};
 use crate::rpc::mux::{End, Mux, Now, Settings, Ticket};
 use crate::time::{self, Duration, Instant};
-use crate::upstream::hub::{Event, Inbox, Joined};
+use crate::upstream::hub::{Event, Inbox, Joined, Notice};
 use crate::upstream::pool::Pool;
 use crate::want::Want;
 
@@ -178,7 +178,11 @@ impl Conn {
                     self.mux.asked_wrongly(ticket, &error, now.at);
                 }
                 Event::Greeted(ticket, hello) => self.mux.greeted(ticket, hello.as_ref(), now.at),
-                Event::Notice(session, body) => self.mux.notice(session.as_str(), body),
+                Event::Notices(batch) => {
+                    for Notice(session, body) in batch.iter() {
+                        self.mux.notice(session.as_str(), body.clone());
+                    }
+                }
                 Event::Dead(upstream) => {
                     let dead = self.links.iter().find(|l| l.upstream() == upstream);
                     if let Some(link) = dead {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::rpc::methods::failed;
+use crate::rpc::methods::{failed, invalid};
 
 mod lists;
 mod pairs;
@@ -83,6 +83,8 @@ impl Ask {
 pub enum Wrong {
     /// The client's params: the sentence that a CLI would answer with.
     Params(String),
+    /// The client names more sessions than this many.
+    TooMany(usize),
     /// A CLI's answer is not what the method gives; its place among those handed in.
     /// Leave that CLI out and join again, as if it had not answered.
     Answer(usize),
@@ -93,6 +95,9 @@ impl Wrong {
     pub fn to_error(&self, method: &str) -> Option<String> {
         match self {
             Wrong::Params(why) => Some(failed(method, why)),
+            Wrong::TooMany(most) => {
+                Some(invalid(&format!("{method} takes at most {most} sessions at once")))
+            }
             Wrong::Answer(_) => None,
         }
     }

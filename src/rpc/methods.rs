@@ -279,6 +279,11 @@ pub fn failed(method: &str, why: &str) -> String {
     coded(-32603, &format!("Request {method} failed with message: {why}"))
 }
 
+/// The JSON text of the `error` member for params that cannot be served (-32602).
+pub fn invalid(why: &str) -> String {
+    coded(-32602, why)
+}
+
 /// The JSON text of the `error` member for a method that is not in the table (-32601), in the CLI's words.
 pub fn unhandled(name: &str) -> String {
     coded(-32601, &format!("Unhandled method {name}"))

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use super::workers::Workers;
 use super::{Addresses, StartError, managed};
 use crate::balance::Policy;
-use crate::config::{self, Balance, Config, Upstreams};
+use crate::config::{self, Balance, Config, Limits, Upstreams};
 use crate::drain::{self, Tasks, Trigger, Watcher};
 use crate::health::state::State;
 use crate::id::UpstreamId;
@@ -200,6 +200,8 @@ impl Maker<'_> {
                 config::CreateExisting::Refuse => CreateExisting::Refuse,
             },
             lookup_timeout: self.config.limits.lookup_timeout,
+            lookup_wait: longest_wait(&self.config.limits),
+            fleet_timeout: self.config.limits.fleet_timeout,
         };
         let metrics = self.metrics.pool(&from.name);
         let all = members.iter().map(|(member, _)| Arc::clone(member)).collect();
@@ -292,6 +294,11 @@ fn link_token(pool: &config::Pool) -> Option<LinkToken> {
     pool.token.as_ref().map(|token| LinkToken(token.expose().to_owned()))
 }
 
+/// What a client's request may wait for beside one look-up: for the look-up's turn, a link, or an answer of the fleet.
+fn longest_wait(limits: &Limits) -> Duration {
+    limits.handshake_timeout.max(limits.fleet_timeout)
+}
+
 fn upstream_frame(config: &Config) -> FrameLimits {
     let limits = &config.limits;
     FrameLimits { header: limits.max_header_bytes, body: limits.max_upstream_frame }
@@ -331,7 +338,7 @@ fn make_listener(
         request_timeout: limits.request_timeout,
         client_request_timeout: limits.client_request_timeout,
         handshake_timeout: limits.handshake_timeout,
-        seek_timeout: limits.lookup_timeout + limits.handshake_timeout,
+        seek_timeout: limits.lookup_timeout + longest_wait(limits),
         discard_timeout: limits.discard_timeout,
         finish_timeout: limits.finish_timeout,
         token: config.pool(&from.pool).and_then(link_token),

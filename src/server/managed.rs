@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::health::state::{Seen, State};
+use crate::health::state::Seen;
 use crate::observe::metrics::GaugeGuard;
 use crate::upstream::member::Member;
 use crate::upstream::pool::Pool;
@@ -31,8 +31,8 @@ pub(super) async fn follow(
             }
             Status::Starting { .. } => member.set_address(None),
             Status::Stopping => {
-                if let Some(state) = member.see(Seen::Leaving) {
-                    pool.member_changed(&member, state);
+                if let Some(change) = member.see(Seen::Leaving) {
+                    pool.member_changed(&member, change);
                 }
             }
             Status::Exited { .. } | Status::Backoff { .. } | Status::Stopped => {
@@ -48,8 +48,8 @@ pub(super) async fn follow(
 
 fn gone(pool: &Pool, member: &Member) {
     member.set_address(None);
-    if let Some(state @ State::Down) = member.see(Seen::Gone) {
-        pool.member_changed(member, state);
+    if let Some(change) = member.see(Seen::Gone) {
+        pool.member_changed(member, change);
         pool.member_dead(member);
     }
 }

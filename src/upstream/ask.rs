@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::rpc::json;
 use crate::rpc::message;
 
-/// Questions that may wait for one CLI.
+/// Questions that may lie ready for one CLI; more wait until these are taken, each for as long as it may.
 pub const MAX_ASKS: usize = 1024;
 
 /// One question, on its way to the `watch`.
@@ -27,8 +27,6 @@ pub struct Ask {
 pub enum NoAnswer {
     /// The CLI has no `watch` connection now, or lost it.
     Gone,
-    /// Too many questions wait already.
-    Full,
     /// The time is up.
     Late,
 }
@@ -68,15 +66,11 @@ impl Asker {
         params: String,
         limit: Duration,
     ) -> Result<Reply, NoAnswer> {
-        let (reply, answer) = oneshot::channel();
-        self.0.try_send(Ask { method, params, reply }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => NoAnswer::Full,
-            mpsc::error::TrySendError::Closed(_) => NoAnswer::Gone,
-        })?;
-        match tokio::time::timeout(limit, answer).await {
-            Ok(Ok(frame)) => Ok(Reply(frame)),
-            Ok(Err(_)) => Err(NoAnswer::Gone),
-            Err(_) => Err(NoAnswer::Late),
-        }
+        let asking = async {
+            let (reply, answer) = oneshot::channel();
+            self.0.send(Ask { method, params, reply }).await.map_err(|_| NoAnswer::Gone)?;
+            answer.await.map(Reply).map_err(|_| NoAnswer::Gone)
+        };
+        tokio::time::timeout(limit, asking).await.unwrap_or(Err(NoAnswer::Late))
     }
 }

@@ -1,7 +1,9 @@
 //! The inboxes of a pool's conns: how anybody tells a conn something, without ever waiting for it.
 //!
 //! What a conn asked for is never dropped: there is one answer for each of its questions, and those are bounded.
-//! What it did not ask for (broadcasts) is dropped where the inbox is full.
+//! What it did not ask for (broadcasts) comes in batches that all conns share, and a batch is dropped and counted where
+//! [`MAX_NOTICES`] broadcasts wait already: a conn that does not read loses broadcasts, and nothing else. A broadcast
+//! wakes a conn once per batch, whatever is in it; a batch that comes to an inbox which is not empty wakes nobody.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,8 +19,12 @@ use crate::id::{ConnId, SessionId, UpstreamId};
 use crate::rpc::mux::{Hello, Ticket};
 use crate::session::table::Absence;
 
-/// Broadcasts that may wait for one conn.
-const MAX_NOTICES: usize = 256;
+/// Broadcasts that may wait for one conn before it loses the next batch.
+const MAX_NOTICES: usize = 1024;
+
+/// A CLI told everybody something about a session: the session, and the frame's body.
+#[derive(Clone, Debug)]
+pub struct Notice(pub SessionId, pub Bytes);
 
 /// Something that a conn must hear of.
 #[derive(Clone, Debug)]
@@ -29,8 +35,8 @@ pub enum Event {
     Answered(Ticket, Joined),
     /// What the pool's CLIs say of themselves; `None`: none answered in time.
     Greeted(Ticket, Option<Hello>),
-    /// A CLI told everybody something about a session.
-    Notice(SessionId, Bytes),
+    /// What a CLI told everybody, in its order.
+    Notices(Arc<[Notice]>),
     /// A CLI is dead: links to it are lost.
     Dead(UpstreamId),
     /// We are leaving.
@@ -51,6 +57,8 @@ pub enum Joined {
 #[derive(Default)]
 struct Queue {
     events: VecDeque<Event>,
+    /// How many notices are in them.
+    notices: usize,
     waker: Option<Waker>,
 }
 
@@ -62,8 +70,11 @@ impl Inbox {
     /// Adds an event and wakes the conn. Says whether there was room.
     pub fn push(&self, event: Event) -> bool {
         let mut queue = self.0.lock();
-        if matches!(event, Event::Notice(..)) && queue.events.len() >= MAX_NOTICES {
-            return false;
+        if let Event::Notices(batch) = &event {
+            if queue.notices >= MAX_NOTICES {
+                return false;
+            }
+            queue.notices += batch.len();
         }
         queue.events.push_back(event);
         if let Some(waker) = queue.waker.take() {
@@ -77,6 +88,9 @@ impl Inbox {
     pub fn poll_next(&self, cx: &Context<'_>) -> Poll<Event> {
         let mut queue = self.0.lock();
         if let Some(event) = queue.events.pop_front() {
+            if let Event::Notices(batch) = &event {
+                queue.notices -= batch.len();
+            }
             if queue.events.is_empty() {
                 queue.events = VecDeque::new();
             }
@@ -115,6 +129,11 @@ impl Hub {
         }
     }
 
+    /// Tells all conns what a CLI told everybody. Returns how many conns had no room.
+    pub fn broadcast(&self, notices: Vec<Notice>) -> usize {
+        if notices.is_empty() { 0 } else { self.tell_all(&Event::Notices(notices.into())) }
+    }
+
     /// Tells all conns. Returns how many had no room.
     pub fn tell_all(&self, event: &Event) -> usize {
         let inboxes: Vec<Arc<Inbox>> = self.0.lock().values().cloned().collect();
@@ -124,14 +143,39 @@ impl Hub {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn notices(count: usize) -> Vec<Notice> {
+        vec![Notice(SessionId::new("s"), Bytes::from_static(b"{}")); count]
+    }
+
+    fn read(inbox: &Inbox, cx: &Context<'_>) -> usize {
+        let mut read = 0;
+        while let Poll::Ready(event) = inbox.poll_next(cx) {
+            if let Event::Notices(batch) = event {
+                read += batch.len();
+            }
+        }
+        read
+    }
 
     #[test]
     fn broadcasts_are_dropped_when_nobody_reads_and_answers_are_not() {
         let hub = Hub::default();
         let inbox = hub.enter(ConnId(1));
-        let notice = Event::Notice(SessionId::new("s"), Bytes::new());
-        let dropped: usize = (0..MAX_NOTICES + 10).map(|_| hub.tell_all(&notice)).sum();
+        let dropped: usize = (0..MAX_NOTICES + 10).map(|_| hub.broadcast(notices(1))).sum();
         assert_eq!(dropped, 10);
         hub.tell(ConnId(1), Event::Again(Ticket(7), None));
         let cx = Context::from_waker(Waker::noop());
@@ -140,6 +184,35 @@ mod tests {
             last = Some(event);
         }
         assert!(matches!(last, Some(Event::Again(Ticket(7), None))));
+        assert_eq!(hub.broadcast(notices(3)), 0);
+        assert_eq!(read(&inbox, &cx), 3);
+    }
+
+    #[test]
+    fn a_batch_wakes_a_conn_once_and_not_again_until_it_has_read() {
+        let hub = Hub::default();
+        let inbox = hub.enter(ConnId(1));
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let cx = Context::from_waker(&waker);
+        for round in 1..=3 {
+            assert_eq!(read(&inbox, &cx), if round == 1 { 0 } else { 75 });
+            assert_eq!(hub.broadcast(notices(50)) + hub.broadcast(notices(25)), 0);
+            assert_eq!(woken.0.load(Ordering::Relaxed), round);
+        }
+    }
+
+    #[test]
+    fn all_conns_share_one_copy() {
+        let hub = Hub::default();
+        let inboxes = [hub.enter(ConnId(1)), hub.enter(ConnId(2))];
+        hub.broadcast(notices(1));
+        let cx = Context::from_waker(Waker::noop());
+        let batches = inboxes.map(|inbox| {
+            let Poll::Ready(Event::Notices(batch)) = inbox.poll_next(&cx) else { panic!("none") };
+            batch
+        });
+        assert!(Arc::ptr_eq(&batches[0], &batches[1]));
     }
 
     #[test]

@@ -9,11 +9,14 @@ use tokio::sync::mpsc;
 
 use super::ask::{Ask, Asker};
 use crate::balance::{self, Candidate};
-use crate::health::state::{Health, Seen, State};
+use crate::health::state::{Change, Health, Seen, State};
 use crate::id::UpstreamId;
 use crate::observe::metrics::UpstreamMetrics;
 use crate::rpc::mux::Hello;
 use crate::time::{self, Duration, Instant};
+
+/// Between two complaints of one member in the log.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// What a member is made of.
 #[derive(Clone, Debug)]
@@ -57,6 +60,8 @@ pub struct Member {
     /// When the last byte came from it, on any connection, in ms after `epoch`.
     heard: AtomicU64,
     epoch: Instant,
+    /// When a log line complained of it, likewise; 0: never.
+    complained: AtomicU64,
     hints: mpsc::Sender<Seen>,
     moved: tokio::sync::Notify,
 }
@@ -93,6 +98,7 @@ impl Member {
                 hello: None,
             }),
             heard: AtomicU64::new(0),
+            complained: AtomicU64::new(0),
             epoch: time::now(),
             hints,
             moved: tokio::sync::Notify::new(),
@@ -128,11 +134,11 @@ impl Member {
         self.state() == State::Up
     }
 
-    /// Takes note of what was seen; returns the new state if it is another.
-    pub fn see(&self, seen: Seen) -> Option<State> {
+    /// Takes note of what was seen; returns what changed, if the state did.
+    pub fn see(&self, seen: Seen) -> Option<Change> {
         let changed = self.condition.lock().health.see(seen);
-        if let Some(state) = changed {
-            self.metrics.state.set(state.slug());
+        if let Some(change) = changed {
+            self.metrics.state.set(change.to.slug());
         }
         changed
     }
@@ -156,8 +162,23 @@ impl Member {
 
     /// A byte came from it.
     pub fn heard(&self, now: Instant) {
+        self.heard.store(self.ms(now), Ordering::Relaxed);
+    }
+
+    /// Whether the log may complain of it again: not more than once in [`COMPLAIN_EVERY`].
+    pub fn may_complain(&self, now: Instant) -> bool {
+        let now = self.ms(now).max(1);
+        let due = |last: u64| {
+            let soon = last > 0 && now.saturating_sub(last) < COMPLAIN_EVERY.as_millis() as u64;
+            (!soon).then_some(now)
+        };
+        self.complained.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok()
+    }
+
+    /// Milliseconds after `epoch`.
+    fn ms(&self, now: Instant) -> u64 {
         let ms = now.saturating_duration_since(self.epoch).as_millis();
-        self.heard.store(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::Relaxed);
+        u64::try_from(ms).unwrap_or(u64::MAX)
     }
 
     /// When the last byte came from it.

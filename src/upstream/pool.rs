@@ -3,7 +3,9 @@
 //! The table decides, the balancer chooses, the lease takes room: all under one lock, which is taken when a session is
 //! sought, placed or left, never for a message on its way.
 
+mod find;
 mod fleet;
+mod gate;
 mod halt;
 mod look_up;
 
@@ -11,16 +13,20 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use self::find::{OURSELVES, Seekers};
+use self::gate::Gate;
 use super::hub::{Event, Hub};
 use super::member::{Lease, Member};
 use crate::balance::{Balancer, Candidate, PlacementReason, Policy};
 use crate::drain::Tasks;
 use crate::error::{Reason, Refusal};
-use crate::health::state::{Seen, State};
+use crate::health::state::{Change, Seen, State};
 use crate::id::{AskId, ConnId, SessionId, UpstreamId};
 use crate::observe::metrics::PoolMetrics;
 use crate::rpc::mux::{Found, Hello, Left, Ticket};
-use crate::session::table::{self, Absence, Answer, Asker, CreateExisting, Storage, Table, Wake};
+use crate::session::table::{
+    self, Absence, Answer, Asker, CreateExisting, Sighting, Storage, Table, Wake,
+};
 use crate::time::{self, Duration};
 use crate::want::Want;
 
@@ -39,8 +45,12 @@ pub struct Parameters {
     pub storage: Storage,
     /// What a create of an id that is taken becomes.
     pub create_existing: CreateExisting,
-    /// For one question to all CLIs.
+    /// For one question to all CLIs, from when it is asked.
     pub lookup_timeout: Duration,
+    /// For the turn of a look-up to come.
+    pub lookup_wait: Duration,
+    /// For an answer that is joined over all CLIs.
+    pub fleet_timeout: Duration,
 }
 
 /// The key by which a session is placed.
@@ -69,6 +79,8 @@ pub struct Pool {
     pub metrics: Arc<PoolMetrics>,
     with: Parameters,
     decisions: Mutex<Decisions>,
+    gate: Gate,
+    seekers: Seekers,
     tasks: Tasks,
     changed: tokio::sync::Notify,
 }
@@ -91,6 +103,8 @@ impl Pool {
             metrics,
             with,
             decisions: Mutex::new(Decisions { table, balancer }),
+            gate: Gate::new(),
+            seekers: Seekers::default(),
             tasks,
             changed: tokio::sync::Notify::new(),
         })
@@ -150,13 +164,13 @@ impl Pool {
 
     /// Something was seen of a member that says all.
     pub fn saw(&self, member: &Member, seen: Seen) {
-        if let Some(state) = member.see(seen) {
-            self.member_changed(member, state);
+        if let Some(change) = member.see(seen) {
+            self.member_changed(member, change);
         }
     }
 
-    /// A member changed its state, or got its hello.
-    pub fn member_changed(&self, member: &Member, state: State) {
+    /// A member changed its state.
+    pub fn member_changed(&self, member: &Member, Change { from, to: state }: Change) {
         if state == State::Up {
             self.decide(|table| table.upstream_is(member.id, true));
         }
@@ -169,6 +183,15 @@ impl Pool {
             "upstream is {}",
             state.slug()
         );
+        let words = match (from, state) {
+            (_, State::Misconfigured) => "the CLI refuses the pool's token",
+            (State::Misconfigured, _) => "the CLI is no longer known to refuse the pool's token",
+            (
+                State::Starting | State::Up | State::Down | State::Leaving,
+                State::Starting | State::Up | State::Down | State::Leaving,
+            ) => return,
+        };
+        tracing::warn!(pool = self.name, upstream = member.name, state = state.slug(), "{words}");
     }
 
     /// A member is dead: links to it are lost, and with own storage its sessions. One that is only down may be busy.
@@ -191,6 +214,9 @@ impl Pool {
         let mut decisions = self.decisions.lock();
         let up = |id| self.member(id).is_some_and(|m| m.is_up());
         let now = time::now();
+        if *want == (Want::Use { on_disk: true }) {
+            decisions.table.rehome(session, up, || self.any());
+        }
         match decisions.table.want(session, asker, want, absence, up, now) {
             Answer::Go { upstream, epoch, resume, reason } => {
                 Some(Found::Go { upstream, epoch, resume, reason })
@@ -199,9 +225,13 @@ impl Pool {
             Answer::NotAsked => Some(Found::NotAsked),
             Answer::Wait => None,
             Answer::LookUp => {
+                let Some(place) = self.gate.place() else {
+                    decisions.table.looked_up(session, Sighting::Unasked);
+                    return Some(Found::Refused(Refusal::crowded(session.as_str())));
+                };
                 decisions.table.wait(session, asker);
                 drop(decisions);
-                self.look_up(session);
+                self.look_up(session, place);
                 None
             }
             Answer::Place { only, near, resume } => {
@@ -367,6 +397,10 @@ impl Pool {
 
     fn wake(&self, wakes: Vec<Wake>) {
         for Wake(asker, absence) in wakes {
+            if asker.conn == OURSELVES {
+                self.seekers.tell(asker.ticket, absence);
+                continue;
+            }
             self.hub.tell(asker.conn, Event::Again(Ticket(asker.ticket), absence));
         }
     }

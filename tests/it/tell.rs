@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use fairlead::testing::Fault;
 use fairlead::testing::client::Client;
 use serde_json::{Value, json};
 
@@ -205,4 +206,45 @@ async fn a_scraper_gets_text_that_parses() {
         assert!(value.parse::<f64>().is_ok(), "{line}");
         assert!(!series.contains("session_id") && !series.contains("\"s\""), "{line}");
     }
+}
+
+#[tokio::test]
+async fn links_that_are_refused_are_told_when_that_begins_and_when_it_ends() {
+    log();
+    let rig = clis(5).health("interval = \"50ms\"").start().await;
+    let told = |words: &str| {
+        let of = |l: &Value| l["upstream"] == "cli-4" && l["level"] == "WARN";
+        let says = |l: &Value| l["message"].as_str().is_some_and(|m| m.contains(words));
+        lines().iter().filter(|l| of(l) && says(l)).count()
+    };
+    let no = Fault::Error(-32002, "AUTHENTICATION_FAILED".into());
+    rig.clis[4].fault("connect", no, 1_000);
+    let mut clients = Vec::new();
+    for _ in 0..15 {
+        clients.push(rig.client().await);
+    }
+    let mut asked = Vec::new();
+    for (n, client) in clients.iter().enumerate() {
+        let params = opened(&format!("refused-{n}"));
+        asked.push((client, client.post("session.create", params).await.unwrap()));
+    }
+    rig.until_cli(4, "misconfigured").await;
+    let mut refused = 0;
+    for (client, asked) in asked {
+        if let Err(error) = client.answer_to(&asked).await {
+            is_ours(&error, -32041, "no_upstream");
+            refused += 1;
+        }
+    }
+    // Those that were placed there before the first one was refused.
+    assert!((1..=3).contains(&refused), "{refused}");
+    let checks = [("upstream", "cli-4"), ("result", "failed")];
+    rig.until("it is asked again", |m| {
+        m.sum("fairlead_upstream_health_checks_total", &checks) >= 3.0
+    })
+    .await;
+    assert_eq!((told("refuses the pool's token"), told("no longer known to refuse")), (1, 0));
+    rig.clis[4].clear_faults();
+    rig.until_cli(4, "up").await;
+    assert_eq!((told("refuses the pool's token"), told("no longer known to refuse")), (1, 1));
 }

@@ -87,6 +87,10 @@ impl World {
         // Up, and not full.
         let room = !self.rng.one_in(3);
         let near_up = |id: &UpstreamId| members[id.0 as usize].up && room;
+        if want == (Want::Use { on_disk: true }) {
+            let other = (0..members.len()).find(|u| members[*u].up);
+            self.table.rehome(&session, up, || other.map(|u| UpstreamId(u as u32)));
+        }
         let answer = self.table.want(&session, asker, &want, absence, up, now.at);
         self.truth.note(|| format!("conn {c} seeks {session} {want:?}: {answer:?}"));
         let found = match answer {

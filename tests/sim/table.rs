@@ -188,11 +188,12 @@ impl Bench {
     fn look_up(&mut self) {
         let Some(session) = self.sought.pop() else { return };
         let one = UpstreamId(self.rng.below(UPSTREAMS) as u32);
-        let sighting = match self.rng.below(6) {
+        let sighting = match self.rng.below(7) {
             0 => Sighting::Live(one),
             1 => Sighting::LiveTwice,
             2 => Sighting::Unsure,
             3 => Sighting::Nobody { down: self.rng.one_in(2) },
+            4 => Sighting::Unasked,
             _ => Sighting::OnDisk(vec![one]),
         };
         self.table.looked_up(&name(session), sighting);

@@ -83,6 +83,7 @@ pub(super) fn limits(root: &Reader<'_>, problems: &Problems<'_>) -> Limits {
         client_request_timeout: r.or("client_request_timeout", time(), d.client_request_timeout),
         handshake_timeout: r.or("handshake_timeout", time(), d.handshake_timeout),
         lookup_timeout: r.or("lookup_timeout", time(), d.lookup_timeout),
+        fleet_timeout: r.or("fleet_timeout", time(), d.fleet_timeout),
         connect_wait: r.or("connect_wait", time(), d.connect_wait),
         discard_timeout: r.or("discard_timeout", time(), d.discard_timeout),
         finish_timeout: r.or("finish_timeout", time(), d.finish_timeout),

@@ -34,6 +34,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// Asking all CLIs where a session is.
     pub lookup_timeout: Duration,
+    /// An answer that is joined over all CLIs; who has not answered by then is left out.
+    pub fleet_timeout: Duration,
     /// How long a client's `connect` waits for a CLI that answers.
     pub connect_wait: Duration,
     /// Reading the rest of a frame that is too large, before the conn is closed.
@@ -63,6 +65,7 @@ impl Default for Limits {
             client_request_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(5),
             lookup_timeout: Duration::from_secs(2),
+            fleet_timeout: Duration::from_secs(10),
             connect_wait: Duration::from_secs(5),
             discard_timeout: Duration::from_secs(10),
             finish_timeout: Duration::from_secs(5),

@@ -72,6 +72,8 @@ pub struct PoolMetrics {
     pub queue_wait: Histogram,
     /// Seconds waited for a session's lock.
     pub lock_wait: Histogram,
+    /// Broadcasts that conns lost.
+    pub broadcasts_dropped: IntCounter,
     /// CLI processes of ours that run; hold a `GaugeGuard`.
     pub spawned: IntGauge,
     pub(super) series: Series,
@@ -92,6 +94,7 @@ impl PoolMetrics {
             queue_depth: series.gauge(&QUEUE_DEPTH, &[]),
             queue_wait: series.histogram(&QUEUE_WAIT, &[]),
             lock_wait: series.histogram(&LOCK_WAIT, &[]),
+            broadcasts_dropped: series.counter(&BROADCASTS_DROPPED, &[]),
             spawned: series.gauge(&SPAWNED, &[]),
             series,
         }
@@ -110,6 +113,8 @@ pub struct UpstreamMetrics {
     pub links: IntGauge,
     /// Links that ended without our asking, by reason.
     pub lost: Arc<CounterBy>,
+    /// Answers of the fleet without its part, by reason.
+    pub left_out: Arc<CounterBy>,
     /// Sessions that take capacity; hold a `GaugeGuard`.
     pub sessions: IntGauge,
     /// `max_sessions`; 0 is no limit.
@@ -128,6 +133,7 @@ impl UpstreamMetrics {
             health_checks: series.counter_by(&UPSTREAM_CHECKS, "result"),
             links: series.gauge(&UPSTREAM_LINKS, &[]),
             lost: series.counter_by(&UPSTREAM_LOST, "reason"),
+            left_out: series.counter_by(&UPSTREAM_LEFT_OUT, "reason"),
             sessions: series.gauge(&UPSTREAM_SESSIONS, &[]),
             session_capacity: series.gauge(&SESSION_CAPACITY, &[]),
             restarts: series.counter_by(&UPSTREAM_RESTARTS, "reason"),

@@ -105,6 +105,7 @@ table! {
     QUEUE_DEPTH = gauge("fairlead_queue_depth", &["pool"], "Placements that wait for capacity.");
     QUEUE_WAIT = histogram("fairlead_queue_wait_seconds", &["pool"], "Time that placements waited for capacity.", WAIT);
     LOCK_WAIT = histogram("fairlead_lock_wait_seconds", &["pool"], "Time that sends waited for another caller's turn on their session.", WAIT);
+    BROADCASTS_DROPPED = counter("fairlead_broadcasts_dropped_total", &["pool"], "Broadcasts that a conn lost because too many waited for it.");
     SPAWNED = gauge("fairlead_spawned_processes", &["pool"], "CLI processes that fairlead started and that run now.");
 
     UPSTREAM_STATE = gauge("fairlead_upstream_state", &["pool", "state", "upstream"], "1 for the state that the upstream is in, 0 for the others.");
@@ -112,6 +113,7 @@ table! {
     UPSTREAM_CHECKS = counter("fairlead_upstream_health_checks_total", &["pool", "result", "upstream"], "Health checks done.");
     UPSTREAM_LINKS = gauge("fairlead_upstream_links", &["pool", "upstream"], "Links open now.");
     UPSTREAM_LOST = counter("fairlead_upstream_lost_total", &["pool", "reason", "upstream"], "Links that ended without our asking.");
+    UPSTREAM_LEFT_OUT = counter("fairlead_upstream_left_out_total", &["pool", "reason", "upstream"], "Answers joined over all CLIs that went out without this one's part: it was down, gone, late, answered with an error, or unreadably.");
     UPSTREAM_SESSIONS = gauge("fairlead_upstream_sessions", &["pool", "upstream"], "Sessions that take capacity on the upstream.");
     SESSION_CAPACITY = gauge("fairlead_session_capacity", &["pool", "upstream"], "Sessions that the upstream may have (max_sessions); 0 is no limit.");
     UPSTREAM_RESTARTS = counter("fairlead_upstream_restarts_total", &["pool", "reason", "upstream"], "Managed CLI processes started again.");

@@ -90,12 +90,9 @@ impl Conn {
             Action::Announced(session, ask) => pool.announced(&session, ask),
             Action::Misconfigured(upstream, code) => {
                 if let Some(member) = pool.member(upstream) {
-                    tracing::error!(
-                        upstream = member.name,
-                        code,
-                        "the CLI refuses the pool's token"
-                    );
-                    member.hint(Seen::LinkFailed);
+                    tracing::debug!(upstream = member.name, code, "a link is refused");
+                    // The first one says it for all.
+                    pool.saw(member, Seen::Refused);
                 }
             }
             Action::Leaving(upstream) => {

@@ -13,6 +13,10 @@ use serde_json::value::RawValue;
 use super::pairs::{Pairs, nested};
 use super::{Ask, Scatter, Wrong, array, param};
 use crate::error::push_json_string;
+use crate::id::SessionId;
+
+/// Sessions that one request may name: each may have to be looked for on every CLI.
+const MAX_SESSIONS: usize = 1024;
 
 /// A client's request, taken apart.
 #[derive(Debug)]
@@ -69,6 +73,14 @@ impl Scatter {
         Ok(Split { scatter: self, items, parts })
     }
 
+    /// The sessions that a client's request names, each once.
+    pub fn ids(self, params: Option<&str>) -> Result<Vec<SessionId>, Wrong> {
+        let mut once = AHashSet::new();
+        let items = self.items(params)?;
+        let new = items.iter().filter(|item| once.insert(&*item.id));
+        Ok(new.map(|item| SessionId::new(&item.id)).collect())
+    }
+
     /// The param that holds the array.
     fn member(self) -> &'static str {
         match self {
@@ -83,6 +95,9 @@ impl Scatter {
             .and_then(|text| serde_json::from_str::<Pairs<'_>>(text).ok()?.get(name))
             .and_then(|list| serde_json::from_str::<Vec<&RawValue>>(list.get()).ok())
             .ok_or_else(|| Wrong::Params(format!("missing or non-array parameter '{name}'")))?;
+        if list.len() > MAX_SESSIONS {
+            return Err(Wrong::TooMany(MAX_SESSIONS));
+        }
         list.into_iter().map(|raw| self.item(raw)).collect()
     }
 

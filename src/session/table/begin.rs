@@ -64,6 +64,7 @@ impl<L> Table<L> {
             Sighting::Nobody { down: false } => Absence::Nobody,
             Sighting::Nobody { down: true } => Absence::NobodyUp,
             Sighting::Unsure => Absence::Unsure,
+            Sighting::Unasked => Absence::Unasked,
         };
         self.forget(session, Some(absence));
     }

@@ -1,6 +1,6 @@
 //! The decisions: what somebody who wants a session is told. A session that is known never moves here.
 
-use super::entry::Stage;
+use super::entry::{Entry, Stage};
 use super::{Absence, Answer, Asker, CreateExisting, Storage, Table};
 use crate::error::{Reason, Refusal};
 use crate::id::{SessionId, UpstreamId};
@@ -100,7 +100,26 @@ impl<L> Table<L> {
             Absence::NobodyUp => unsure("no CLI that is up has the session, but one is down"),
             Absence::Unsure => unsure("a CLI did not say whether it has the session"),
             Absence::Twice => unsure("two CLIs have the session: it is left alone"),
+            Absence::Unasked => Refusal::crowded(session.as_str()),
         })
+    }
+
+    /// On a shared disk any CLI finds a session: where the one that had it last is not up, `other` answers for it.
+    pub fn rehome(
+        &mut self,
+        session: &SessionId,
+        up: impl Fn(UpstreamId) -> bool,
+        other: impl FnOnce() -> Option<UpstreamId>,
+    ) {
+        let shared = self.storage == Storage::Shared;
+        let stored = |e: &&mut Entry<L>| shared && matches!(e.stage, Stage::Stored { .. });
+        let Some(entry) = self.entries.get_mut(session).filter(stored) else { return };
+        if entry.upstream.is_some_and(|had| !up(had))
+            && let Some(other) = other()
+        {
+            entry.upstream = Some(other);
+            entry.left = None;
+        }
     }
 
     /// Somebody brings a stored session back to life.

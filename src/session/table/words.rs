@@ -44,6 +44,8 @@ pub enum Sighting {
     },
     /// One that is up did not answer.
     Unsure,
+    /// Nobody was asked: too many others are asked for.
+    Unasked,
 }
 
 /// What a look-up that found nothing tells those who wait for it.
@@ -57,6 +59,8 @@ pub enum Absence {
     Unsure,
     /// It is on two CLIs.
     Twice,
+    /// It was not tried: too many others are asked for.
+    Unasked,
 }
 
 /// What to do for somebody who wants a session.

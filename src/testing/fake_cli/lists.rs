@@ -43,15 +43,29 @@ pub(super) fn metadata(model: &Model, session: &str) -> Option<String> {
     Some(format!(r#"{{"session":{text}}}"#))
 }
 
+/// The ids that a request names.
+pub(super) fn named(params: &Value) -> impl Iterator<Item = &str> {
+    let ids = params.get("sessionIds").and_then(Value::as_array);
+    ids.into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// What clients noted of each session: nothing, where there is one.
+pub(super) fn client_metadata(model: &Model, params: &Value) -> String {
+    let disk = model.disk.lock();
+    let one = |id: &str| match disk.contains_key(id) {
+        true => json!({ "sessionId": id, "status": "ok", "metadata": {} }),
+        false => json!({ "sessionId": id, "status": "notFound" }),
+    };
+    Value::from_iter(named(params).map(one)).to_string()
+}
+
 /// Which of the ids other processes have in memory.
 pub(super) fn in_use(model: &Model, params: &Value) -> String {
-    let ids = params.get("sessionIds").and_then(Value::as_array);
     let disk = model.disk.lock();
     let other = |id: &&str| {
         disk.get(*id).is_some_and(|s| s.holders.iter().any(|holder| *holder != model.serial))
     };
-    let ids: Vec<&str> =
-        ids.into_iter().flatten().filter_map(Value::as_str).filter(other).collect();
+    let ids: Vec<&str> = named(params).filter(other).collect();
     json!({ "inUse": ids }).to_string()
 }
 

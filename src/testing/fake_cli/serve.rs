@@ -44,6 +44,8 @@ fn route(model: &mut Model, conn: u64, method: &str, params: &Value) -> Answer {
         "session.getLastId" => Ok(lists::last_id(model)),
         "session.getForeground" => Ok("{}".to_owned()),
         "sessions.checkInUse" => Ok(lists::in_use(model, params)),
+        "sessions.getClientMetadata" => Ok(lists::client_metadata(model, params)),
+        "sessions.bulkDelete" => Ok(bulk_delete(model, params)),
         "session.getMetadata" => {
             let session = parameter(method, params)?;
             if session.is_empty() {
@@ -292,6 +294,18 @@ fn delete(model: &mut Model, asked: &str) -> Answer {
     model.lifecycle(&session, "deleted");
     model.lifecycle(&session, "deleted");
     Ok(DONE.to_owned())
+}
+
+/// What each was freed of, in bytes.
+fn bulk_delete(model: &mut Model, params: &Value) -> String {
+    let mut freed = serde_json::Map::new();
+    for id in lists::named(params) {
+        let bytes: usize = model.disk.events(id).iter().map(|event| event.text.len()).sum();
+        freed.insert(id.to_owned(), bytes.into());
+        model.forget(id);
+        model.disk.lock().remove(id);
+    }
+    json!({ "freedBytes": freed }).to_string()
 }
 
 fn send(model: &mut Model, session: &str, params: &Value) -> Answer {

@@ -1,20 +1,64 @@
 //! Requests that the fleet answers as one: asked over each CLI's `watch`, joined, never failed by one CLI that is gone.
+//!
+//! Whose part is missing is counted, and said in the log: never silently.
 
 use std::sync::Arc;
 
+use ahash::AHashMap;
+use tokio::task::JoinSet;
+
 use super::Pool;
+use super::find::Owner;
 use crate::error::{Reason, Refusal};
 use crate::id::{ConnId, SessionId, UpstreamId};
 use crate::rpc::merge::{Ask, Merge, Scatter, Single, Wrong};
 use crate::rpc::methods::{Method, Route};
 use crate::rpc::mux::Ticket;
+use crate::time::{self, Instant};
+use crate::upstream::ask::NoAnswer;
 use crate::upstream::hub::{Event, Joined};
 use crate::upstream::member::Member;
+
+/// Sessions that one request looks up at once: others come between.
+const AT_ONCE: usize = 32;
 
 /// Why a fleet's answer is none.
 enum Failed {
     Wrong(Wrong),
     Nobody,
+}
+
+/// Why a CLI's part is missing in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    /// It was not up.
+    Down,
+    /// It has no `watch`, or lost it.
+    Gone,
+    /// It took too long.
+    Late,
+    /// It answered with an error.
+    Error,
+    /// Its answer is not what the method gives.
+    Unreadable,
+}
+
+impl Missing {
+    const fn slug(self) -> &'static str {
+        match self {
+            Missing::Down => "down",
+            Missing::Gone => "gone",
+            Missing::Late => "late",
+            Missing::Error => "error",
+            Missing::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// What one CLI said: a text per question.
+struct Said<'a> {
+    by: &'a Arc<Member>,
+    texts: Vec<String>,
 }
 
 impl Pool {
@@ -30,7 +74,7 @@ impl Pool {
         self.tasks.spawn_aside("fleet", async move {
             let answer = match method.route() {
                 Route::Merge(merge) => pool.merge(merge, method, params.as_deref()).await,
-                Route::Single(single) => pool.single(single, params.as_deref()).await,
+                Route::Single(single) => pool.single(single, method, params.as_deref()).await,
                 Route::Scatter(scatter) => pool.scatter(scatter, method, params.as_deref()).await,
                 Route::Connect
                 | Route::Ping
@@ -60,87 +104,180 @@ impl Pool {
         method: &'static Method,
         params: Option<&str>,
     ) -> Result<String, Failed> {
-        let said = self.ask_all(&merge.asks(method.name, params)).await;
-        join(said, |said| merge.join(params, said, &|_| true))
+        let said = self.ask_all(method, &merge.asks(method.name, params)).await;
+        self.join(method, said, |said| merge.join(params, said, &|_| true))
     }
 
-    async fn single(&self, single: Single, params: Option<&str>) -> Result<String, Failed> {
-        let said = self.ask_all(&single.asks(params).map_err(Failed::Wrong)?).await;
-        join(said, |said| single.join(params, said, &|_| true))
+    async fn single(
+        &self,
+        single: Single,
+        method: &'static Method,
+        params: Option<&str>,
+    ) -> Result<String, Failed> {
+        let said = self.ask_all(method, &single.asks(params).map_err(Failed::Wrong)?).await;
+        self.join(method, said, |said| single.join(params, said, &|_| true))
     }
 
     async fn scatter(
-        &self,
+        self: &Arc<Self>,
         scatter: Scatter,
         method: &'static Method,
         params: Option<&str>,
     ) -> Result<String, Failed> {
-        let owner = |id: &str| -> Option<UpstreamId> {
-            let upstream = self.decisions.lock().table.upstream_of(&SessionId::new(id))?;
-            self.member(upstream).filter(|m| m.is_up()).map(|m| m.id)
+        let until = time::now() + self.with.fleet_timeout;
+        let ids = scatter.ids(params).map_err(Failed::Wrong)?;
+        let owners = self.owners_of(ids, until).await;
+        // One that may have an owner, who cannot be asked, is a part of its own, without an answer.
+        let owner = |id: &str| -> Option<Option<UpstreamId>> {
+            match owners.get(id.as_bytes()).copied().unwrap_or(Owner::Unknown) {
+                Owner::Is(upstream) => Some(Some(upstream)),
+                Owner::Unknown => Some(None),
+                Owner::Nobody => None,
+            }
         };
         let split = scatter.split(method.name, params, &owner).map_err(Failed::Wrong)?;
-        let mut asked = tokio::task::JoinSet::new();
-        for (place, part) in split.parts().iter().enumerate() {
-            if let Some(member) = self.member(part.owner).cloned() {
-                let (ask, limit) = (part.ask.clone(), self.with.lookup_timeout);
-                asked.spawn(async move { (place, say(&member, &ask, limit).await) });
+        let mut asked = JoinSet::new();
+        let members: Vec<Option<&Arc<Member>>> =
+            split.parts().iter().map(|part| self.member(part.owner?)).collect();
+        for (place, (part, member)) in split.parts().iter().zip(&members).enumerate() {
+            if let Some(member) = member {
+                let (member, ask) = (Arc::clone(member), part.ask.clone());
+                asked.spawn(async move { (place, say(&member, &ask, until).await) });
             }
         }
         let mut said: Vec<Option<String>> = vec![None; split.parts().len()];
         while let Some(Ok((place, text))) = asked.join_next().await {
+            if let (Err(why), Some(Some(member))) = (&text, members.get(place)) {
+                self.leave_out(member, method, *why);
+            }
             if let Some(slot) = said.get_mut(place) {
-                *slot = text;
+                *slot = text.ok();
             }
         }
-        let said: Vec<Option<&str>> = said.iter().map(Option::as_deref).collect();
-        split.join(&said).map_err(Failed::Wrong)
+        loop {
+            let texts: Vec<Option<&str>> = said.iter().map(Option::as_deref).collect();
+            let place = match split.join(&texts) {
+                Ok(answer) => return Ok(answer),
+                Err(Wrong::Answer(place)) => place,
+                Err(wrong) => return Err(Failed::Wrong(wrong)),
+            };
+            if let Some(Some(member)) = members.get(place) {
+                self.leave_out(member, method, Missing::Unreadable);
+            }
+            match said.get_mut(place) {
+                Some(slot) if slot.is_some() => *slot = None,
+                Some(_) | None => return Err(Failed::Nobody),
+            }
+        }
+    }
+
+    /// Who answers for each session, as far as that can be found out in time.
+    async fn owners_of(
+        self: &Arc<Self>,
+        ids: Vec<SessionId>,
+        until: Instant,
+    ) -> AHashMap<SessionId, Owner> {
+        let mut owners = AHashMap::with_capacity(ids.len());
+        let mut ids = ids.into_iter();
+        let mut sought = JoinSet::new();
+        loop {
+            for id in ids.by_ref().take(AT_ONCE - sought.len()) {
+                let pool = Arc::clone(self);
+                sought.spawn(async move {
+                    let owner = tokio::time::timeout_at(until, pool.owner_of(&id)).await;
+                    (id, owner.unwrap_or(Owner::Unknown))
+                });
+            }
+            match sought.join_next().await {
+                Some(Ok((id, owner))) => drop(owners.insert(id, owner)),
+                Some(Err(_)) => {}
+                None => return owners,
+            }
+        }
     }
 
     /// The results of all CLIs that are up and answered everything, in the pool's order.
-    async fn ask_all(&self, asks: &[Ask]) -> Vec<Vec<String>> {
-        let mut asked = tokio::task::JoinSet::new();
-        for (place, member) in self.members.iter().enumerate().filter(|(_, m)| m.is_up()) {
+    async fn ask_all(&self, method: &'static Method, asks: &[Ask]) -> Vec<Said<'_>> {
+        let until = time::now() + self.with.fleet_timeout;
+        let mut asked = JoinSet::new();
+        for (place, member) in self.members.iter().enumerate() {
+            if !member.is_up() {
+                self.leave_out(member, method, Missing::Down);
+                continue;
+            }
             let (member, asks) = (Arc::clone(member), asks.to_vec());
-            let limit = self.with.lookup_timeout;
             asked.spawn(async move {
-                let mut said = Vec::with_capacity(asks.len());
+                let mut texts = Vec::with_capacity(asks.len());
                 for ask in &asks {
-                    said.push(say(&member, ask, limit).await?);
+                    match say(&member, ask, until).await {
+                        Ok(text) => texts.push(text),
+                        Err(why) => return (place, Err(why)),
+                    }
                 }
-                Some((place, said))
+                (place, Ok(texts))
             });
         }
         let mut all = Vec::new();
         while let Some(one) = asked.join_next().await {
-            all.extend(one.ok().flatten());
+            all.extend(one.ok());
         }
         all.sort_by_key(|(place, _)| *place);
-        all.into_iter().map(|(_, said)| said).collect()
-    }
-}
-
-async fn say(member: &Member, ask: &Ask, limit: std::time::Duration) -> Option<String> {
-    let reply = member.asker.ask(ask.method, ask.params.clone(), limit).await.ok()?;
-    reply.result().map(str::to_owned)
-}
-
-/// Joins what was said, leaving out who did not say what the method gives.
-fn join(
-    mut said: Vec<Vec<String>>,
-    join: impl Fn(&[&[&str]]) -> Result<String, Wrong>,
-) -> Result<String, Failed> {
-    while !said.is_empty() {
-        let texts: Vec<Vec<&str>> =
-            said.iter().map(|one| one.iter().map(String::as_str).collect()).collect();
-        let texts: Vec<&[&str]> = texts.iter().map(Vec::as_slice).collect();
-        match join(&texts) {
-            Ok(answer) => return Ok(answer),
-            Err(Wrong::Answer(place)) if place < said.len() => {
-                said.remove(place);
+        let said = |(place, texts)| {
+            let by = self.members.get(place)?;
+            match texts {
+                Ok(texts) => Some(Said { by, texts }),
+                Err(why) => {
+                    self.leave_out(by, method, why);
+                    None
+                }
             }
-            Err(wrong) => return Err(Failed::Wrong(wrong)),
+        };
+        all.into_iter().filter_map(said).collect()
+    }
+
+    /// Joins what was said, leaving out who did not say what the method gives.
+    fn join(
+        &self,
+        method: &'static Method,
+        mut said: Vec<Said<'_>>,
+        join: impl Fn(&[&[&str]]) -> Result<String, Wrong>,
+    ) -> Result<String, Failed> {
+        while !said.is_empty() {
+            let texts: Vec<Vec<&str>> =
+                said.iter().map(|one| one.texts.iter().map(String::as_str).collect()).collect();
+            let texts: Vec<&[&str]> = texts.iter().map(Vec::as_slice).collect();
+            match join(&texts) {
+                Ok(answer) => return Ok(answer),
+                Err(Wrong::Answer(place)) if place < said.len() => {
+                    self.leave_out(said.remove(place).by, method, Missing::Unreadable);
+                }
+                Err(wrong) => return Err(Failed::Wrong(wrong)),
+            }
+        }
+        Err(Failed::Nobody)
+    }
+
+    /// Says that an answer goes out without what this CLI would have said.
+    fn leave_out(&self, member: &Member, method: &Method, why: Missing) {
+        member.metrics.left_out.inc(why.slug());
+        // That it is down was said when it went down.
+        if why != Missing::Down && member.may_complain(time::now()) {
+            tracing::warn!(
+                pool = self.name,
+                upstream = member.name,
+                method = method.name,
+                reason = why.slug(),
+                "an answer of the whole fleet goes out without this CLI's part"
+            );
         }
     }
-    Err(Failed::Nobody)
+}
+
+async fn say(member: &Member, ask: &Ask, until: Instant) -> Result<String, Missing> {
+    let limit = until.saturating_duration_since(time::now());
+    match member.asker.ask(ask.method, ask.params.clone(), limit).await {
+        Ok(reply) => reply.result().map(str::to_owned).ok_or(Missing::Error),
+        Err(NoAnswer::Gone) => Err(Missing::Gone),
+        Err(NoAnswer::Late) => Err(Missing::Late),
+    }
 }

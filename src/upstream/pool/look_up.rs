@@ -1,8 +1,9 @@
-//! Who has a session that the table does not know: all CLIs that are up are asked at once.
+//! Who has a session that the table does not know: all CLIs that are up are asked at once, when its turn comes.
 
 use std::sync::Arc;
 
 use super::Pool;
+use super::gate::Place;
 use crate::id::{SessionId, UpstreamId};
 use crate::session::table::{Sighting, Storage};
 use crate::upstream::ask::Reply;
@@ -19,10 +20,11 @@ enum Has {
 
 impl Pool {
     /// Starts to ask, in a task of its own: the answer is the table's, whoever waits for it.
-    pub(super) fn look_up(self: &Arc<Self>, session: &SessionId) {
+    pub(super) fn look_up(self: &Arc<Self>, session: &SessionId, place: Place) {
         let (pool, session) = (Arc::clone(self), session.clone());
         self.tasks.spawn_aside("look_up", async move {
-            let sighting = pool.ask_for(&session).await;
+            let asked = pool.gate.pass(place, pool.with.lookup_wait, pool.ask_for(&session));
+            let sighting = asked.await.unwrap_or(Sighting::Unasked);
             if sighting == Sighting::LiveTwice {
                 tracing::error!(
                     kind = "audit", action = "split_brain", pool = pool.name, session_id = %session,
