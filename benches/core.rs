@@ -71,7 +71,8 @@ impl Bench {
     fn act(&mut self) {
         while let Some(action) = self.mux.next_action() {
             if let Action::Seek(ticket, _, _) = action {
-                let found = Found::Go { upstream: UpstreamId(1), epoch: 1, resume: false };
+                let found =
+                    Found::Go { upstream: UpstreamId(1), epoch: 1, resume: false, reason: None };
                 self.mux.found(ticket, found, self.now);
             } else if let Action::Open(link, _) = action {
                 self.link = link;

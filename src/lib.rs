@@ -5,8 +5,9 @@
 //! | row | modules | what they are |
 //! |---|---|---|
 //! | words | [`error`] [`id`] [`time`], then [`want`] | what everybody speaks of; no runtime, no serde |
+//! | placing | [`balance`] | where it goes, and the word for why: pure |
 //! | protocol | [`rpc`] | frames, messages, the method table, the multiplexer, turns: pure |
-//! | decisions | [`balance`] [`session`] [`health`] | where it goes, who has it, is it well: pure |
+//! | decisions | [`session`] [`health`] | who has it, is it well: pure |
 //! | asked for | [`config`] | what the operator wrote |
 //! | leaving | [`drain`] | the one place that starts tasks, and waits for them |
 //! | telling | [`observe`] | metrics, log lines, readiness |

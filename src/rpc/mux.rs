@@ -17,6 +17,7 @@ mod place;
 mod reply;
 mod route;
 mod slot;
+mod told;
 mod upstream;
 
 use std::collections::VecDeque;
@@ -28,6 +29,7 @@ use bytes::Bytes;
 use super::frame::{Decoder, FrameLimits};
 use super::methods::Method;
 use super::out::Outgoing;
+use crate::balance::PlacementReason;
 use crate::error::{Reason, Refusal};
 use crate::id::{AskId, LinkId, RawId, SessionId, UpstreamId};
 use crate::time::Instant;
@@ -38,6 +40,7 @@ use link::Link;
 pub use link::LinkPhase;
 use pending::Pending;
 use slot::Slot;
+pub use told::{Stage, Stay, TurnReport};
 
 /// A question that the mux asked and that is answered once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -104,6 +107,8 @@ pub enum Found {
         epoch: u64,
         /// Whether a create must go out as a resume.
         resume: bool,
+        /// Why it was placed there; `None`: it was there.
+        reason: Option<PlacementReason>,
     },
     /// The client cannot have it.
     Refused(Refusal),
@@ -209,23 +214,6 @@ pub enum End {
     Stalled,
 }
 
-/// A turn that is over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TurnReport {
-    /// Whose.
-    pub session: SessionId,
-    /// Where.
-    pub upstream: UpstreamId,
-    /// What started it.
-    pub method: &'static str,
-    /// How long it took.
-    pub took: Duration,
-    /// How long until the assistant said or did something.
-    pub first_event: Option<Duration>,
-    /// How it ended.
-    pub end: TurnEnd,
-}
-
 /// What the mux wants done, in order.
 #[derive(Debug)]
 pub enum Action {
@@ -254,8 +242,8 @@ pub enum Action {
         /// The CLI said that there is no such session.
         absent: bool,
     },
-    /// A session left.
-    Left(SessionId, UpstreamId, u64, Left),
+    /// A session left. With what the conn had of it, if it was attached.
+    Left(SessionId, UpstreamId, u64, Left, Option<Box<Stay>>),
     /// A session was made by a CLI, under a name that it chose.
     Learned {
         /// Which.
@@ -268,7 +256,7 @@ pub enum Action {
     /// A session became busy or idle, as this conn sees it.
     Busy(SessionId, u64, bool),
     /// A turn that this conn started has ended.
-    TurnEnded(TurnReport),
+    TurnEnded(Box<TurnReport>),
     /// A session asked its clients for something.
     Announced(SessionId, AskId),
     /// A request of the client was answered.
@@ -318,6 +306,12 @@ pub struct Mux {
     random: u64,
     /// Turns that the client started and in which the assistant did nothing yet.
     awaits_first: u32,
+    /// Frames that the client sent.
+    frames_in: u64,
+    /// How long the first link took to be ready.
+    connected: Option<Duration>,
+    /// What went on when the end began, and why it did.
+    ended: Option<(Stage, Option<End>)>,
     draining: bool,
     discarding_since: Option<Instant>,
     finished_at: Option<Instant>,
@@ -346,6 +340,9 @@ impl Mux {
             next_attachment: 0,
             random: seed,
             awaits_first: 0,
+            frames_in: 0,
+            connected: None,
+            ended: None,
             draining: false,
             discarding_since: None,
             finished_at: None,
@@ -427,6 +424,7 @@ impl Mux {
 
     /// The drain's time is up: whoever waits is told, in words that SDKs understand, and the conn ends.
     pub fn cut(&mut self, now: Now) {
+        self.ended.get_or_insert((self.stage(), Some(End::Drained)));
         for id in self.requests(|_| true) {
             self.refuse(&id, &Refusal::new(Reason::Draining, "fairlead is shutting down"), now.at);
         }
@@ -469,6 +467,7 @@ impl Mux {
 
     /// The conn is over: what it held is given back, as actions.
     pub fn close(&mut self, now: Now) {
+        self.ended.get_or_insert((self.stage(), self.end));
         let links: Vec<LinkId> = self.links.iter().map(|l| l.id).collect();
         for id in self.requests(|p| p.place.is_some_and(|p| !p.unnamed)) {
             let Some(Pending { session: Some(session), place: Some(place), .. }) =

@@ -191,7 +191,9 @@ impl Pool {
         let up = |id| self.member(id).is_some_and(|m| m.is_up());
         let now = time::now();
         match decisions.table.want(session, asker, want, absence, up, now) {
-            Answer::Go { upstream, epoch, resume } => Some(Found::Go { upstream, epoch, resume }),
+            Answer::Go { upstream, epoch, resume } => {
+                Some(Found::Go { upstream, epoch, resume, reason: None })
+            }
             Answer::Refused(refusal) => Some(Found::Refused(refusal)),
             Answer::NotAsked => Some(Found::NotAsked),
             Answer::Wait => None,
@@ -207,7 +209,9 @@ impl Pool {
                 drop(decisions);
                 self.wake(wakes);
                 Some(match placed {
-                    Ok((upstream, epoch)) => Found::Go { upstream, epoch, resume },
+                    Ok((upstream, epoch, reason)) => {
+                        Found::Go { upstream, epoch, resume, reason: Some(reason) }
+                    }
                     Err(refusal) => Found::Refused(refusal),
                 })
             }
@@ -221,7 +225,7 @@ impl Pool {
         conn: ConnId,
         only: Option<UpstreamId>,
         key: &Key,
-    ) -> Result<(UpstreamId, u64), Refusal> {
+    ) -> Result<(UpstreamId, u64, PlacementReason), Refusal> {
         let candidates: Vec<Candidate> = self
             .members
             .iter()
@@ -248,7 +252,7 @@ impl Pool {
             kind = "audit", action = "place", pool = self.name, session_id = %session,
             upstream = member.name, placement_reason = reason.slug(), conn_id = conn.0, "placed"
         );
-        Ok((upstream, epoch))
+        Ok((upstream, epoch, reason))
     }
 
     /// Why no member can take the session: none is up, or all that are up are full.

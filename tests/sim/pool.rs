@@ -81,7 +81,9 @@ impl World {
         let answer = self.table.want(&session, asker, &want, absence, up, now.at);
         self.truth.note(|| format!("conn {c} seeks {session} {want:?}: {answer:?}"));
         let found = match answer {
-            Answer::Go { upstream, epoch, resume } => Found::Go { upstream, epoch, resume },
+            Answer::Go { upstream, epoch, resume } => {
+                Found::Go { upstream, epoch, resume, reason: None }
+            }
             Answer::Refused(refusal) => Found::Refused(refusal),
             Answer::NotAsked => Found::NotAsked,
             Answer::Wait | Answer::LookUp => {
@@ -99,7 +101,7 @@ impl World {
                     let (upstream, lease) = (UpstreamId(u as u32), Lease::take(&self.leases));
                     let epoch = self
                         .decide(|t| t.place(&session, ConnId(c as u64), upstream, lease, now.at));
-                    Found::Go { upstream, epoch, resume }
+                    Found::Go { upstream, epoch, resume, reason: None }
                 }
                 None => {
                     self.decide(|table| table.unplaceable(&session));

@@ -244,7 +244,8 @@ impl World {
             Action::Seek(ticket, None, _) => {
                 let found = match self.choose(None) {
                     Some(u) => {
-                        Found::Go { upstream: UpstreamId(u as u32), epoch: 0, resume: false }
+                        let upstream = UpstreamId(u as u32);
+                        Found::Go { upstream, epoch: 0, resume: false, reason: None }
                     }
                     None => Found::Refused(Refusal::new(Reason::NoUpstream, "no CLI is up")),
                 };
@@ -268,7 +269,7 @@ impl World {
             Action::NotPlaced { session, epoch, absent } => {
                 self.decide(|table| table.not_placed(&session, me, epoch, absent));
             }
-            Action::Left(session, upstream, epoch, how) => {
+            Action::Left(session, upstream, epoch, how, _) => {
                 self.conns[c].on.remove(session.as_str());
                 self.left(&session, me, upstream, epoch, how);
             }

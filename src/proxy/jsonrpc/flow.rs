@@ -127,9 +127,9 @@ impl Conn {
     /// All is said: the links are given back and our side of the conn is closed. The client's is waited for, because a
     /// socket that is closed with bytes unread is reset, and a reset takes from the client what it has not read yet.
     pub(super) fn say_goodbye(&mut self, cx: &mut Context<'_>, end: End, now: Now) -> Poll<End> {
+        self.goodbye = Some(end);
         self.mux.close(now);
         self.act(now);
-        self.goodbye = Some(end);
         let closed = Pin::new(&mut self.client).poll_shutdown(cx);
         if self.client_flow.broken || !matches!(closed, Poll::Ready(Ok(()))) {
             return Poll::Ready(end);

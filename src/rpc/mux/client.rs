@@ -22,8 +22,14 @@ impl Mux {
     pub fn client_bytes(&mut self, mut input: &[u8], now: Now) {
         while self.end.is_none() {
             match self.decoder.next(&mut input) {
-                Ok(Some(Frame::Whole(body))) => self.client_frame(&body, now),
-                Ok(Some(Frame::TooLarge(head))) => self.client_frame_too_large(&head, now),
+                Ok(Some(Frame::Whole(body))) => {
+                    self.frames_in += 1;
+                    self.client_frame(&body, now);
+                }
+                Ok(Some(Frame::TooLarge(head))) => {
+                    self.frames_in += 1;
+                    self.client_frame_too_large(&head, now);
+                }
                 Ok(None) => break,
                 Err(error) => self.end = Some(End::Protocol(error.slug())),
             }
@@ -149,7 +155,10 @@ impl Mux {
                 }
                 None
             }
-            Some(slot) if slot.phase != Phase::Away => slot.link,
+            Some(slot) if slot.phase != Phase::Away => {
+                slot.sent(body.bytes().len());
+                slot.link
+            }
             Some(_) | None => None,
         };
         let Some(link) = link.and_then(|l| self.link_mut(l)) else {

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{Action, Left, Mux, Ticket, TurnEnd, TurnReport, Waiting};
+use super::told::waited;
+use super::{Action, Left, Mux, Stay, Ticket, TurnEnd, TurnReport, Waiting};
 use crate::id::{AskId, LinkId, SessionId};
 use crate::rpc::methods::Method;
 use crate::rpc::turn::{Starts, Turn};
@@ -34,9 +35,13 @@ pub(super) struct Seek {
 /// A turn that this conn started.
 pub(super) struct Started {
     pub(super) method: &'static str,
+    /// How long its request waited before that.
+    pub(super) queue: Option<Duration>,
     pub(super) at: Instant,
     pub(super) first_event: Option<Duration>,
     pub(super) aborted: bool,
+    pub(super) frames_in: u64,
+    pub(super) bytes_in: u64,
 }
 
 pub(super) struct Slot {
@@ -48,6 +53,8 @@ pub(super) struct Slot {
     pub(super) attachment: u64,
     pub(super) turn: Turn,
     pub(super) started: Option<Started>,
+    /// From where it was told to go on.
+    pub(super) stay: Option<Stay>,
     /// The id of the last lasting event.
     pub(super) last_event: Option<Box<str>>,
     pub(super) seek: Option<Seek>,
@@ -66,6 +73,7 @@ impl Slot {
             attachment: 0,
             turn: Turn::default(),
             started: None,
+            stay: None,
             last_event: None,
             seek: None,
             asks: Vec::new(),
@@ -77,6 +85,14 @@ impl Slot {
     fn says_nothing(&self) -> bool {
         let waits = self.seek.is_some() || !self.queue.is_empty();
         self.phase == Phase::Away && !waits && !self.turn.busy()
+    }
+
+    /// The client sent the session a frame: it counts for the turn that runs.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        if let Some(started) = &mut self.started {
+            started.frames_in += 1;
+            started.bytes_in += bytes as u64;
+        }
     }
 
     pub(super) fn buffered(&self) -> usize {
@@ -120,13 +136,14 @@ impl Mux {
         let (phase, epoch, link) = (slot.phase, slot.epoch, slot.link);
         slot.phase = Phase::Away;
         slot.attachment = 0;
+        let stay = slot.stay.take().map(Box::new);
         if how == Left::LinkLost {
             slot.link = None;
         }
         let Some(upstream) = link.and_then(|l| self.link(l)).map(|l| l.upstream) else { return };
         // A life that is not known yet is ended when it is: see `learned`.
         if phase == Phase::Attached && epoch != 0 {
-            self.actions.push_back(Action::Left(session.clone(), upstream, epoch, how));
+            self.actions.push_back(Action::Left(session.clone(), upstream, epoch, how, stay));
         }
     }
 
@@ -164,11 +181,12 @@ impl Mux {
         }
     }
 
-    /// A request goes out. Returns what its session's turn counts it as.
+    /// A request that came at `came` goes out. Returns what its session's turn counts it as.
     pub(super) fn turn_forwarded(
         &mut self,
         session: &SessionId,
         method: &Method,
+        came: Instant,
         now: Instant,
     ) -> Starts {
         let starts = Starts::of(method.turn());
@@ -181,8 +199,15 @@ impl Mux {
             return Starts::Never;
         }
         if !slot.turn.busy() {
-            slot.started =
-                Some(Started { method: method.name, at: now, first_event: None, aborted: false });
+            slot.started = Some(Started {
+                method: method.name,
+                queue: waited(came, now),
+                at: now,
+                first_event: None,
+                aborted: false,
+                frames_in: 0,
+                bytes_in: 0,
+            });
             self.awaits_first += 1;
         }
         self.with_turn(session.as_bytes(), now, |turn| turn.forwarded(starts));
@@ -208,6 +233,7 @@ impl Mux {
         let Some(slot) = self.slots.get_mut(session) else { return };
         if slot.turn.busy() {
             slot.turn = Turn::default();
+            slot.stay.iter_mut().for_each(|stay| stay.cut = true);
             let epoch = slot.epoch;
             self.actions.push_back(Action::Busy(session.clone(), epoch, false));
             self.report_turn(session, end, now);
@@ -217,18 +243,26 @@ impl Mux {
     fn report_turn(&mut self, session: &SessionId, end: TurnEnd, now: Instant) {
         let Some(slot) = self.slots.get_mut(session) else { return };
         let (started, link) = (slot.started.take(), slot.link);
+        let mut stay = slot.stay.as_mut().filter(|_| started.is_some());
+        stay.iter_mut().for_each(|stay| stay.turns += 1);
+        let (reason, turn) = stay.map_or((None, 0), |stay| (stay.reason, stay.turns));
         let quiet = started.as_ref().is_some_and(|s| s.first_event.is_none());
         self.awaits_first = self.awaits_first.saturating_sub(u32::from(quiet));
         let upstream = link.and_then(|l| self.link(l)).map(|l| l.upstream);
         if let (Some(started), Some(upstream)) = (started, upstream) {
-            self.actions.push_back(Action::TurnEnded(TurnReport {
+            self.actions.push_back(Action::TurnEnded(Box::new(TurnReport {
                 session: session.clone(),
                 upstream,
+                reason,
+                turn,
                 method: started.method,
+                frames_in: started.frames_in,
+                bytes_in: started.bytes_in,
+                queue: started.queue,
                 took: now.saturating_duration_since(started.at),
                 first_event: started.first_event,
                 end,
-            }));
+            })));
         }
     }
 }

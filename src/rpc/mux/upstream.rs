@@ -197,7 +197,7 @@ impl Mux {
         now: Now,
     ) -> Result<(), Refusal> {
         if let (Some(place), false) = (&pending.place, failed) {
-            return self.placed(link, pending, place, body);
+            return self.placed(link, pending, place, body, now.at);
         }
         let Some(session) = &pending.session else { return Ok(()) };
         self.turn_answered(session, pending.counted, failed, now.at);
