@@ -90,11 +90,11 @@ pub struct ConnEnd<'a> {
     /// TLS version and cipher, if any.
     pub tls: Option<&'a str>,
     /// Sessions that it was attached to.
-    pub sessions: u64,
+    pub sessions: u32,
     /// Turns that it started.
-    pub turns: u64,
+    pub turns: u32,
     /// Links that were opened for it.
-    pub links: u64,
+    pub links: u32,
     /// The rest.
     pub end: End<'a>,
 }

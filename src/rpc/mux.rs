@@ -145,8 +145,10 @@ pub enum Left {
 /// How a turn ended, as the conn that started it saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TurnEnd {
-    /// `session.idle`, or the start was refused.
+    /// `session.idle`.
     Idle,
+    /// What started it was answered with an error, or not in time.
+    Refused,
     /// `session.idle` with `aborted`.
     Aborted,
     /// Its CLI went away.
@@ -310,8 +312,10 @@ pub struct Mux {
     frames_in: u64,
     /// How long the first link took to be ready.
     connected: Option<Duration>,
-    /// What went on when the end began, and why it did.
-    ended: Option<(Stage, Option<End>)>,
+    /// What went on when the end began.
+    ended_in: Option<Stage>,
+    /// It was closed for no reason that is known here.
+    dropped: bool,
     draining: bool,
     discarding_since: Option<Instant>,
     finished_at: Option<Instant>,
@@ -342,7 +346,8 @@ impl Mux {
             awaits_first: 0,
             frames_in: 0,
             connected: None,
-            ended: None,
+            ended_in: None,
+            dropped: false,
             draining: false,
             discarding_since: None,
             finished_at: None,
@@ -424,7 +429,7 @@ impl Mux {
 
     /// The drain's time is up: whoever waits is told, in words that SDKs understand, and the conn ends.
     pub fn cut(&mut self, now: Now) {
-        self.ended.get_or_insert((self.stage(), Some(End::Drained)));
+        self.ended_in.get_or_insert(self.stage());
         for id in self.requests(|_| true) {
             self.refuse(&id, &Refusal::new(Reason::Draining, "fairlead is shutting down"), now.at);
         }
@@ -467,7 +472,8 @@ impl Mux {
 
     /// The conn is over: what it held is given back, as actions.
     pub fn close(&mut self, now: Now) {
-        self.ended.get_or_insert((self.stage(), self.end));
+        self.dropped |= self.ended_in.is_none() && self.end.is_none();
+        self.ended_in.get_or_insert(self.stage());
         let links: Vec<LinkId> = self.links.iter().map(|l| l.id).collect();
         for id in self.requests(|p| p.place.is_some_and(|p| !p.unnamed)) {
             let Some(Pending { session: Some(session), place: Some(place), .. }) =

@@ -15,9 +15,9 @@ pub(super) struct Tally {
     pub(super) since: Instant,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
-    pub(super) links: u64,
-    pub(super) sessions: u64,
-    pub(super) turns: u64,
+    pub(super) links: u32,
+    pub(super) sessions: u32,
+    pub(super) turns: u32,
 }
 
 impl Tally {
@@ -49,7 +49,7 @@ pub(super) fn oddity_word(oddity: Oddity) -> &'static str {
 impl Conn {
     /// The result's word, and who ended the conn.
     fn ended(&self) -> (&'static str, EndedBy) {
-        match self.goodbye.or(self.end).or(self.mux.ended().flatten()) {
+        match self.end.or(self.mux.ended().flatten()) {
             Some(End::Client) => ("ok", EndedBy::Client),
             Some(End::Protocol(what)) => (what, EndedBy::Fairlead),
             Some(End::Drained) => ("drained", EndedBy::Drain),
@@ -78,6 +78,7 @@ impl Conn {
         let cut = |by| Termination(by, Phase::Turn);
         let (result, termination) = match turn.end {
             mux::TurnEnd::Idle => ("ok", Termination::DONE),
+            mux::TurnEnd::Refused => ("refused", Termination(EndedBy::Upstream, Phase::Request)),
             mux::TurnEnd::Aborted => ("aborted", cut(EndedBy::Client)),
             mux::TurnEnd::UpstreamLost => ("upstream_lost", cut(EndedBy::Upstream)),
             mux::TurnEnd::ClientLeft => ("client_left", cut(self.left_by())),

@@ -167,6 +167,17 @@ impl Mux {
         now: Instant,
         change: impl FnOnce(&mut Turn),
     ) {
+        self.with_turn_or(session, TurnEnd::Idle, now, change);
+    }
+
+    /// The same; `end` is how the turn ends, if this ends it.
+    fn with_turn_or(
+        &mut self,
+        session: &[u8],
+        end: TurnEnd,
+        now: Instant,
+        change: impl FnOnce(&mut Turn),
+    ) {
         let Some((id, slot)) = self.slots.get_key_value(session) else { return };
         let (before, id) = (slot.turn.busy(), id.clone());
         let Some(slot) = self.slots.get_mut(session) else { return };
@@ -177,7 +188,7 @@ impl Mux {
         }
         if before && !busy {
             let aborted = slot.started.as_ref().is_some_and(|s| s.aborted);
-            self.report_turn(&id, if aborted { TurnEnd::Aborted } else { TurnEnd::Idle }, now);
+            self.report_turn(&id, if aborted { TurnEnd::Aborted } else { end }, now);
         }
     }
 
@@ -214,17 +225,20 @@ impl Mux {
         starts
     }
 
-    /// Such a request was answered, or never will be.
+    /// Such a request was answered, or never will be. `failed`: how that ends the turn that it started.
     pub(super) fn turn_answered(
         &mut self,
         session: &SessionId,
         counted: Starts,
-        failed: bool,
+        failed: Option<TurnEnd>,
         now: Instant,
     ) {
         let attached = self.slots.get(session).is_some_and(|s| s.phase == Phase::Attached);
         if counted != Starts::Never && attached {
-            self.with_turn(session.as_bytes(), now, |turn| turn.answered(counted, failed));
+            let end = failed.unwrap_or(TurnEnd::Idle);
+            self.with_turn_or(session.as_bytes(), end, now, |turn| {
+                turn.answered(counted, failed.is_some());
+            });
         }
     }
 
@@ -233,7 +247,6 @@ impl Mux {
         let Some(slot) = self.slots.get_mut(session) else { return };
         if slot.turn.busy() {
             slot.turn = Turn::default();
-            slot.stay.iter_mut().for_each(|stay| stay.cut = true);
             let epoch = slot.epoch;
             self.actions.push_back(Action::Busy(session.clone(), epoch, false));
             self.report_turn(session, end, now);
@@ -243,9 +256,11 @@ impl Mux {
     fn report_turn(&mut self, session: &SessionId, end: TurnEnd, now: Instant) {
         let Some(slot) = self.slots.get_mut(session) else { return };
         let (started, link) = (slot.started.take(), slot.link);
-        let mut stay = slot.stay.as_mut().filter(|_| started.is_some());
-        stay.iter_mut().for_each(|stay| stay.turns += 1);
-        let (reason, turn) = stay.map_or((None, 0), |stay| (stay.reason, stay.turns));
+        let (reason, turn) = slot.stay.as_mut().map_or((None, 0), |stay| {
+            stay.turns += u64::from(started.is_some());
+            stay.cut = end.is_cut();
+            (stay.reason, stay.turns)
+        });
         let quiet = started.as_ref().is_some_and(|s| s.first_event.is_none());
         self.awaits_first = self.awaits_first.saturating_sub(u32::from(quiet));
         let upstream = link.and_then(|l| self.link(l)).map(|l| l.upstream);
