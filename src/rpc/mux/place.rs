@@ -5,7 +5,6 @@ use bytes::Bytes;
 use super::pending::{At, Pending, Place};
 use super::reply::Code;
 use super::slot::{Phase, Slot};
-use super::told::waited;
 use super::{Action, Found, Left, Mux, Now, Oddity, Outcome, Stay, Ticket, Waiting};
 use crate::balance::PlacementReason;
 use crate::error::Refusal;
@@ -261,20 +260,6 @@ impl Mux {
             self.not_placed(session, place.epoch, false);
         }
         Ok(())
-    }
-
-    fn attach(&mut self, session: &SessionId, now: Instant) {
-        self.next_attachment += 1;
-        let attachment = self.next_attachment;
-        let link = self.slots.get(session).and_then(|s| s.link);
-        let ready_at = link.and_then(|l| self.link(l)).and_then(|l| l.ready_at);
-        let slot = self.slot(session);
-        if let Some(stay) = slot.stay.as_mut().filter(|_| slot.phase != Phase::Attached) {
-            stay.connect = ready_at.and_then(|ready| waited(stay.since, ready));
-            stay.since = now;
-        }
-        slot.phase = Phase::Attached;
-        slot.attachment = attachment;
     }
 
     /// The life of a session that a CLI named itself. The conn may have left it before that was known.

@@ -130,6 +130,21 @@ impl Mux {
         ticket
     }
 
+    /// The CLI says that this conn has the session.
+    pub(super) fn attach(&mut self, session: &SessionId, now: Instant) {
+        self.next_attachment += 1;
+        let attachment = self.next_attachment;
+        let link = self.slots.get(session).and_then(|s| s.link);
+        let ready_at = link.and_then(|l| self.link(l)).and_then(|l| l.ready_at);
+        let slot = self.slot(session);
+        if let Some(stay) = slot.stay.as_mut().filter(|_| slot.phase != Phase::Attached) {
+            stay.connect = ready_at.and_then(|ready| waited(stay.since, ready));
+            stay.since = now;
+        }
+        slot.phase = Phase::Attached;
+        slot.attachment = attachment;
+    }
+
     /// This conn no longer has the session, for this reason.
     pub(super) fn leave(&mut self, session: &SessionId, how: Left) {
         let Some(slot) = self.slots.get_mut(session) else { return };

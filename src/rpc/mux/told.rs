@@ -206,9 +206,8 @@ mod tests {
         }
 
         fn report(&mut self) -> TurnReport {
-            let turn = |action| match action {
-                Action::TurnEnded(report) => Some(*report),
-                _ => None,
+            let turn = |action| {
+                if let Action::TurnEnded(report) = action { Some(*report) } else { None }
             };
             self.actions().into_iter().find_map(turn).expect("no turn ended")
         }
@@ -303,9 +302,8 @@ mod tests {
         conn.client(SEND);
         conn.later();
         conn.mux.link_lost(LinkId(0), conn.now);
-        let stay = |action| match action {
-            Action::Left(_, _, 1, Left::LinkLost, stay) => stay,
-            _ => None,
+        let stay = |action| {
+            if let Action::Left(_, _, 1, Left::LinkLost, stay) = action { stay } else { None }
         };
         let stay = conn.actions().into_iter().find_map(stay).expect("it did not leave");
         assert_eq!(stay.reason, Some(PlacementReason::Sticky));
