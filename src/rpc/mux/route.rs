@@ -153,19 +153,19 @@ impl Mux {
         if !self.room_on(link, body.bytes().len()) {
             return self.refuse(id, &too_slow().of_session(session.as_str()), now.at);
         }
-        let came = self.pending.get(id.as_bytes()).map_or(now.at, |p| p.since);
         let counted = match method {
-            Some(method) => self.turn_forwarded(session, method, came, now.at),
+            Some(method) => self.turn_forwarded(session, method, now.at),
             None => Starts::Never,
         };
         let slot = self.slots.get_mut(session).filter(|s| s.phase != Phase::Away);
-        let sent_in = slot.map(|slot| {
-            slot.sent(body.bytes().len());
-            (slot.epoch, slot.attachment)
-        });
         if let Some(pending) = self.pending.get_mut(id.as_bytes()) {
             pending.at = At::Link(link);
             pending.counted = counted;
+            let sent_in = slot.map(|slot| {
+                slot.came(pending.since);
+                slot.sent(body.bytes().len());
+                (slot.epoch, slot.attachment)
+            });
             (pending.epoch, pending.attachment) = sent_in.unwrap_or((pending.epoch, 0));
         }
         if let Some(link) = self.link_mut(link) {

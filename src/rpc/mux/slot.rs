@@ -87,6 +87,13 @@ impl Slot {
         self.phase == Phase::Away && !waits && !self.turn.busy()
     }
 
+    /// When the request came that goes out: if it started a turn, how long it waited is the turn's queue.
+    pub(super) fn came(&mut self, came: Instant) {
+        if let Some(started) = self.started.as_mut().filter(|s| s.frames_in == 0) {
+            started.queue = waited(came, started.at);
+        }
+    }
+
     /// The client sent the session a frame: it counts for the turn that runs.
     pub(super) fn sent(&mut self, bytes: usize) {
         if let Some(started) = &mut self.started {
@@ -207,12 +214,11 @@ impl Mux {
         }
     }
 
-    /// A request that came at `came` goes out. Returns what its session's turn counts it as.
+    /// A request goes out. Returns what its session's turn counts it as.
     pub(super) fn turn_forwarded(
         &mut self,
         session: &SessionId,
         method: &Method,
-        came: Instant,
         now: Instant,
     ) -> Starts {
         let starts = Starts::of(method.turn());
@@ -227,7 +233,7 @@ impl Mux {
         if !slot.turn.busy() {
             slot.started = Some(Started {
                 method: method.name,
-                queue: waited(came, now),
+                queue: None,
                 at: now,
                 first_event: None,
                 aborted: false,

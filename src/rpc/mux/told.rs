@@ -214,7 +214,7 @@ mod tests {
 
         fn place(&mut self, reason: PlacementReason) {
             let actions = self.actions();
-            let Some(Action::Seek(ticket, ..)) = actions.first() else { panic!("{actions:?}") };
+            let Some(Action::Seek(ticket, ..)) = actions.last() else { panic!("{actions:?}") };
             let (upstream, reason) = (UpstreamId(1), Some(reason));
             let found = Found::Go { upstream, epoch: 1, resume: false, reason };
             self.mux.found(*ticket, found, self.now);
@@ -326,6 +326,20 @@ mod tests {
         conn.client(SEND);
         conn.mux.link_lost(LinkId(0), conn.now);
         assert_eq!(conn.report().end, TurnEnd::UpstreamLost);
+    }
+
+    #[test]
+    fn what_starts_a_turn_may_have_waited_for_its_session() {
+        let mut conn = Conn::attached();
+        conn.client(&CREATE.replace("\"id\":1", "\"id\":3"));
+        conn.client(SEND);
+        conn.later();
+        conn.place(PlacementReason::Sticky);
+        conn.event("user.message");
+        conn.link(r#"{"jsonrpc":"2.0","id":2,"result":{}}"#);
+        conn.event("session.idle");
+        let report = conn.report();
+        assert_eq!((report.queue, report.frames_in), (Some(SECOND), 1));
     }
 
     #[test]
