@@ -76,13 +76,12 @@ pub struct Conn {
     /// What each unanswered question about a session was.
     seeking: AHashMap<Ticket, (SessionId, Want)>,
     timer: Option<Pin<Box<Sleep>>>,
-    /// Why it ends, once all is said and only the client's own end is waited for.
-    goodbye: Option<End>,
     kept: usize,
     /// Since when the process keeps too much, and what this conn keeps does not change.
     over_since: Option<Instant>,
     pending: usize,
     tally: Tally,
+    /// Why it ends, once all is said and at most the client's own end is waited for.
     end: Option<End>,
 }
 
@@ -113,7 +112,6 @@ impl Conn {
             inbox,
             seeking: AHashMap::new(),
             timer: None,
-            goodbye: None,
             kept: 0,
             over_since: None,
             pending: 0,
@@ -129,7 +127,7 @@ impl Conn {
 
     fn drive(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let now = Now { at: time::now(), wall: time::wall() };
-        if self.goodbye.is_some() {
+        if self.end.is_some() {
             return self.poll_goodbye(cx);
         }
         self.poll_inbox(cx, now);

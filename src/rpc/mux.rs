@@ -17,6 +17,7 @@ mod place;
 mod reply;
 mod route;
 mod slot;
+mod told;
 mod upstream;
 
 use std::collections::VecDeque;
@@ -39,6 +40,7 @@ use link::Link;
 pub use link::LinkPhase;
 use pending::Pending;
 use slot::Slot;
+pub use told::{Stage, Stay, TurnReport};
 
 /// A question that the mux asked and that is answered once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -143,8 +145,10 @@ pub enum Left {
 /// How a turn ended, as the conn that started it saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TurnEnd {
-    /// `session.idle`, or the start was refused.
+    /// `session.idle`.
     Idle,
+    /// What started it was answered with an error, or not in time.
+    Refused,
     /// `session.idle` with `aborted`.
     Aborted,
     /// Its CLI went away.
@@ -212,23 +216,6 @@ pub enum End {
     Stalled,
 }
 
-/// A turn that is over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TurnReport {
-    /// Whose.
-    pub session: SessionId,
-    /// Where.
-    pub upstream: UpstreamId,
-    /// What started it.
-    pub method: &'static str,
-    /// How long it took.
-    pub took: Duration,
-    /// How long until the assistant said or did something.
-    pub first_event: Option<Duration>,
-    /// How it ended.
-    pub end: TurnEnd,
-}
-
 /// What the mux wants done, in order.
 #[derive(Debug)]
 pub enum Action {
@@ -257,8 +244,8 @@ pub enum Action {
         /// The CLI said that there is no such session.
         absent: bool,
     },
-    /// A session left.
-    Left(SessionId, UpstreamId, u64, Left),
+    /// A session left. With what the conn had of it, if it was attached.
+    Left(SessionId, UpstreamId, u64, Left, Option<Box<Stay>>),
     /// A session was made by a CLI, under a name that it chose.
     Learned {
         /// Which.
@@ -271,7 +258,7 @@ pub enum Action {
     /// A session became busy or idle, as this conn sees it.
     Busy(SessionId, u64, bool),
     /// A turn that this conn started has ended.
-    TurnEnded(TurnReport),
+    TurnEnded(Box<TurnReport>),
     /// A session asked its clients for something.
     Announced(SessionId, AskId),
     /// A request of the client was answered.
@@ -350,6 +337,14 @@ pub struct Mux {
     random: u64,
     /// Turns that the client started and in which the assistant did nothing yet.
     awaits_first: u32,
+    /// Frames that the client sent.
+    frames_in: u64,
+    /// How long the first link took to be ready.
+    connected: Option<Duration>,
+    /// What went on when the end began.
+    ended_in: Option<Stage>,
+    /// It was closed for no reason that is known here.
+    dropped: bool,
     draining: bool,
     discarding_since: Option<Instant>,
     finished_at: Option<Instant>,
@@ -379,6 +374,10 @@ impl Mux {
             next_attachment: 0,
             random: seed,
             awaits_first: 0,
+            frames_in: 0,
+            connected: None,
+            ended_in: None,
+            dropped: false,
             draining: false,
             discarding_since: None,
             finished_at: None,
@@ -472,6 +471,7 @@ impl Mux {
 
     /// The drain's time is up: whoever waits is told, in words that SDKs understand, and the conn ends.
     pub fn cut(&mut self, now: Now) {
+        self.ended_in.get_or_insert(self.stage());
         for id in self.requests(|_| true) {
             self.refuse(&id, &Refusal::new(Reason::Draining, "fairlead is shutting down"), now.at);
         }
@@ -515,6 +515,8 @@ impl Mux {
     /// The conn is over: what it held is given back, as actions. What it had yet to ask for is not asked.
     pub fn close(&mut self, now: Now) {
         self.actions.retain(|action| !action.asks());
+        self.dropped |= self.ended_in.is_none() && self.end.is_none();
+        self.ended_in.get_or_insert(self.stage());
         let links: Vec<LinkId> = self.links.iter().map(|l| l.id).collect();
         for id in self.requests(|p| p.place.is_some_and(|p| !p.unnamed)) {
             let Some(Pending { session: Some(session), place: Some(place), .. }) =

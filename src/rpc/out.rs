@@ -33,12 +33,18 @@ pub struct Outgoing {
     whole: VecDeque<Bytes>,
     tail: BytesMut,
     len: usize,
+    frames: u64,
 }
 
 impl Outgoing {
     /// How many bytes wait.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// How many frames were queued so far.
+    pub fn frames(&self) -> u64 {
+        self.frames
     }
 
     /// Whether nothing waits.
@@ -131,6 +137,7 @@ impl Outgoing {
     }
 
     fn header(&mut self, body: usize) {
+        self.frames += 1;
         let mut digits = itoa::Buffer::new();
         let digits = digits.format(body).as_bytes();
         let need = HEADER + body.min(BY_REFERENCE);
@@ -206,6 +213,7 @@ mod tests {
                 if owned >> n & 1 == 1 { out.frame(&Body::Owned(body.into())) } else { out.frame(&Body::Borrowed(&body)) }
             }
             prop_assert_eq!(out.len(), expected.len());
+            prop_assert_eq!(out.frames(), sizes.len() as u64);
             prop_assert_eq!(drain(&mut out, step), expected);
             prop_assert_eq!(out.len(), 0);
         }

@@ -271,7 +271,7 @@ impl World {
             Action::NotPlaced { session, epoch, absent } => {
                 self.decide(|table| table.not_placed(&session, me, epoch, absent, now.at));
             }
-            Action::Left(session, upstream, epoch, how) => {
+            Action::Left(session, upstream, epoch, how, _) => {
                 self.conns[c].on.remove(session.as_str());
                 self.left(&session, me, upstream, epoch, how);
             }

@@ -77,9 +77,9 @@ impl Conn {
             Action::NotPlaced { session, epoch, absent } => {
                 pool.not_placed(&session, self.id, epoch, absent);
             }
-            Action::Left(session, upstream, epoch, how) => {
+            Action::Left(session, upstream, epoch, how, stay) => {
                 pool.left(&session, self.id, upstream, epoch, how);
-                self.report_session(&session, upstream, how);
+                self.report_session(&session, upstream, how, stay.as_deref(), now);
             }
             Action::Learned { session, upstream, attached } => {
                 let epoch = pool.learned(&session, upstream, attached.then_some(self.id));
@@ -116,7 +116,6 @@ impl Conn {
     }
 
     fn count_answer(&mut self, method: Option<&Method>, outcome: Outcome, took: Duration) {
-        self.tally.requests += 1;
         let index = method.map_or(u16::MAX, |m| m.index);
         self.rpc.answered(index, report::result_of(outcome), took);
         report::count_refusal(&self.listener.metrics, outcome);

@@ -141,9 +141,9 @@ impl Conn {
     /// All is said: the links are given back and our side of the conn is closed. The client's is waited for, because a
     /// socket that is closed with bytes unread is reset, and a reset takes from the client what it has not read yet.
     pub(super) fn say_goodbye(&mut self, cx: &mut Context<'_>, end: End, now: Now) -> Poll<End> {
+        self.end = Some(end);
         self.mux.close(now);
         self.act(now);
-        self.goodbye = Some(end);
         let closed = Pin::new(&mut self.client).poll_shutdown(cx);
         if self.client_flow.broken || !matches!(closed, Poll::Ready(Ok(()))) {
             return Poll::Ready(end);
@@ -153,7 +153,7 @@ impl Conn {
     }
 
     pub(super) fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let end = self.goodbye.unwrap_or(End::Client);
+        let end = self.end.unwrap_or(End::Client);
         let late = self.timer.as_mut().is_none_or(|timer| timer.as_mut().poll(cx).is_ready());
         let Conn { client, .. } = self;
         let over = with_buffer(|buffer| {

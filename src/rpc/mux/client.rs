@@ -21,8 +21,14 @@ impl Mux {
     pub fn client_bytes(&mut self, mut input: &[u8], now: Now) {
         while self.end.is_none() {
             match self.decoder.next(&mut input) {
-                Ok(Some(Frame::Whole(body))) => self.client_frame(&body, now),
-                Ok(Some(Frame::TooLarge(head))) => self.client_frame_too_large(&head, now),
+                Ok(Some(Frame::Whole(body))) => {
+                    self.frames_in += 1;
+                    self.client_frame(&body, now);
+                }
+                Ok(Some(Frame::TooLarge(head))) => {
+                    self.frames_in += 1;
+                    self.client_frame_too_large(&head, now);
+                }
                 Ok(None) => break,
                 Err(error) => self.end = Some(End::Protocol(error.slug())),
             }
@@ -125,21 +131,22 @@ impl Mux {
 
     pub(super) fn client_notification(&mut self, call: &Call<'_>, body: &Body<'_>, now: Now) {
         let limit = self.settings.link_queue;
-        let slot = match &call.session {
-            SessionParam::Id(session, _) => self.slots.get(session.as_bytes()),
-            SessionParam::Absent | SessionParam::NotAString(_) => None,
+        let SessionParam::Id(session, _) = &call.session else {
+            return self.odd(Oddity::StrayNotification);
         };
-        let link = match (slot, &call.session) {
+        let link = match self.slots.get_mut(session.as_bytes()) {
             // It must not overtake what waits for the session to be found.
-            (Some(slot), SessionParam::Id(session, _)) if slot.seek.is_some() => {
-                let session = SessionId::new(session);
-                if self.enqueue_frame(&session, body) {
+            Some(slot) if slot.seek.is_some() => {
+                if self.enqueue_frame(&SessionId::new(session), body) {
                     return;
                 }
                 None
             }
-            (Some(slot), _) if slot.phase != Phase::Away => slot.link,
-            (Some(_) | None, _) => None,
+            Some(slot) if slot.phase != Phase::Away => {
+                slot.sent(body.bytes().len());
+                slot.link
+            }
+            Some(_) | None => None,
         };
         let Some(link) = link.and_then(|l| self.link_mut(l)) else {
             return self.odd(Oddity::StrayNotification);

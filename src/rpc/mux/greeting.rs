@@ -96,8 +96,12 @@ impl Mux {
         // A CLI that knows no `connect` wants none.
         if code == NO_SUCH_METHOD {
             link.phase = super::LinkPhase::Ready;
+            link.ready_at = Some(now.at);
+            let took = now.at.saturating_duration_since(link.since);
             let mut held = std::mem::take(&mut link.held);
-            return link.out.append(&mut held);
+            link.out.append(&mut held);
+            self.connected.get_or_insert(took);
+            return;
         }
         if (-32003..=-32001).contains(&code) {
             self.actions.push_back(Action::Misconfigured(upstream, code));

@@ -22,6 +22,7 @@ pub(super) struct Link {
     pub(super) upstream: UpstreamId,
     pub(super) phase: LinkPhase,
     pub(super) since: Instant,
+    pub(super) ready_at: Option<Instant>,
     pub(super) decoder: Decoder,
     /// What may be written.
     pub(super) out: Outgoing,
@@ -65,6 +66,7 @@ impl Mux {
             upstream,
             phase: LinkPhase::Opening,
             since: now,
+            ready_at: None,
             decoder: Decoder::new(self.settings.upstream_frame),
             out: Outgoing::default(),
             held: Outgoing::default(),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Action, Mux, Now, Outcome, Ticket, Waiting};
+use super::{Action, Mux, Now, Outcome, Ticket, TurnEnd, Waiting};
 use crate::error::{Reason, Refusal};
 use crate::id::{LinkId, RawId, SessionId};
 use crate::rpc::message;
@@ -139,14 +139,14 @@ impl Mux {
             return;
         };
         self.write_error(id.as_str(), &refusal.to_json());
-        self.abandon(id, &pending, now);
+        self.abandon(id, &pending, refusal.reason, now);
     }
 
     /// Undoes what a request that will not be answered by a CLI had begun.
-    fn abandon(&mut self, id: &RawId, pending: &Pending, now: Instant) {
+    fn abandon(&mut self, id: &RawId, pending: &Pending, reason: Reason, now: Instant) {
         self.withdraw(id, &pending.at);
         let Some(session) = &pending.session else { return };
-        self.turn_answered(session, pending.counted, true, now);
+        self.turn_answered(session, pending.counted, Some(TurnEnd::of_refusal(reason)), now);
         if let Some(place) = pending.place.as_ref().filter(|p| !p.unnamed) {
             self.not_placed(session, place.epoch, false);
         }

@@ -5,9 +5,10 @@ use bytes::Bytes;
 use super::pending::{At, Pending, Place};
 use super::reply::Code;
 use super::slot::{Phase, Slot};
-use super::{Action, Found, Left, Mux, Now, Oddity, Outcome, Ticket, Waiting};
+use super::{Action, Found, Left, Mux, Now, Oddity, Outcome, Stay, Ticket, Waiting};
 use crate::error::Refusal;
 use crate::id::{LinkId, RawId, SessionId, UpstreamId};
+use crate::placement::PlacementReason;
 use crate::rpc::frame::Body;
 use crate::rpc::json::{self, Span};
 use crate::rpc::message::{self, Call, ClientKind, SessionParam};
@@ -122,10 +123,12 @@ impl Mux {
         let method = methods::method(&call.method);
         let places = matches!(method.map(Method::route), Some(Route::Create | Route::Resume));
         match found {
-            Found::Go { upstream, epoch, resume, .. } if places => {
+            Found::Go { upstream, epoch, resume, reason } if places => {
                 let create = matches!(method.map(Method::route), Some(Route::Create));
                 let place = Place { epoch, instead: create && resume, unnamed: false };
-                self.take_slot(session, upstream, epoch, now);
+                let came = self.pending.get(&id).map_or(now.at, |p| p.since);
+                let stay = Stay::begin(reason, came, now.at);
+                self.take_slot(session, upstream, epoch, stay, now);
                 self.send_place(&id, upstream, place, body.clone(), now);
             }
             Found::Go { upstream, epoch, .. } => {
@@ -179,7 +182,14 @@ impl Mux {
         }
     }
 
-    fn take_slot(&mut self, session: &SessionId, upstream: UpstreamId, epoch: u64, now: Now) {
+    fn take_slot(
+        &mut self,
+        session: &SessionId,
+        upstream: UpstreamId,
+        epoch: u64,
+        stay: Stay,
+        now: Now,
+    ) {
         let link = self.link_to(upstream, now.at);
         let slot = self.slot(session);
         if slot.link != Some(link) || slot.epoch != epoch {
@@ -190,6 +200,7 @@ impl Mux {
         slot.epoch = epoch;
         if slot.phase == Phase::Away {
             slot.phase = Phase::Placing;
+            slot.stay = Some(stay);
         }
     }
 
@@ -232,6 +243,7 @@ impl Mux {
         pending: &Pending,
         place: &Place,
         body: &[u8],
+        now: Instant,
     ) -> Result<(), Refusal> {
         let Some(upstream) = self.upstream_of(link) else { return Ok(()) };
         let result = json::member(body, message::whole(body), "result");
@@ -241,7 +253,8 @@ impl Mux {
             let Some(session) = answered else { return Ok(()) };
             let slot = self.slot(&session);
             (slot.link, slot.epoch) = (Some(link), 0);
-            self.attach(&session);
+            slot.stay = Some(Stay::begin(Some(PlacementReason::Learned), now, now));
+            self.attach(&session, now);
             self.actions.push_back(Action::Learned { session, upstream, attached: true });
             return Ok(());
         }
@@ -253,20 +266,12 @@ impl Mux {
         }
         let slot = self.slots.get(session);
         if slot.is_some_and(|s| s.epoch == place.epoch && s.link == Some(link)) {
-            self.attach(session);
+            self.attach(session, now);
             self.actions.push_back(Action::Attached(session.clone(), upstream, place.epoch));
         } else {
             self.not_placed(session, place.epoch, false);
         }
         Ok(())
-    }
-
-    fn attach(&mut self, session: &SessionId) {
-        self.next_attachment += 1;
-        let attachment = self.next_attachment;
-        let slot = self.slot(session);
-        slot.phase = Phase::Attached;
-        slot.attachment = attachment;
     }
 
     /// The life of a session that a CLI named itself. The conn may have left it before that was known.
@@ -278,7 +283,7 @@ impl Mux {
         match self.slots.get_mut(session).filter(new) {
             Some(slot) => slot.epoch = epoch,
             None => {
-                let left = Action::Left(session.clone(), upstream, epoch, Left::Detached);
+                let left = Action::Left(session.clone(), upstream, epoch, Left::Detached, None);
                 self.actions.push_back(left);
             }
         }
@@ -326,7 +331,8 @@ impl Mux {
             self.end_turn(session, super::TurnEnd::ClientLeft, now.at);
             self.leave(session, how);
         } else if let (true, Some(upstream)) = (how != Left::Detached, self.upstream_of(link)) {
-            self.actions.push_back(Action::Left(session.clone(), upstream, pending.epoch, how));
+            let left = Action::Left(session.clone(), upstream, pending.epoch, how, None);
+            self.actions.push_back(left);
         }
     }
 

@@ -179,11 +179,15 @@ impl Mux {
             Some(method) => self.turn_forwarded(session, method, now.at),
             None => Starts::Never,
         };
-        let slot = self.slots.get(session).filter(|s| s.phase != Phase::Away);
-        let sent_in = slot.map(|s| (s.epoch, s.attachment));
+        let slot = self.slots.get_mut(session).filter(|s| s.phase != Phase::Away);
         if let Some(pending) = self.pending.get_mut(id.as_bytes()) {
             pending.at = At::Link(link);
             pending.counted = counted;
+            let sent_in = slot.map(|slot| {
+                slot.came(pending.since);
+                slot.sent(body.bytes().len());
+                (slot.epoch, slot.attachment)
+            });
             (pending.epoch, pending.attachment) = sent_in.unwrap_or((pending.epoch, 0));
         }
         if let Some(link) = self.link_mut(link) {

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{Action, Left, Mux, Ticket, TurnEnd, TurnReport, Waiting};
+use super::told::waited;
+use super::{Action, Left, Mux, Stay, Ticket, TurnEnd, TurnReport, Waiting};
 use crate::id::{AskId, LinkId, SessionId};
 use crate::rpc::frame::Body;
 use crate::rpc::methods::Method;
@@ -35,9 +36,13 @@ pub(super) struct Seek {
 /// A turn that this conn started.
 pub(super) struct Started {
     pub(super) method: &'static str,
+    /// How long its request waited before that.
+    pub(super) queue: Option<Duration>,
     pub(super) at: Instant,
     pub(super) first_event: Option<Duration>,
     pub(super) aborted: bool,
+    pub(super) frames_in: u64,
+    pub(super) bytes_in: u64,
 }
 
 pub(super) struct Slot {
@@ -49,6 +54,8 @@ pub(super) struct Slot {
     pub(super) attachment: u64,
     pub(super) turn: Turn,
     pub(super) started: Option<Started>,
+    /// From where it was told to go on.
+    pub(super) stay: Option<Stay>,
     /// The id of the last lasting event.
     pub(super) last_event: Option<Box<str>>,
     pub(super) seek: Option<Seek>,
@@ -67,6 +74,7 @@ impl Slot {
             attachment: 0,
             turn: Turn::default(),
             started: None,
+            stay: None,
             last_event: None,
             seek: None,
             asks: Vec::new(),
@@ -78,6 +86,21 @@ impl Slot {
     fn says_nothing(&self) -> bool {
         let waits = self.seek.is_some() || !self.queue.is_empty();
         self.phase == Phase::Away && !waits && !self.turn.busy()
+    }
+
+    /// When the request came that goes out: if it started a turn, how long it waited is the turn's queue.
+    pub(super) fn came(&mut self, came: Instant) {
+        if let Some(started) = self.started.as_mut().filter(|s| s.frames_in == 0) {
+            started.queue = waited(came, started.at);
+        }
+    }
+
+    /// The client sent the session a frame: it counts for the turn that runs.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        if let Some(started) = &mut self.started {
+            started.frames_in += 1;
+            started.bytes_in += bytes as u64;
+        }
     }
 
     pub(super) fn buffered(&self) -> usize {
@@ -145,19 +168,35 @@ impl Mux {
         ticket
     }
 
+    /// The CLI says that this conn has the session.
+    pub(super) fn attach(&mut self, session: &SessionId, now: Instant) {
+        self.next_attachment += 1;
+        let attachment = self.next_attachment;
+        let link = self.slots.get(session).and_then(|s| s.link);
+        let ready_at = link.and_then(|l| self.link(l)).and_then(|l| l.ready_at);
+        let slot = self.slot(session);
+        if let Some(stay) = slot.stay.as_mut().filter(|_| slot.phase != Phase::Attached) {
+            stay.connect = ready_at.and_then(|ready| waited(stay.since, ready));
+            stay.since = now;
+        }
+        slot.phase = Phase::Attached;
+        slot.attachment = attachment;
+    }
+
     /// This conn no longer has the session, for this reason.
     pub(super) fn leave(&mut self, session: &SessionId, how: Left) {
         let Some(slot) = self.slots.get_mut(session) else { return };
         let (phase, epoch, link) = (slot.phase, slot.epoch, slot.link);
         slot.phase = Phase::Away;
         slot.attachment = 0;
+        let stay = slot.stay.take().map(Box::new);
         if how == Left::LinkLost {
             slot.link = None;
         }
         let Some(upstream) = link.and_then(|l| self.link(l)).map(|l| l.upstream) else { return };
         // A life that is not known yet is ended when it is: see `learned`.
         if phase == Phase::Attached && epoch != 0 {
-            self.actions.push_back(Action::Left(session.clone(), upstream, epoch, how));
+            self.actions.push_back(Action::Left(session.clone(), upstream, epoch, how, stay));
         }
     }
 
@@ -181,6 +220,17 @@ impl Mux {
         now: Instant,
         change: impl FnOnce(&mut Turn),
     ) {
+        self.with_turn_or(session, TurnEnd::Idle, now, change);
+    }
+
+    /// The same; `end` is how the turn ends, if this ends it.
+    fn with_turn_or(
+        &mut self,
+        session: &[u8],
+        end: TurnEnd,
+        now: Instant,
+        change: impl FnOnce(&mut Turn),
+    ) {
         let Some((id, slot)) = self.slots.get_key_value(session) else { return };
         let (before, id) = (slot.turn.busy(), id.clone());
         let Some(slot) = self.slots.get_mut(session) else { return };
@@ -191,7 +241,7 @@ impl Mux {
         }
         if before && !busy {
             let aborted = slot.started.as_ref().is_some_and(|s| s.aborted);
-            self.report_turn(&id, if aborted { TurnEnd::Aborted } else { TurnEnd::Idle }, now);
+            self.report_turn(&id, if aborted { TurnEnd::Aborted } else { end }, now);
         }
     }
 
@@ -212,25 +262,35 @@ impl Mux {
             return Starts::Never;
         }
         if !slot.turn.busy() {
-            slot.started =
-                Some(Started { method: method.name, at: now, first_event: None, aborted: false });
+            slot.started = Some(Started {
+                method: method.name,
+                queue: None,
+                at: now,
+                first_event: None,
+                aborted: false,
+                frames_in: 0,
+                bytes_in: 0,
+            });
             self.awaits_first += 1;
         }
         self.with_turn(session.as_bytes(), now, |turn| turn.forwarded(starts));
         starts
     }
 
-    /// Such a request was answered, or never will be.
+    /// Such a request was answered, or never will be. `failed`: how that ends the turn that it started.
     pub(super) fn turn_answered(
         &mut self,
         session: &SessionId,
         counted: Starts,
-        failed: bool,
+        failed: Option<TurnEnd>,
         now: Instant,
     ) {
         let attached = self.slots.get(session).is_some_and(|s| s.phase == Phase::Attached);
         if counted != Starts::Never && attached {
-            self.with_turn(session.as_bytes(), now, |turn| turn.answered(counted, failed));
+            let end = failed.unwrap_or(TurnEnd::Idle);
+            self.with_turn_or(session.as_bytes(), end, now, |turn| {
+                turn.answered(counted, failed.is_some());
+            });
         }
     }
 
@@ -248,18 +308,28 @@ impl Mux {
     fn report_turn(&mut self, session: &SessionId, end: TurnEnd, now: Instant) {
         let Some(slot) = self.slots.get_mut(session) else { return };
         let (started, link) = (slot.started.take(), slot.link);
+        let (reason, turn) = slot.stay.as_mut().map_or((None, 0), |stay| {
+            stay.turns += u64::from(started.is_some());
+            stay.cut = end.is_cut();
+            (stay.reason, stay.turns)
+        });
         let quiet = started.as_ref().is_some_and(|s| s.first_event.is_none());
         self.awaits_first = self.awaits_first.saturating_sub(u32::from(quiet));
         let upstream = link.and_then(|l| self.link(l)).map(|l| l.upstream);
         if let (Some(started), Some(upstream)) = (started, upstream) {
-            self.actions.push_back(Action::TurnEnded(TurnReport {
+            self.actions.push_back(Action::TurnEnded(Box::new(TurnReport {
                 session: session.clone(),
                 upstream,
+                reason,
+                turn,
                 method: started.method,
+                frames_in: started.frames_in,
+                bytes_in: started.bytes_in,
+                queue: started.queue,
                 took: now.saturating_duration_since(started.at),
                 first_event: started.first_event,
                 end,
-            }));
+            })));
         }
     }
 }

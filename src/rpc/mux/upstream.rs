@@ -198,10 +198,11 @@ impl Mux {
         now: Now,
     ) -> Result<(), Refusal> {
         if let (Some(place), false) = (&pending.place, failed) {
-            return self.placed(link, pending, place, body);
+            return self.placed(link, pending, place, body, now.at);
         }
         let Some(session) = &pending.session else { return Ok(()) };
-        self.turn_answered(session, pending.counted, failed, now.at);
+        let refused = failed.then_some(TurnEnd::Refused);
+        self.turn_answered(session, pending.counted, refused, now.at);
         if failed {
             let absent = message::says_not_found(body, session.as_str());
             if absent && self.is_still(session, pending) {
