@@ -44,7 +44,7 @@ impl Frame {
     }
 }
 
-/// How the server's side ended.
+/// How the other side ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closed {
     /// FIN.

@@ -11,13 +11,13 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::rig::*;
 
 /// A client that reads only when told to, behind a small window.
-async fn reluctant(rig: &Rig) -> TcpStream {
+pub(crate) async fn reluctant(rig: &Rig) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     socket.connect(rig.gateway.addresses().listeners[0]).await.unwrap()
 }
 
-async fn say(stream: &mut TcpStream, id: u64, method: &str, params: serde_json::Value) {
+pub(crate) async fn say(stream: &mut TcpStream, id: u64, method: &str, params: serde_json::Value) {
     let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
     stream.write_all(&wire::frame(&body.to_string())).await.unwrap();
 }
