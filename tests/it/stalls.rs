@@ -100,10 +100,10 @@ async fn a_client_that_reads_slowly_and_steadily_is_served_to_the_end() {
     let (mut total, mut buffer) = (0, vec![0; 64 * 1024]);
     // A pace, not a wait: some 10 MB a second, so that all of it takes several times the timeout.
     let mut pace = tokio::time::interval(Duration::from_millis(10));
-    let begun = std::time::Instant::now();
+    let begun = fairlead::time::now();
     while total < 60_000_000 {
         pace.tick().await;
-        let room = &mut buffer[..100_000.min(64 * 1024)];
+        let room = &mut buffer[..];
         let n = within("it goes on", client.read(room)).await.unwrap();
         assert!(n > 0, "closed after {total} bytes");
         total += n;
