@@ -93,30 +93,3 @@ async fn requests_that_wait_for_their_session_to_be_found_count_as_pending() {
     let error = refused(&client, "session.mode.get", json!({"sessionId": "a"})).await;
     is_ours(&error, -32042, "access_denied");
 }
-
-#[tokio::test]
-async fn a_conn_that_asked_for_thousands_of_sessions_keeps_the_one_that_it_uses() {
-    let rig = clis(1).cli(0, |cli| cli.record = false).start().await;
-    let client = rig.client().await;
-    create(&client, "s").await;
-    let from = client.received();
-    // More than a conn has slots for.
-    let last = 4200;
-    for batch in (0..=last).collect::<Vec<u64>>().chunks(100) {
-        for n in batch {
-            let id = format!("n{n}");
-            let body = format!(
-                r#"{{"jsonrpc":"2.0","id":"{id}","method":"session.mode.get","params":{{"sessionId":"{id}"}}}}"#
-            );
-            client.send_body(&body).await.unwrap();
-        }
-        let end = format!("n{}", batch.last().unwrap());
-        client.next_frame(from, |f| f.value["id"] == end.as_str()).await.unwrap();
-    }
-    eventually("all are answered", async || {
-        let frames = client.frames(from);
-        frames.iter().filter(|f| f.value["error"]["code"] == -32042).count() as u64 == last + 1
-    })
-    .await;
-    assert_eq!(turn(&client, "s", "x").await, "You said \"x\". I remember 0 earlier messages.");
-}
