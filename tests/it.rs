@@ -9,6 +9,8 @@
     reason = "a test ends where it fails"
 )]
 
+#[path = "it/answers.rs"]
+mod answers;
 #[path = "it/bounds.rs"]
 mod bounds;
 #[path = "it/client_lost.rs"]
@@ -21,21 +23,35 @@ mod drain;
 mod fleet;
 #[path = "it/frames.rs"]
 mod frames;
+#[path = "it/goodbye.rs"]
+mod goodbye;
 #[path = "it/half.rs"]
 mod half;
 #[path = "it/health.rs"]
 mod health;
+#[path = "it/leaving.rs"]
+mod leaving;
 #[path = "it/lost.rs"]
 mod lost;
+#[path = "it/oversize.rs"]
+mod oversize;
 #[path = "it/placement.rs"]
 mod placement;
 #[path = "it/process.rs"]
 mod process;
+#[path = "it/resets.rs"]
+mod resets;
 #[path = "it/restart.rs"]
 mod restart;
 #[path = "it/rig.rs"]
 mod rig;
 #[path = "it/routing.rs"]
 mod routing;
+#[path = "it/shared_session.rs"]
+mod shared_session;
+#[path = "it/stalls.rs"]
+mod stalls;
+#[path = "it/surrogates.rs"]
+mod surrogates;
 #[path = "it/tell.rs"]
 mod tell;

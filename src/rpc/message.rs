@@ -130,7 +130,9 @@ mod tests {
         assert_eq!(peek_id(br#"{"x":"id","y":1"#), None);
         assert_eq!(peek_id(br#"["id",1]"#), None);
         assert!(is_answer(br#"{"jsonrpc":"2.0","id":0,"result":{"method":"x","big":"#));
+        assert!(is_answer(br#"{"jsonrpc":"2.0","id":0,"result":1,"result":2}"#));
         assert!(!is_answer(br#"{"jsonrpc":"2.0","id":0,"method":"x","params":{"result":1,"#));
+        assert!(!is_answer(br#"{"jsonrpc":"2.0","id":0,"method":"x","method":"y","result":1}"#));
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Frame {
     }
 }
 
-/// How the server's side ended.
+/// How the other side ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closed {
     /// FIN.
@@ -229,9 +229,13 @@ impl Client {
         fits: impl Fn(&Frame) -> bool,
     ) -> Result<Frame, String> {
         let waiting = async {
+            let mut next = from;
             loop {
                 let changed = self.inbox.changed.notified();
-                if let Some(found) = self.frames(from).into_iter().find(&fits) {
+                // Each frame is looked at once, however often more come.
+                let new = self.frames(next);
+                next += new.len();
+                if let Some(found) = new.into_iter().find(&fits) {
                     return Ok(found);
                 }
                 if let Some(closed) = self.closed() {

@@ -35,6 +35,7 @@ pub use disk::{Disk, Event, Stored};
 pub use faults::Fault;
 pub use seen::Received;
 
+use super::client::Closed;
 use outbox::Ending;
 use shell::Shared;
 
@@ -129,6 +130,7 @@ impl FakeCli {
             model: Mutex::new(model),
             config,
             boxes: Mutex::default(),
+            ended: Mutex::default(),
             tasks: Mutex::new(JoinSet::new()),
             faults: faults::Faults::default(),
             seen: seen::Seen::default(),
@@ -243,6 +245,18 @@ impl FakeCli {
     /// The open connections, numbered from 1 in the order of accepting.
     pub fn connections(&self) -> Vec<u64> {
         self.shared.model.lock().conns.keys().copied().collect()
+    }
+
+    /// How the other side ended a connection; `None` while it is open, or where the fake ended it.
+    pub fn ended(&self, conn: u64) -> Option<Closed> {
+        self.shared.ended.lock().get(&conn).copied()
+    }
+
+    /// Writes a frame to a connection, whatever it says; to nobody where there is none.
+    pub fn say(&self, conn: u64, body: &str) {
+        if let Some(outbox) = self.shared.outbox(conn) {
+            outbox.push(body.as_bytes());
+        }
     }
 
     /// The sessions in memory.

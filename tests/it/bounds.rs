@@ -11,13 +11,13 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::rig::*;
 
 /// A client that reads only when told to, behind a small window.
-async fn reluctant(rig: &Rig) -> TcpStream {
+pub(crate) async fn reluctant(rig: &Rig) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     socket.connect(rig.gateway.addresses().listeners[0]).await.unwrap()
 }
 
-async fn say(stream: &mut TcpStream, id: u64, method: &str, params: serde_json::Value) {
+pub(crate) async fn say(stream: &mut TcpStream, id: u64, method: &str, params: serde_json::Value) {
     let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
     stream.write_all(&wire::frame(&body.to_string())).await.unwrap();
 }
@@ -43,7 +43,7 @@ async fn a_client_that_does_not_read_stops_nobody_else() {
     let mut text = Vec::new();
     let reading = async {
         let mut buffer = vec![0; 1 << 20];
-        while !text.windows(9).any(|w| w == br#","id":49,"#) {
+        while memchr::memmem::find(&text, br#","id":49,"#).is_none() {
             let n = slow.read(&mut buffer).await.unwrap();
             assert!(n > 0);
             text.drain(..text.len().saturating_sub(16));

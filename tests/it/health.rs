@@ -70,7 +70,7 @@ async fn a_cli_that_is_silent_for_too_long_is_dead_to_its_links() {
 #[tokio::test]
 async fn a_cli_that_chews_is_busy_and_not_dead() {
     let setup = clis(1)
-        .health("interval = \"100ms\"\ntimeout = \"100ms\"\nfall = 2\ndead_after = \"500ms\"");
+        .health("interval = \"500ms\"\ntimeout = \"500ms\"\nfall = 2\ndead_after = \"1500ms\"");
     let rig = setup.start().await;
     let client = rig.client().await;
     let mut params = opened("s");
@@ -79,7 +79,7 @@ async fn a_cli_that_chews_is_busy_and_not_dead() {
     // It answers no probe, and speaks on the client's link all the while.
     rig.clis[0].fault("ping", Fault::Never, 1_000);
     let from = client.received();
-    send(&client, "s", "stream 40 50").await;
+    send(&client, "s", "stream 80 50").await;
     let idle = client.next_event(from, "session.idle").await.unwrap();
     assert_ne!(idle["data"]["aborted"], true);
     let failed = [("result", "failed")];

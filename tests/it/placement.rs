@@ -53,6 +53,29 @@ async fn the_least_loaded_gets_the_next() {
 }
 
 #[tokio::test]
+async fn of_two_with_as_many_sessions_the_one_without_a_turn_gets_the_next() {
+    let rig = clis(2).balance("balance = \"least_loaded\"").start().await;
+    let client = rig.client().await;
+    for session in ["a", "b"] {
+        create(&client, session).await;
+    }
+    let turns = async |count: f64| {
+        rig.until("the turns are counted", |m| m.sum("fairlead_turns_active", &[]) == count).await;
+    };
+    for (busy, next, after) in [("a", "c", "d"), ("b", "e", "f")] {
+        let owner = rig.hold(&client, busy, "k").await;
+        turns(1.0).await;
+        create(&client, next).await;
+        assert_eq!(rig.owner(next), 1 - owner);
+        rig.clis[owner].release("k");
+        turns(0.0).await;
+        // Two and one, and nobody busy.
+        create(&client, after).await;
+        assert_eq!(rig.owner(after), owner);
+    }
+}
+
+#[tokio::test]
 async fn sessions_of_a_user_stick_and_a_restart_forgets_nothing() {
     let setup = clis(3)
         .balance("balance = \"consistent\"\naffinity = \"user\"\nbalance_factor = 100.0")

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::rig::*;
 
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -24,7 +24,7 @@ impl io::Write for Log {
 }
 
 /// Everything that this process logs, of all its tests, at every level of ours.
-fn log() -> &'static Log {
+pub(crate) fn log() -> &'static Log {
     static LOG: OnceLock<Log> = OnceLock::new();
     LOG.get_or_init(|| {
         let log = Log::default();
@@ -39,7 +39,7 @@ fn log() -> &'static Log {
     })
 }
 
-fn lines() -> Vec<Value> {
+pub(crate) fn lines() -> Vec<Value> {
     let text = log().0.lock().unwrap().clone();
     String::from_utf8(text).unwrap().lines().filter_map(|l| serde_json::from_str(l).ok()).collect()
 }

@@ -5,7 +5,7 @@ use crate::rpc::json::{Scanner, Span};
 /// The id of a frame that is otherwise refused, perhaps cut short: raw text, for the error to carry. Only
 /// where the frame's own level shows exactly one, as far as it goes.
 pub fn peek_id(head: &[u8]) -> Option<&str> {
-    let value = peek(head, b"id")?;
+    let (1, value) = peek(head, b"id")? else { return None };
     // A number that ends where the head ends may have lost digits.
     let whole = value.end < head.len();
     whole.then(|| std::str::from_utf8(value.of(head)).ok()).flatten()
@@ -22,9 +22,9 @@ pub fn is_call(head: &[u8]) -> bool {
     peek(head, b"method").is_some()
 }
 
-/// The value of the one member of this name on the frame's own level, as far as the head goes.
-fn peek(head: &[u8], name: &[u8]) -> Option<Span> {
-    let mut found = None;
+/// How many members of this name the frame's own level has, as far as the head goes, and the value of the last.
+fn peek(head: &[u8], name: &[u8]) -> Option<(usize, Span)> {
+    let mut found: Option<(usize, Span)> = None;
     let mut depth = 0u32;
     let mut scan = Scanner::new(head);
     let mut key = false;
@@ -39,9 +39,7 @@ fn peek(head: &[u8], name: &[u8]) -> Option<Span> {
                     let start = scan.pos();
                     // Of a value that is cut off, its start is enough to know that it is there.
                     let value = scan.skip().unwrap_or(Span { start, end: head.len() });
-                    if found.replace(value).is_some() {
-                        return None;
-                    }
+                    found = Some((found.map_or(1, |(count, _)| count + 1), value));
                     scan = Scanner::at(head, value.end);
                 }
                 continue;

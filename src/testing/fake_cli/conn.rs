@@ -15,6 +15,7 @@ use super::model::{Conn, Reply};
 use super::outbox::{Ending, Outbox};
 use super::serve;
 use super::shell::{Shared, body};
+use crate::testing::client::Closed;
 use crate::testing::wire::{self, Decoder, Message, Piece, RpcError};
 
 /// Serves a connection to its end.
@@ -40,7 +41,7 @@ async fn exchange(
     stream: &mut TcpStream,
 ) -> Ending {
     let (reading, writing) = stream.split();
-    let mut writing = pin!(write(shared, outbox, writing));
+    let mut writing = pin!(write(shared, conn, outbox, writing));
     tokio::select! {
         ending = &mut writing => ending,
         ended = read(shared, conn, outbox, reading) => match ended {
@@ -67,7 +68,7 @@ async fn unwedged(shared: &Shared) {
     let _ = shared.wedged.subscribe().wait_for(|wedged| !*wedged).await;
 }
 
-async fn write(shared: &Shared, outbox: &Outbox, mut to: WriteHalf<'_>) -> Ending {
+async fn write(shared: &Shared, conn: u64, outbox: &Outbox, mut to: WriteHalf<'_>) -> Ending {
     let mut bytes = Vec::new();
     loop {
         if outbox.ending() == Some(Ending::Reset) {
@@ -81,6 +82,9 @@ async fn write(shared: &Shared, outbox: &Outbox, mut to: WriteHalf<'_>) -> Endin
         let ending = outbox.take(&mut bytes);
         if !bytes.is_empty() {
             if let Err(ending) = write_out(outbox, &mut to, &bytes).await {
+                if ending == Ending::Fin {
+                    shared.end_of(conn, Closed::Reset);
+                }
                 return ending;
             }
             bytes.clear();
@@ -127,7 +131,10 @@ async fn read(
         decoder.buffer().reserve(16 * 1024);
         match from.read_buf(decoder.buffer()).await {
             Ok(1..) => {}
-            Ok(0) | Err(_) => return ReadEnd::Fin,
+            ended @ (Ok(0) | Err(_)) => {
+                shared.end_of(conn, if ended.is_ok() { Closed::Fin } else { Closed::Reset });
+                return ReadEnd::Fin;
+            }
         }
         unwedged(shared).await;
         while let Some(piece) = decoder.next_piece() {
@@ -199,6 +206,9 @@ fn answer(shared: &Arc<Shared>, conn: u64, id: &Value, outcome: Result<Value, Va
 
 /// What opens or closes something takes a moment, in which later requests are served already.
 fn request(shared: &Arc<Shared>, reply: Reply, params: Value) {
+    if let Some(error) = shared.faults.take_refusal(&reply.method) {
+        return shared.with(|model| model.answer(reply, Err(error)));
+    }
     let slow = matches!(
         reply.method.as_str(),
         "connect" | "session.create" | "session.resume" | "session.delete"

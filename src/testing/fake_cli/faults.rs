@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::testing::wire::RpcError;
+
 /// What goes wrong with an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -25,6 +27,10 @@ pub enum Fault {
     Huge(usize),
     /// This error in its place: code, message.
     Error(i64, String),
+    /// This error, and nothing is done.
+    Refused(i64, String),
+    /// This result in its place, as JSON text.
+    Result(String),
 }
 
 #[derive(Debug)]
@@ -50,6 +56,16 @@ impl Faults {
 
     pub(super) fn any(&self) -> bool {
         !self.0.lock().is_empty()
+    }
+
+    /// What a request is refused with instead of being served, if its next fault is that.
+    pub(super) fn take_refusal(&self, method: &str) -> Option<RpcError> {
+        let fits = |rule: &&Rule| rule.method == method || rule.method == "*";
+        let refused = match self.0.lock().iter().find(fits).map(|rule| rule.fault.clone()) {
+            Some(Fault::Refused(code, message)) => RpcError::new(code, message),
+            _ => return None,
+        };
+        self.take(method).map(|_| refused)
     }
 
     /// The fault of this answer; the first rule that fits, used up once more.

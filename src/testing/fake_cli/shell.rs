@@ -1,6 +1,6 @@
 //! Between the state and the sockets: one lock, tasks that end with the fake, answers and faults.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -13,12 +13,15 @@ use super::outbox::{Ending, Outbox};
 use super::script::Keys;
 use super::seen::Seen;
 use super::{FakeConfig, bench, turn};
+use crate::testing::client::Closed;
 use crate::testing::wire::RpcError;
 
 pub(super) struct Shared {
     pub(super) config: FakeConfig,
     pub(super) model: Mutex<Model>,
     pub(super) boxes: Mutex<HashMap<u64, Arc<Outbox>>>,
+    /// How others ended their connections.
+    pub(super) ended: Mutex<BTreeMap<u64, Closed>>,
     pub(super) tasks: Mutex<JoinSet<()>>,
     pub(super) faults: Faults,
     pub(super) seen: Seen,
@@ -46,6 +49,11 @@ impl Shared {
         drop(model);
         self.changed.notify_waiters();
         result
+    }
+
+    /// The other side ended a connection; what shows first is how.
+    pub(super) fn end_of(&self, conn: u64, how: Closed) {
+        self.ended.lock().entry(conn).or_insert(how);
     }
 
     pub(super) fn outbox(&self, conn: u64) -> Option<Arc<Outbox>> {
@@ -95,9 +103,10 @@ impl Shared {
                 let text = Ok(format!("\"{}\"", "x".repeat(bytes)));
                 outbox.push(body(&reply.id, &text).as_bytes());
             }
-            Fault::Error(code, message) => {
+            Fault::Error(code, message) | Fault::Refused(code, message) => {
                 outbox.push(body(&reply.id, &Err(RpcError::new(code, message))).as_bytes());
             }
+            Fault::Result(text) => outbox.push(body(&reply.id, &Ok(text)).as_bytes()),
         }
     }
 }
