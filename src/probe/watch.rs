@@ -348,7 +348,8 @@ impl<'a> Watch<'a> {
     }
 
     fn notice(&self, session: &str, body: &Bytes) {
-        self.pool.hub.tell_all(&Event::Notice(SessionId::new(session), body.clone()));
+        let notice = Event::Notice(self.member.id, SessionId::new(session), body.clone());
+        self.pool.hub.tell_all(&notice);
     }
 }
 

@@ -178,7 +178,9 @@ impl Conn {
                     self.mux.asked_wrongly(ticket, &error, now.at);
                 }
                 Event::Greeted(ticket, hello) => self.mux.greeted(ticket, hello.as_ref(), now.at),
-                Event::Notice(session, body) => self.mux.notice(session.as_str(), body),
+                Event::Notice(upstream, session, body) => {
+                    self.mux.notice(upstream, session.as_str(), body);
+                }
                 Event::Dead(upstream) => {
                     let dead = self.links.iter().find(|l| l.upstream() == upstream);
                     if let Some(link) = dead {

@@ -29,8 +29,8 @@ pub enum Event {
     Answered(Ticket, Joined),
     /// What the pool's CLIs say of themselves; `None`: none answered in time.
     Greeted(Ticket, Option<Hello>),
-    /// A CLI told everybody something about a session.
-    Notice(SessionId, Bytes),
+    /// This CLI told everybody something about a session.
+    Notice(UpstreamId, SessionId, Bytes),
     /// A CLI is dead: links to it are lost.
     Dead(UpstreamId),
     /// We are leaving.
@@ -130,7 +130,7 @@ mod tests {
     fn broadcasts_are_dropped_when_nobody_reads_and_answers_are_not() {
         let hub = Hub::default();
         let inbox = hub.enter(ConnId(1));
-        let notice = Event::Notice(SessionId::new("s"), Bytes::new());
+        let notice = Event::Notice(UpstreamId(1), SessionId::new("s"), Bytes::new());
         let dropped: usize = (0..MAX_NOTICES + 10).map(|_| hub.tell_all(&notice)).sum();
         assert_eq!(dropped, 10);
         hub.tell(ConnId(1), Event::Again(Ticket(7), None));
