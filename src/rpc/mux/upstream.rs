@@ -263,10 +263,12 @@ impl Mux {
                 }
             }
             Event::AgentStarted => {
-                self.turn_event(session, TurnEvent::AgentStarted, bytes, event, now);
+                let turn = TurnEvent::AgentStarted(agent_of(bytes, event));
+                self.turn_event(session, turn, bytes, event, now);
             }
             Event::AgentEnded => {
-                self.turn_event(session, TurnEvent::AgentEnded, bytes, event, now);
+                let turn = TurnEvent::AgentEnded(agent_of(bytes, event));
+                self.turn_event(session, turn, bytes, event, now);
             }
             Event::CompactionStart => {
                 self.turn_event(session, TurnEvent::CompactionStart, bytes, event, now);
@@ -367,6 +369,14 @@ impl Mux {
         self.links.retain(|l| l.id != link);
         self.actions.push_back(Action::Reset(link));
     }
+}
+
+/// A number for the sub-agent that an event is about. Two that share one end together: nothing else depends on it.
+fn agent_of(body: &[u8], event: usize) -> u64 {
+    use std::hash::{BuildHasher as _, BuildHasherDefault};
+    let name = |path: &[&str]| message::text_in(body, event, path);
+    let agent = name(&["agentId"]).or_else(|| name(&["data", "toolCallId"]));
+    BuildHasherDefault::<std::hash::DefaultHasher>::default().hash_one(agent.as_deref())
 }
 
 fn says(body: &[u8], what: &str) -> bool {
