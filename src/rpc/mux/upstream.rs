@@ -319,7 +319,8 @@ impl Mux {
     }
 
     fn link_frame_too_large(&mut self, link: LinkId, head: &[u8], now: Now) {
-        let id = message::peek_id(head).map(RawId::new);
+        // Its own requests are counted from 1, too.
+        let id = message::peek_id(head).filter(|_| message::is_answer(head)).map(RawId::new);
         let ours = id.filter(|id| self.pending.get(id).is_some_and(|p| p.at == At::Link(link)));
         let Some(id) = ours else { return self.link_lost(link, now) };
         let places = self.pending.get(&id).is_some_and(|p| p.place.is_some());
