@@ -36,7 +36,7 @@ use crate::want::Want;
 use asked::Asked;
 use link::Link;
 pub use link::LinkPhase;
-use pending::Pending;
+use pending::{Late, Pending};
 use slot::Slot;
 
 /// A question that the mux asked and that is answered once.
@@ -303,7 +303,7 @@ pub struct Mux {
     slots: AHashMap<SessionId, Box<Slot>>,
     pending: AHashMap<RawId, Pending>,
     /// Requests that were given up, and that their link may answer still: their ids are taken until then.
-    late: AHashMap<RawId, LinkId>,
+    late: AHashMap<RawId, Late>,
     asked: AHashMap<u64, Asked>,
     waiting: AHashMap<Ticket, Waiting>,
     actions: VecDeque<Action>,
@@ -534,8 +534,8 @@ impl Mux {
                 }
             }
         }
-        for (id, link) in &self.late {
-            assert!(self.link(*link).is_some(), "{id} is late on a link that is gone");
+        for (id, late) in &self.late {
+            assert!(self.link(late.link).is_some(), "{id} is late on a link that is gone");
             assert!(!self.pending.contains_key(id), "{id} is late and in flight");
         }
         for (id, asked) in &self.asked {

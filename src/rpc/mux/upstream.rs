@@ -94,7 +94,7 @@ impl Mux {
     fn link_response(&mut self, link: LinkId, id: &str, failed: bool, body: &Body<'_>, now: Now) {
         let here = self.pending.get(id.as_bytes()).filter(|p| p.at == At::Link(link));
         let Some(plain) = here.map(Pending::is_plain) else {
-            self.settle_late(link, id);
+            self.settle_late(link, id, failed, body.bytes(), now);
             return self.odd(Oddity::LateReply);
         };
         let outcome = if failed { Outcome::Failed } else { Outcome::Ok };
@@ -125,10 +125,15 @@ impl Mux {
         }
     }
 
-    /// The answer to a request that was given up came after all: its id is free.
-    fn settle_late(&mut self, link: LinkId, id: &str) {
-        if self.late.get(id.as_bytes()) == Some(&link) {
-            self.late.remove(id.as_bytes());
+    /// The answer to a request that was given up came after all: its id is free, and what it ended is over.
+    fn settle_late(&mut self, link: LinkId, id: &str, failed: bool, body: &[u8], now: Now) {
+        if self.late.get(id.as_bytes()).is_none_or(|late| late.link != link) {
+            return;
+        }
+        let ends = self.late.remove(id.as_bytes()).and_then(|late| late.ends);
+        if let Some(pending) = ends.filter(|_| !failed) {
+            // It placed nothing, so that there is nothing that the client may not have.
+            let _ = self.answer_changes_state(link, &pending, failed, body, now);
         }
     }
 
@@ -366,7 +371,7 @@ impl Mux {
         }
         self.any = self.any.filter(|up| *up != upstream);
         self.asked.retain(|_, asked: &mut Asked| asked.link != link);
-        self.late.retain(|_, late| *late != link);
+        self.late.retain(|_, late| late.link != link);
         self.links.retain(|l| l.id != link);
         self.actions.push_back(Action::Reset(link));
     }
