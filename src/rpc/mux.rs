@@ -427,10 +427,12 @@ impl Mux {
 
     /// The drain's time is up: whoever waits is told, in words that SDKs understand, and the conn ends.
     pub fn cut(&mut self, now: Now) {
+        // Also one whose send is refused here: its CLI may be at work.
+        let busy = self.sessions(|s| s.turn.busy());
         for id in self.requests(|_| true) {
             self.refuse(&id, &Refusal::new(Reason::Draining, "fairlead is shutting down"), now.at);
         }
-        for session in self.sessions(|s| s.turn.busy()) {
+        for session in busy {
             self.tell_turn_cut(&session, Reason::Draining, "fairlead is shutting down", now);
             self.end_turn(&session, TurnEnd::Drained, now.at);
         }
