@@ -302,6 +302,8 @@ pub struct Mux {
     /// Boxed, because a map has room for four where there is one.
     slots: AHashMap<SessionId, Box<Slot>>,
     pending: AHashMap<RawId, Pending>,
+    /// How many bytes of frames it keeps for a second try.
+    again: usize,
     /// Requests that were given up, and that their link may answer still: their ids are taken until then.
     late: AHashMap<RawId, Late>,
     asked: AHashMap<u64, Asked>,
@@ -334,6 +336,7 @@ impl Mux {
             links: Vec::new(),
             slots: AHashMap::new(),
             pending: AHashMap::new(),
+            again: 0,
             late: AHashMap::new(),
             asked: AHashMap::new(),
             waiting: AHashMap::new(),
@@ -385,7 +388,7 @@ impl Mux {
         let queued: usize =
             if sought { self.slots.values().map(|s| s.buffered()).sum() } else { 0 };
         let links: usize = self.links.iter().map(Link::buffered).sum();
-        self.client.len() + self.decoder.buffered() + queued + links
+        self.client.len() + self.decoder.buffered() + queued + links + self.again
     }
 
     /// Whether something has a deadline, so that [`Mux::tick`] is needed.
@@ -474,7 +477,7 @@ impl Mux {
         let links: Vec<LinkId> = self.links.iter().map(|l| l.id).collect();
         for id in self.requests(|p| p.place.is_some_and(|p| !p.unnamed)) {
             let Some(Pending { session: Some(session), place: Some(place), .. }) =
-                self.pending.remove(&id)
+                self.take_pending(id.as_bytes())
             else {
                 continue;
             };
@@ -489,6 +492,7 @@ impl Mux {
         }
         self.links.clear();
         self.pending.clear();
+        self.again = 0;
         self.late.clear();
         self.waiting.clear();
         self.asked.clear();
@@ -519,6 +523,8 @@ impl Mux {
 
     /// Asserts what must hold after every call. For tests and debug builds: it walks all tables.
     pub fn check_invariants(&self) {
+        let again: usize = self.pending.values().map(Pending::kept).sum();
+        assert_eq!(again, self.again, "bytes are kept that nobody counts");
         for (id, pending) in &self.pending {
             match &pending.at {
                 pending::At::Link(link) => {

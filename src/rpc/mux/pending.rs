@@ -53,6 +53,11 @@ impl Pending {
         self.place.is_none() && self.counted == Starts::Never && !ends
     }
 
+    /// How many bytes of the client's frame it keeps.
+    pub(super) fn kept(&self) -> usize {
+        self.again.as_ref().map_or(0, Bytes::len)
+    }
+
     /// What an answer that comes late still needs to know.
     fn late(&self, link: LinkId) -> Late {
         let ends = self.method.is_some_and(|m| m.end().is_some());
@@ -94,9 +99,30 @@ impl Mux {
         found.into_iter().map(|(_, id)| id.clone()).collect()
     }
 
+    /// Keeps the frame of a request that may have to be sent a second time.
+    pub(super) fn keep_again(&mut self, id: &RawId, body: Bytes) {
+        if let Some(mut pending) = self.take_pending(id.as_bytes()) {
+            pending.again = Some(body);
+            self.put_pending(id.clone(), pending);
+        }
+    }
+
+    /// Takes a request off the table, perhaps for a moment.
+    pub(super) fn take_pending(&mut self, id: &[u8]) -> Option<Pending> {
+        let pending = self.pending.remove(id)?;
+        self.again -= pending.kept();
+        Some(pending)
+    }
+
+    /// Puts it back.
+    pub(super) fn put_pending(&mut self, id: RawId, pending: Pending) {
+        self.again += pending.kept();
+        self.pending.insert(id, pending);
+    }
+
     /// Takes a request off the table, and counts how it ended.
     pub(super) fn settle(&mut self, id: &[u8], outcome: Outcome, now: Instant) -> Option<Pending> {
-        let pending = self.pending.remove(id)?;
+        let pending = self.take_pending(id)?;
         let took = now.saturating_duration_since(pending.since);
         self.actions.push_back(Action::Answered(pending.method, outcome, took));
         Some(pending)

@@ -195,7 +195,10 @@ impl Mux {
         let instead = place.instead;
         let Some(pending) = self.pending.get_mut(id) else { return };
         pending.place = Some(place);
-        pending.again = Some(body.clone());
+        let create = pending.method.is_some_and(|m| m.route() == Route::Create);
+        if create && !place.unnamed {
+            self.keep_again(id, body.clone());
+        }
         if !self.room_on(link, body.len()) {
             return self.refuse(id, &super::route::too_slow(), now.at);
         }
@@ -287,7 +290,7 @@ impl Mux {
             (Some(_), Some(place), Some(body), Some(upstream)) if again => {
                 let place = Place { epoch: place.epoch, instead: false, unnamed: false };
                 let body = body.clone();
-                self.pending.insert(id.clone(), taken);
+                self.put_pending(id.clone(), taken);
                 self.send_place(id, upstream, place, body, now);
                 return true;
             }

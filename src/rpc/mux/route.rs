@@ -207,8 +207,8 @@ impl Mux {
         }
         if let Some(pending) = self.pending.get_mut(id.as_bytes()) {
             pending.at = At::Link(link);
-            pending.again = Some(body.to_bytes());
         }
+        self.keep_again(id, body.to_bytes());
         if let Some(link) = self.link_mut(link) {
             link.queue().frame(body);
         }

@@ -103,7 +103,7 @@ impl Mux {
             return self.client.frame(body);
         }
         let id = RawId::new(id);
-        let mut pending = self.pending.remove(&id);
+        let mut pending = self.take_pending(id.as_bytes());
         let bytes = body.bytes();
         if failed && self.answer_is_void(&id, &mut pending, link, bytes, now) {
             return;
@@ -170,13 +170,13 @@ impl Mux {
         let free = taken.method.is_some_and(|m| m.route() == Route::AnyOne);
         match taken.again.take() {
             Some(body) if free => {
-                self.pending.insert(id.clone(), taken);
+                self.put_pending(id.clone(), taken);
                 self.choose(id, body);
             }
             Some(body) if taken.is_new() => {
                 let session = taken.session.clone();
                 let place = taken.place.take();
-                self.pending.insert(id.clone(), taken);
+                self.put_pending(id.clone(), taken);
                 if let (Some(session), Some(place)) = (session, place) {
                     self.not_placed(&session, place.epoch, true);
                     self.begin(id, &session, Want::Create, body);
@@ -185,7 +185,7 @@ impl Mux {
             _ => {
                 let mut refusal = Refusal::new(Reason::UpstreamLost, "the CLI is shutting down");
                 refusal.session = taken.session.as_ref().map(ToString::to_string);
-                self.pending.insert(id.clone(), taken);
+                self.put_pending(id.clone(), taken);
                 self.refuse(id, &refusal, now.at);
             }
         }
