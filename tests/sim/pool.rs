@@ -9,6 +9,7 @@ use fairlead::rpc::mux::{Found, Left, Ticket};
 use fairlead::session::table::{Absence, Answer, Asker, Sighting, Storage, Table, Wake};
 use fairlead::want::Want;
 
+use super::mutate::Mutation;
 use super::shell::Event;
 use super::truth::Rule;
 use super::wire::number;
@@ -75,6 +76,7 @@ impl World {
         want: Want,
         absence: Option<Absence>,
     ) {
+        self.touches(c, session.as_str());
         let (now, asker) = (self.now(), Asker { conn: ConnId(c as u64), ticket: ticket.0 });
         let members = self.members.clone();
         let up = |id: UpstreamId| members[id.0 as usize].up;
@@ -133,8 +135,13 @@ impl World {
             Task::LookUp { session, asked, since } => self.look_up(session, asked, since),
             Task::CloseHalted(session, u) => {
                 // A close that comes so late that the session lives again is the pool's affair, not that of the cores.
-                let halted = self.clis[u].live.get(session.as_str()).is_some_and(|l| l.halted);
-                if self.clis[u].alive && !self.clis[u].wedged && halted {
+                let halted =
+                    self.clis[u].live.get(session.as_str()).is_some_and(|l| l.halted.is_some());
+                if self.clis[u].wedged {
+                    return self.tasks.push(Task::CloseHalted(session, u));
+                }
+                let closes = self.mutation != Some(Mutation::NeverClosed);
+                if self.clis[u].alive && halted && closes {
                     self.clis[u].live.remove(session.as_str());
                 }
             }
