@@ -326,6 +326,11 @@ impl Mux {
     fn link_frame_too_large(&mut self, link: LinkId, head: &[u8], now: Now) {
         // Its own requests are counted from 1, too.
         let id = message::peek_id(head).filter(|_| message::is_answer(head)).map(RawId::new);
+        if id.as_ref().and_then(|id| self.late.get(id)).is_some_and(|late| late.link == link) {
+            // What nobody waits for any more harms nobody by its size.
+            self.late.retain(|late, _| Some(late) != id.as_ref());
+            return self.odd(Oddity::LateReply);
+        }
         let ours = id.filter(|id| self.pending.get(id).is_some_and(|p| p.at == At::Link(link)));
         let Some(id) = ours else { return self.link_lost(link, now) };
         let places = self.pending.get(&id).is_some_and(|p| p.place.is_some());
