@@ -174,7 +174,13 @@ impl World {
         let World { conns, truth, .. } = self;
         let conn = &mut conns[c];
         let Some(link) = conn.links.get_mut(&id).filter(|_| known) else { return true };
-        for body in link.seen.add(&bytes).unwrap_or_default() {
+        let bodies = link.seen.add(&bytes).unwrap_or_default();
+        // Answers to plain requests, and what is told: nothing in it is a reason to lose the link.
+        let large = |body: &String| truth.answers_at_length(body);
+        let harmless = |body: &String| large(body) || truth.tells_in_short(body);
+        let large = bodies.iter().any(large) && bodies.iter().all(harmless);
+        let large = large && link.seen.part() == 0;
+        for body in bodies {
             truth.note(|| format!("conn {c} link {id:?} reads {body}"));
             let Some(token) = number(&body, "tok") else { continue };
             if truth.broadcasts.contains_key(&token) {
@@ -192,6 +198,10 @@ impl World {
                     _ => {}
                 }
             }
+        }
+        if large && self.conns[c].mux.upstream_of(id).is_none() {
+            let what = format!("conn {c} loses {id:?} for an answer that is too large");
+            self.truth.fail(Rule::Unanswered, what);
         }
         strays.iter().for_each(|body| self.strays(c, body));
         true

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::broadcast::Broadcast;
+use super::faults::LARGEST;
 use super::wire::{number, raw};
 
 /// Which promise is broken.
@@ -139,6 +140,18 @@ impl Truth {
         if let Some(trace) = &mut self.trace {
             trace.push(what());
         }
+    }
+
+    /// Whether this is an answer that is too large, and starts no session.
+    pub(crate) fn answers_at_length(&self, body: &str) -> bool {
+        let sent = number(body, "tok").and_then(|token| self.sent.get(&token));
+        sent.is_some_and(|sent| sent.large_answer) && !body.contains("\"sessionId\":")
+    }
+
+    /// Whether this is something of a CLI's own that is not too large.
+    pub(crate) fn tells_in_short(&self, body: &str) -> bool {
+        let said = |token| self.told.contains_key(&token) || self.broadcasts.contains_key(&token);
+        body.len() <= LARGEST && number(body, "tok").is_some_and(said)
     }
 
     /// A CLI writes an event or request to one of its connections.
