@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::cli::Live;
+use super::client::Waiting;
 use super::mutate::Mutation;
 use super::truth::Rule;
-use super::world::{Conn, World};
+use super::world::{Conn, SECOND, World};
 
 impl World {
     pub(crate) fn check_all(&mut self, c: usize) {
@@ -63,10 +64,12 @@ impl World {
         if !conn.mux.client_out().is_empty() {
             return;
         }
+        // What takes long ends with its CLI, once everything comes to its end.
+        let bound = |w: &Waiting| if w.long { SECOND * 38 } else { bound };
         let late = client
             .waiting
             .iter()
-            .find(|w| (!w.long || self.settling) && w.since.is_some_and(|at| now > at + bound));
+            .find(|w| (!w.long || self.settling) && w.since.is_some_and(|at| now > at + bound(w)));
         if let Some(late) = late {
             let what =
                 format!("conn {c}: {} {} ({}) waits for ever", late.method, late.id, late.token);
