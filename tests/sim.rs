@@ -8,7 +8,7 @@
 //! A failure prints the seed and the end of its trace. `SIM_SEED=n cargo test --test sim no_schedule` runs that one alone
 //! and prints all of it; `SIM_SEEDS=n` tries more of them.
 //!
-//! That the checkers bite is proven by six bugs (`sim/mutate.rs`), each of which a test must find, under the right name.
+//! That the checkers bite is proven by bugs (`sim/mutate.rs`), each of which a test must find, under the right name.
 //! They are made at the edge of the cores: an answer is dropped or swapped, an idle is made up, just as the bug would have
 //! it. So no switch for tests is in the cores, and the checkers, which see only the edge, see the same.
 //!
@@ -16,11 +16,20 @@
 //! has no right outcome, and is only held to the other promises.
 
 #[cfg(test)]
+#[path = "sim/broadcast.rs"]
+mod broadcast;
+#[cfg(test)]
+#[path = "sim/checks.rs"]
+mod checks;
+#[cfg(test)]
 #[path = "sim/cli.rs"]
 mod cli;
 #[cfg(test)]
 #[path = "sim/client.rs"]
 mod client;
+#[cfg(test)]
+#[path = "sim/faults.rs"]
+mod faults;
 #[cfg(test)]
 #[path = "sim/mutate.rs"]
 mod mutate;
@@ -42,6 +51,9 @@ mod table;
 #[cfg(test)]
 #[path = "sim/truth.rs"]
 mod truth;
+#[cfg(test)]
+#[path = "sim/turns.rs"]
+mod turns;
 #[cfg(test)]
 #[path = "sim/wire.rs"]
 mod wire;

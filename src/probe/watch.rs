@@ -386,7 +386,7 @@ impl<'a> Watch<'a> {
     }
 
     fn tell(&mut self) {
-        let dropped = self.pool.hub.broadcast(std::mem::take(&mut self.told));
+        let dropped = self.pool.hub.broadcast(self.member.id, std::mem::take(&mut self.told));
         self.pool.metrics.broadcasts_dropped.inc_by(dropped as u64);
         self.tell_at = time::now() + TELL_EVERY;
     }

@@ -176,9 +176,9 @@ impl Conn {
                     self.mux.asked_wrongly(ticket, &error, now.at);
                 }
                 Event::Greeted(ticket, hello) => self.mux.greeted(ticket, hello.as_ref(), now.at),
-                Event::Notices(batch) => {
+                Event::Notices(upstream, batch) => {
                     for Notice(session, body) in batch.iter() {
-                        self.mux.notice(session.as_str(), body.clone());
+                        self.mux.notice(upstream, session.as_str(), body.clone());
                     }
                 }
                 Event::Dead(upstream) => {

@@ -38,7 +38,7 @@ use crate::want::Want;
 use asked::Asked;
 use link::Link;
 pub use link::LinkPhase;
-use pending::Pending;
+use pending::{Late, Pending};
 use slot::Slot;
 pub use told::{Stage, Stay, TurnReport};
 
@@ -320,7 +320,7 @@ pub struct Mux {
     slots: AHashMap<SessionId, Box<Slot>>,
     pending: AHashMap<RawId, Pending>,
     /// Requests that were given up, and that their link may answer still: their ids are taken until then.
-    late: AHashMap<RawId, LinkId>,
+    late: AHashMap<RawId, Late>,
     /// Bytes of frames that wait for their session, or are kept for a second try.
     kept: usize,
     asked: AHashMap<u64, Asked>,
@@ -472,10 +472,12 @@ impl Mux {
     /// The drain's time is up: whoever waits is told, in words that SDKs understand, and the conn ends.
     pub fn cut(&mut self, now: Now) {
         self.ended_in.get_or_insert(self.stage());
+        // Also one whose send is refused here: its CLI may be at work.
+        let busy = self.sessions(|s| s.turn.busy());
         for id in self.requests(|_| true) {
             self.refuse(&id, &Refusal::new(Reason::Draining, "fairlead is shutting down"), now.at);
         }
-        for session in self.sessions(|s| s.turn.busy()) {
+        for session in busy {
             self.tell_turn_cut(&session, Reason::Draining, "fairlead is shutting down", now);
             self.end_turn(&session, TurnEnd::Drained, now.at);
         }
@@ -586,8 +588,8 @@ impl Mux {
                 }
             }
         }
-        for (id, link) in &self.late {
-            assert!(self.link(*link).is_some(), "{id} is late on a link that is gone");
+        for (id, late) in &self.late {
+            assert!(self.link(late.link).is_some(), "{id} is late on a link that is gone");
             assert!(!self.pending.contains_key(id), "{id} is late and in flight");
         }
         for (id, asked) in &self.asked {

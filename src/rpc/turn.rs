@@ -7,6 +7,9 @@
 
 use super::methods;
 
+/// How many sub-agents of one session are told apart.
+const MAX_AGENTS: usize = 256;
+
 /// How surely a method starts work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Starts {
@@ -37,10 +40,10 @@ pub enum TurnEvent {
     UserMessage,
     /// `assistant.turn_start`, but for those of a sub-agent.
     Working,
-    /// `subagent.started`
-    AgentStarted,
-    /// `subagent.completed`, `subagent.failed`
-    AgentEnded,
+    /// `subagent.started`, with a number made of its `agentId`.
+    AgentStarted(u64),
+    /// `subagent.completed`, `subagent.failed`, with the same number.
+    AgentEnded(u64),
     /// `session.compaction_start`
     CompactionStart,
     /// `session.compaction_complete`
@@ -54,12 +57,13 @@ pub enum TurnEvent {
 }
 
 /// The turn of one session on one conn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
     flag: bool,
     seen: bool,
     compacting: bool,
-    agents: u16,
+    /// Those that were seen to start, by number: of one that ran before the conn came only the end is seen.
+    agents: Vec<u64>,
     unanswered: u16,
     unanswered_sure: u16,
     /// Sends whose `user.message` did not come yet, as far as is known.
@@ -69,7 +73,7 @@ pub struct Turn {
 impl Turn {
     /// Whether the session is busy.
     pub fn busy(&self) -> bool {
-        self.flag || self.compacting || self.agents > 0 || self.unanswered > 0
+        self.flag || self.compacting || !self.agents.is_empty() || self.unanswered > 0
     }
 
     /// A request that may start work was forwarded.
@@ -112,8 +116,12 @@ impl Turn {
                 self.seen = true;
             }
             // An agent may work alone, and then end without an idle.
-            TurnEvent::AgentStarted => self.agents = self.agents.saturating_add(1),
-            TurnEvent::AgentEnded => self.agents = self.agents.saturating_sub(1),
+            TurnEvent::AgentStarted(agent) => {
+                if !self.agents.contains(&agent) && self.agents.len() < MAX_AGENTS {
+                    self.agents.push(agent);
+                }
+            }
+            TurnEvent::AgentEnded(agent) => self.agents.retain(|known| *known != agent),
             TurnEvent::CompactionStart => self.compacting = true,
             TurnEvent::CompactionEnd => self.compacting = false,
             TurnEvent::Idle => self.idle(self.awaited.min(self.unanswered_sure)),
@@ -130,7 +138,7 @@ impl Turn {
         self.flag = crossed > 0;
         self.seen = false;
         self.compacting = false;
-        self.agents = 0;
+        self.agents = Vec::new();
     }
 }
 
@@ -204,10 +212,14 @@ mod tests {
     fn work_that_nobody_here_started_counts_too() {
         assert!(busy_after(&[WORKING]));
         assert!(!busy_after(&[WORKING, IDLE]));
-        assert!(busy_after(&[|t| t.event(TurnEvent::AgentStarted)]));
+        assert!(busy_after(&[|t| t.event(TurnEvent::AgentStarted(1))]));
         assert!(!busy_after(&[
-            |t| t.event(TurnEvent::AgentStarted),
-            |t| t.event(TurnEvent::AgentEnded)
+            |t| t.event(TurnEvent::AgentStarted(1)),
+            |t| t.event(TurnEvent::AgentEnded(1))
+        ]));
+        assert!(busy_after(&[
+            |t| t.event(TurnEvent::AgentStarted(2)),
+            |t| t.event(TurnEvent::AgentEnded(1)),
         ]));
         assert!(busy_after(&[|t| t.event(TurnEvent::CompactionStart)]));
         assert!(!busy_after(&[

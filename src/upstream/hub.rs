@@ -35,8 +35,8 @@ pub enum Event {
     Answered(Ticket, Joined),
     /// What the pool's CLIs say of themselves; `None`: none answered in time.
     Greeted(Ticket, Option<Hello>),
-    /// What a CLI told everybody, in its order.
-    Notices(Arc<[Notice]>),
+    /// What this CLI told everybody, in its order.
+    Notices(UpstreamId, Arc<[Notice]>),
     /// A CLI is dead: links to it are lost.
     Dead(UpstreamId),
     /// We are leaving.
@@ -70,7 +70,7 @@ impl Inbox {
     /// Adds an event and wakes the conn. Says whether there was room.
     pub fn push(&self, event: Event) -> bool {
         let mut queue = self.0.lock();
-        if let Event::Notices(batch) = &event {
+        if let Event::Notices(_, batch) = &event {
             if queue.notices >= MAX_NOTICES {
                 return false;
             }
@@ -88,7 +88,7 @@ impl Inbox {
     pub fn poll_next(&self, cx: &Context<'_>) -> Poll<Event> {
         let mut queue = self.0.lock();
         if let Some(event) = queue.events.pop_front() {
-            if let Event::Notices(batch) = &event {
+            if let Event::Notices(_, batch) = &event {
                 queue.notices -= batch.len();
             }
             if queue.events.is_empty() {
@@ -130,8 +130,8 @@ impl Hub {
     }
 
     /// Tells all conns what a CLI told everybody. Returns how many conns had no room.
-    pub fn broadcast(&self, notices: Vec<Notice>) -> usize {
-        if notices.is_empty() { 0 } else { self.tell_all(&Event::Notices(notices.into())) }
+    pub fn broadcast(&self, from: UpstreamId, notices: Vec<Notice>) -> usize {
+        if notices.is_empty() { 0 } else { self.tell_all(&Event::Notices(from, notices.into())) }
     }
 
     /// Tells all conns. Returns how many had no room.
@@ -164,7 +164,7 @@ mod tests {
     fn read(inbox: &Inbox, cx: &Context<'_>) -> usize {
         let mut read = 0;
         while let Poll::Ready(event) = inbox.poll_next(cx) {
-            if let Event::Notices(batch) = event {
+            if let Event::Notices(_, batch) = event {
                 read += batch.len();
             }
         }
@@ -175,7 +175,8 @@ mod tests {
     fn broadcasts_are_dropped_when_nobody_reads_and_answers_are_not() {
         let hub = Hub::default();
         let inbox = hub.enter(ConnId(1));
-        let dropped: usize = (0..MAX_NOTICES + 10).map(|_| hub.broadcast(notices(1))).sum();
+        let dropped: usize =
+            (0..MAX_NOTICES + 10).map(|_| hub.broadcast(UpstreamId(1), notices(1))).sum();
         assert_eq!(dropped, 10);
         hub.tell(ConnId(1), Event::Again(Ticket(7), None));
         let cx = Context::from_waker(Waker::noop());
@@ -184,7 +185,7 @@ mod tests {
             last = Some(event);
         }
         assert!(matches!(last, Some(Event::Again(Ticket(7), None))));
-        assert_eq!(hub.broadcast(notices(3)), 0);
+        assert_eq!(hub.broadcast(UpstreamId(1), notices(3)), 0);
         assert_eq!(read(&inbox, &cx), 3);
     }
 
@@ -197,7 +198,11 @@ mod tests {
         let cx = Context::from_waker(&waker);
         for round in 1..=3 {
             assert_eq!(read(&inbox, &cx), if round == 1 { 0 } else { 75 });
-            assert_eq!(hub.broadcast(notices(50)) + hub.broadcast(notices(25)), 0);
+            assert_eq!(
+                hub.broadcast(UpstreamId(1), notices(50))
+                    + hub.broadcast(UpstreamId(1), notices(25)),
+                0
+            );
             assert_eq!(woken.0.load(Ordering::Relaxed), round);
         }
     }
@@ -206,10 +211,12 @@ mod tests {
     fn all_conns_share_one_copy() {
         let hub = Hub::default();
         let inboxes = [hub.enter(ConnId(1)), hub.enter(ConnId(2))];
-        hub.broadcast(notices(1));
+        hub.broadcast(UpstreamId(1), notices(1));
         let cx = Context::from_waker(Waker::noop());
         let batches = inboxes.map(|inbox| {
-            let Poll::Ready(Event::Notices(batch)) = inbox.poll_next(&cx) else { panic!("none") };
+            let Poll::Ready(Event::Notices(_, batch)) = inbox.poll_next(&cx) else {
+                panic!("none")
+            };
             batch
         });
         assert!(Arc::ptr_eq(&batches[0], &batches[1]));

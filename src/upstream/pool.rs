@@ -337,8 +337,8 @@ impl Pool {
             Left::Closed => self.decide(|t| t.closed(session, upstream, epoch, now)),
             Left::Deleted => self.decide(|t| t.deleted(session, upstream, epoch)),
             Left::Halted => {
-                if self.decide(|t| t.halted(session, conn, upstream, epoch)) {
-                    self.close_halted(session, upstream, epoch);
+                if let Some(now) = self.decide(|t| t.halted(session, conn, upstream, epoch)) {
+                    self.close_halted(session, upstream, epoch, now);
                 }
             }
         }

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::mutate::Mutation;
+use fairlead::rpc::frame::OVERSIZE_HEAD;
+use fairlead::session::table::CreateExisting;
+
 use super::truth::{Rule, Sent};
 use super::wire::{Cutter, Pipe, number, raw, text};
 use super::world::World;
@@ -15,8 +17,23 @@ pub(crate) struct Waiting {
     pub(crate) method: &'static str,
     pub(crate) session: Option<String>,
     pub(crate) long: bool,
+    /// It is larger than we take.
+    pub(crate) large: bool,
     /// When its last byte was read.
     pub(crate) since: Option<Duration>,
+}
+
+impl Waiting {
+    /// What is answered here, or by the whole fleet, is not kept for a CLI.
+    pub(crate) fn apart(&self) -> bool {
+        matches!(self.method, "connect" | "ping" | "session.list" | "runtime.shutdown")
+            || self.large
+    }
+
+    /// Whether it may have to be asked of another CLI, or in other words.
+    pub(crate) fn is_asked_again(&self) -> bool {
+        self.method == "models.list" || self.method == "session.create" && self.session.is_some()
+    }
 }
 
 #[derive(Default)]
@@ -36,9 +53,28 @@ pub(crate) struct Client {
     /// requestIds that it heard of.
     prompts: Vec<(String, String)>,
     pub(crate) finished: bool,
+    /// When its FIN was seen.
+    pub(crate) finished_at: Option<Duration>,
+    /// It wrote what is no frame.
+    pub(crate) unruly: bool,
+    /// Its conn ended in good order: what it asked is answered.
+    pub(crate) due: bool,
+    /// Which of its sessions were cut in a turn, and it did not hear of it yet.
+    pub(crate) cut: BTreeSet<String>,
+    /// Which of its sessions it heard of for the last time.
+    over: BTreeSet<String>,
+    /// What a bug made of what was not for it.
+    pub(crate) strays: Vec<String>,
 }
 
-const METHODS: [&str; 30] = [
+impl Client {
+    /// Whether it writes nothing any more.
+    pub(crate) fn quiet(&self) -> bool {
+        self.finished || self.unruly
+    }
+}
+
+const METHODS: [&str; 33] = [
     "session.send",
     "session.send",
     "session.send",
@@ -64,6 +100,9 @@ const METHODS: [&str; 30] = [
     "session.shutdown",
     "sessions.fork",
     "session.tools.handlePendingToolCall",
+    "session.tasks.startAgent",
+    "session.tasks.startAgent",
+    "connect",
     "models.list",
     "ping",
     "session.list",
@@ -141,7 +180,10 @@ impl World {
             method => method,
         };
         let Some(id) = self.an_id(c) else { return };
-        let named = !matches!(method, "models.list" | "ping" | "session.list" | "runtime.shutdown");
+        let named = !matches!(
+            method,
+            "connect" | "models.list" | "ping" | "session.list" | "runtime.shutdown"
+        );
         let mut session = Some(self.a_session(c)).filter(|_| named);
         // Nobody can know what a resume and a detach that race give: the CLI runs them in any order.
         let races = |m: &str| {
@@ -157,6 +199,7 @@ impl World {
         let token = self.truth.token();
         let mut params = format!(r#""tok":{token}"#);
         match method {
+            "connect" => params = r#""supportedTaskKinds":["agent","client"]"#.into(),
             "session.create" if self.rng.one_in(6) => session = None,
             "session.create" if self.rng.one_in(12) => {
                 session = None;
@@ -178,6 +221,8 @@ impl World {
         if session.is_some() && self.rng.one_in(3) {
             params.push_str(r#","pad" : [ 1, {"sessionId":"no"} , "\u00e9"]"#);
         }
+        let large = self.rng.one_in(60);
+        let pad = if large { self.padding() } else { String::new() };
         let telemetry = matches!(method, "session.create" | "session.resume") && self.rng.one_in(3);
         let asked = session.as_ref().map(|s| format!(r#""sessionId":"{s}","#)).unwrap_or_default();
         let body = |method: &str, more: &str, order: bool| match order {
@@ -190,27 +235,34 @@ impl World {
         };
         let order = self.rng.one_in(4);
         let more = if telemetry { r#","enableGitHubTelemetryForwarding":true"# } else { "" };
-        let sent = body(method, more, order);
-        let mut bodies = vec![body(method, "", order)];
-        if method == "session.create" {
+        let sent = body(method, &format!("{more}{pad}"), order);
+        // What is too large arrives nowhere.
+        let mut bodies = if large { Vec::new() } else { vec![body(method, "", order)] };
+        if method == "session.create" && self.create_existing == CreateExisting::Resume && !large {
             bodies.push(body("session.resume", "", order));
         }
+        // No one looks so far for its id.
+        self.conns[c].client.unruly |= order && pad.len() > OVERSIZE_HEAD;
         let long = fairlead::rpc::methods::method(method).is_some_and(|m| m.is_long());
         let of = session.clone();
-        let record = Sent { conn: c, session, bodies, on: None, answer: None, again: false };
+        let record = Sent::new(c, session, bodies);
         self.truth.sent.insert(token, record);
-        let waiting = Waiting { token, id, method, session: of, long, since: None };
+        let waiting = Waiting { token, id, method, session: of, long, large, since: None };
         self.conns[c].client.waiting.push(waiting);
         self.write(c, &sent, token);
     }
 
     fn client_notifies(&mut self, c: usize) {
         let (token, session) = (self.truth.token(), self.a_session(c));
+        let large = self.rng.one_in(40);
+        let pad = if large { self.padding() } else { String::new() };
         let body = format!(
-            r#"{{"jsonrpc":"2.0","method":"session.told","params":{{"sessionId":"{session}","tok":{token}}}}}"#
+            r#"{{"jsonrpc":"2.0","method":"session.told","params":{{"sessionId":"{session}","tok":{token}{pad}}}}}"#
         );
         let (session, bodies) = (Some(session), vec![body.clone()]);
-        let record = Sent { conn: c, session, bodies, on: None, answer: None, again: false };
+        // It has no id to be refused by.
+        self.conns[c].client.unruly |= large;
+        let record = Sent::new(c, session, bodies);
         self.truth.sent.insert(token, record);
         self.write(c, &body, token);
     }
@@ -235,11 +287,17 @@ impl World {
                 id
             }
         };
+        let large = self.rng.one_in(12);
+        let pad = if large { self.padding() } else { String::new() };
         let said = if self.rng.one_in(5) {
-            format!(r#""error":{{"code":-1,"message":"no","data":{{"tok":{token}}}}}"#)
+            format!(r#""error":{{"code":-1,"message":"no","data":{{"tok":{token}{pad}}}}}"#)
         } else {
-            format!(r#""result":{{"tok":{token}}}"#)
+            format!(r#""result":{{"tok":{token}{pad}}}"#)
         };
+        if large {
+            self.truth.unreadable.insert(token);
+            self.takes_answer_for_request(c, &id);
+        }
         self.write(c, &format!(r#"{{"jsonrpc":"2.0","id":{id},{said}}}"#), 0);
     }
 
@@ -262,7 +320,9 @@ impl World {
     fn client_gets(&mut self, c: usize, body: &str) {
         self.truth.note(|| format!("conn {c} gets {body}"));
         match (raw(body, "id"), text(body, "method")) {
-            (_, Some("session.event" | "session.lifecycle")) => {
+            (_, Some("session.lifecycle" | "host.event")) => self.hears_broadcast(c, body),
+            (_, Some("session.event")) => {
+                self.hears_of_cut(c, body);
                 let World { conns, truth, .. } = self;
                 truth.heard(c, body, &mut conns[c].client.last);
                 if let (Some(of), Some(ask)) = (text(body, "sessionId"), text(body, "requestId")) {
@@ -284,14 +344,23 @@ impl World {
 
     fn client_is_answered(&mut self, c: usize, id: &str, body: &str) {
         self.truth.checked[usize::from(number(body, "tok").is_none())] += 1;
+        let refused = body.contains(r#""code":-32046"#);
         let waiting = &mut self.conns[c].client.waiting;
+        let large = |w: &Waiting| w.large || self.truth.sent[&w.token].large_answer;
+        if refused && !waiting.iter().any(|w| w.id == id && large(w)) {
+            let what = format!("conn {c}: nothing of {id} is too large: {body}");
+            return self.truth.fail(Rule::Mixed, what);
+        }
         let fitting: Vec<usize> = (0..waiting.len()).filter(|w| waiting[*w].id == id).collect();
         let at = if body.contains("the id is in use") { fitting.last() } else { fitting.first() };
         let Some(&at) = at else {
             return self.truth.fail(Rule::Unanswered, format!("conn {c} never asked {id}: {body}"));
         };
         let token = number(body, "tok");
-        let meant = fitting.iter().copied().find(|w| Some(waiting[*w].token) == token);
+        let meant = fitting
+            .iter()
+            .copied()
+            .find(|w| Some(waiting[*w].token) == token || refused && large(&waiting[*w]));
         let asked = waiting.remove(meant.unwrap_or(at));
         if token.is_some() && meant.is_none() {
             let what = format!("conn {c} asked {} and hears {body}", asked.token);
@@ -305,6 +374,9 @@ impl World {
                 .truth
                 .fail(Rule::Mixed, format!("conn {c} pinged {}: {body}", asked.token));
         }
+        if asked.method == "session.shutdown" && body.contains("\"result\"") {
+            self.truth.shut.insert(asked.token);
+        }
         let said = self.truth.sent.get(&asked.token).and_then(|s| s.answer.as_deref());
         if token.is_some() && said.is_some_and(|said| said != body) {
             self.truth
@@ -312,29 +384,16 @@ impl World {
         }
     }
 
-    /// Requests that wait longer than anything may.
-    pub(crate) fn check_waits(&mut self, c: usize, bound: Duration) {
-        let (now, conn) = (self.elapsed, &mut self.conns[c]);
-        if !conn.alive || !conn.client.down.is_empty() || !conn.mux.client_out().is_empty() {
-            return;
-        }
-        let late =
-            |w: &&Waiting| (!w.long || self.settling) && w.since.is_some_and(|at| now > at + bound);
-        if let Some(late) = conn.client.waiting.iter().find(late) {
-            let what =
-                format!("conn {c}: {} {} ({}) waits for ever", late.method, late.id, late.token);
-            self.truth.fail(Rule::Unanswered, what);
+    /// When a conn is cut, the client hears of each turn that it is over, and then nothing more of it.
+    fn hears_of_cut(&mut self, c: usize, body: &str) {
+        let Some(session) = text(body, "sessionId") else { return };
+        let client = &mut self.conns[c].client;
+        if number(body, "tok").is_some() {
+            if client.over.contains(session) {
+                self.truth.fail(Rule::Turn, format!("conn {c} hears more after its end: {body}"));
+            }
+        } else if body.contains(r#""type":"session.idle""#) && client.cut.remove(session) {
+            client.over.insert(session.to_owned());
         }
     }
-}
-
-pub(crate) fn swap_ids(bodies: &mut [String], mutation: Option<Mutation>) -> bool {
-    let answers: Vec<usize> =
-        (0..bodies.len()).filter(|n| bodies[*n].contains("\"result\":{\"tok\"")).collect();
-    let (Some(Mutation::IdSwap), [a, b, ..]) = (mutation, answers.as_slice()) else { return false };
-    let id = |n: usize| raw(&bodies[n], "id").map(|id| format!("\"id\":{id}"));
-    let (Some(x), Some(y)) = (id(*a), id(*b)) else { return false };
-    bodies[*a] = bodies[*a].replacen(&x, &y, 1);
-    bodies[*b] = bodies[*b].replacen(&y, &x, 1);
-    true
 }

@@ -1,8 +1,7 @@
-//! Six bugs that a multiplexer can have, made at the edge of the cores: what goes in or comes out is altered as the bug
+//! Bugs that a multiplexer can have, made at the edge of the cores: what goes in or comes out is altered as the bug
 //! would alter it. The cores themselves hold no switch for a test.
 
-use super::client::swap_ids;
-use super::wire::text;
+use super::wire::{raw, text};
 use super::world::World;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +18,16 @@ pub(crate) enum Mutation {
     EarlyTurnEnd,
     /// A look-up takes a prefix for the id.
     PrefixAccepted,
+    /// What comes over a link about sessions of others comes out.
+    StrangersHear,
+    /// Some of what comes over a `watch` does not come out.
+    DeafWatch,
+    /// A client's answer that is too large gets an error, as if it were a request.
+    AnswerAsRequest,
+    /// What was shut down is not closed.
+    NeverClosed,
+    /// A client that closes its side hears nothing any more.
+    HalfCloseIsAll,
 }
 
 impl World {
@@ -26,6 +35,7 @@ impl World {
     pub(crate) fn spoil(&mut self, c: usize, mut bodies: Vec<String>) -> Vec<(usize, String)> {
         swap_ids(&mut bodies, self.mutation);
         let mut out = Vec::new();
+        bodies.append(&mut self.conns[c].client.strays);
         for body in bodies {
             let answer = text(&body, "method").is_none();
             if self.mutation == Some(Mutation::LostReply) && answer && self.rng.one_in(20) {
@@ -37,6 +47,14 @@ impl World {
             out.push((other.filter(|_| stray).unwrap_or(c), body));
         }
         out
+    }
+
+    pub(crate) fn takes_answer_for_request(&mut self, c: usize, id: &str) {
+        if self.mutation == Some(Mutation::AnswerAsRequest) {
+            let error = r#""error":{"code":-32046,"message":"the frame is larger"}"#;
+            let body = format!(r#"{{"jsonrpc":"2.0","id":{id},{error}}}"#);
+            self.conns[c].client.strays.push(body);
+        }
     }
 
     pub(crate) fn swallows_answer(&mut self, method: &str) -> bool {
@@ -59,4 +77,15 @@ impl World {
         let loose = self.mutation == Some(Mutation::PrefixAccepted) && asked.len() > 6;
         known == asked || loose && known.starts_with(asked)
     }
+}
+
+fn swap_ids(bodies: &mut [String], mutation: Option<Mutation>) -> bool {
+    let answers: Vec<usize> =
+        (0..bodies.len()).filter(|n| bodies[*n].contains("\"result\":{\"tok\"")).collect();
+    let (Some(Mutation::IdSwap), [a, b, ..]) = (mutation, answers.as_slice()) else { return false };
+    let id = |n: usize| raw(&bodies[n], "id").map(|id| format!("\"id\":{id}"));
+    let (Some(x), Some(y)) = (id(*a), id(*b)) else { return false };
+    bodies[*a] = bodies[*a].replacen(&x, &y, 1);
+    bodies[*b] = bodies[*b].replacen(&y, &x, 1);
+    true
 }

@@ -10,6 +10,7 @@ use fairlead::rpc::mux::{Found, Left, Ticket};
 use fairlead::session::table::{Absence, Answer, Asker, Sighting, Storage, Table, Wake};
 use fairlead::want::Want;
 
+use super::mutate::Mutation;
 use super::shell::Event;
 use super::truth::Rule;
 use super::wire::number;
@@ -50,11 +51,14 @@ impl World {
             Left::Closed => self.decide(|t| t.closed(session, upstream, epoch, now)),
             Left::Deleted => self.decide(|t| t.deleted(session, upstream, epoch)),
             Left::Halted => {
-                if self.decide(|t| t.halted(session, me, upstream, epoch)) {
-                    let (session, upstream) = (session.clone(), upstream.0 as usize);
-                    let since = self.elapsed;
-                    self.tasks.push(Task::CloseHalted { session, upstream, epoch, since });
-                }
+                let (id, since) = (session.clone(), self.elapsed);
+                let (session, u) = (id.clone(), upstream.0 as usize);
+                let task = match self.decide(|t| t.halted(&id, me, upstream, epoch)) {
+                    Some(true) => Some(Task::CloseHalted { session, upstream: u, epoch, since }),
+                    Some(false) => Some(Task::CloseAgain { session, upstream: u, epoch }),
+                    None => None,
+                };
+                self.tasks.extend(task);
             }
         }
     }
@@ -81,6 +85,7 @@ impl World {
         want: Want,
         absence: Option<Absence>,
     ) {
+        self.touches(c, session.as_str());
         let (now, asker) = (self.now(), Asker { conn: ConnId(c as u64), ticket: ticket.0 });
         let members = self.members.clone();
         let up = |id: UpstreamId| members[id.0 as usize].up;
@@ -175,6 +180,17 @@ impl World {
         }
     }
 
+    /// Whether the close of this session is still to come.
+    pub(crate) fn will_close(&self, u: usize, id: &str) -> bool {
+        self.tasks.iter().any(|task| match task {
+            Task::CloseHalted { session, upstream, .. }
+            | Task::CloseAgain { session, upstream, .. } => {
+                *upstream == u && session.as_str() == id
+            }
+            Task::LookUp { .. } | Task::Ask(..) | Task::Greet(..) => false,
+        })
+    }
+
     /// The close of a halted session arrives, or is given up and tried again.
     fn close_halted(&mut self, session: SessionId, u: usize, epoch: u64, since: Duration) {
         let cli = &mut self.clis[u];
@@ -182,7 +198,7 @@ impl World {
         if cli.alive && cli.wedged && self.elapsed < since + LOOKUP {
             return self.tasks.push(Task::CloseHalted { session, upstream: u, epoch, since });
         }
-        if closed {
+        if closed && self.mutation != Some(Mutation::NeverClosed) {
             cli.live.remove(session.as_str());
         }
         self.truth.note(|| format!("cli {u} closes {session}: {closed}"));

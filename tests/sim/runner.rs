@@ -15,7 +15,7 @@ fn schedule(
     seed: u64,
     mutation: Option<Mutation>,
     traced: bool,
-) -> (Option<Violation>, Vec<String>, [usize; 4]) {
+) -> (Option<Violation>, Vec<String>, [usize; 5]) {
     let mut world = World::new(seed, mutation, traced);
     let ran = catch_unwind(AssertUnwindSafe(|| world.run(STEPS)));
     if let Err(panic) = ran {
@@ -48,7 +48,7 @@ fn no_schedule_breaks_a_promise() {
         Some(seed) => seed..seed + 1,
         None => 0..number("SIM_SEEDS").unwrap_or(SEEDS),
     };
-    let mut checked = [0; 4];
+    let mut checked = [0; 5];
     for seed in seeds {
         let (violation, _, answered) = schedule(seed, None, false);
         checked.iter_mut().zip(answered).for_each(|(all, one)| *all += one);
@@ -56,7 +56,7 @@ fn no_schedule_breaks_a_promise() {
             report(seed, &violation);
         }
     }
-    println!("answers of CLIs, answers of ours, events, requests of CLIs: {checked:?}");
+    println!("answers of CLIs, answers of ours, events, requests of CLIs, broadcasts: {checked:?}");
 }
 
 /// Seeds until the bug is found, and what was found.
@@ -84,4 +84,9 @@ finds! {
     a_request_that_is_never_settled_is_found: LeakedPending breaks Unanswered;
     a_turn_that_ends_early_is_found: EarlyTurnEnd breaks Turn;
     a_prefix_taken_for_an_id_is_found: PrefixAccepted breaks Misrouted;
+    a_broadcast_at_a_stranger_is_found: StrangersHear breaks Stray;
+    a_broadcast_that_is_not_passed_on_is_found: DeafWatch breaks Stray;
+    an_error_for_an_answer_that_is_too_large_is_found: AnswerAsRequest breaks Mixed;
+    a_session_that_stays_shut_down_is_found: NeverClosed breaks Halted;
+    answers_that_a_half_close_drops_are_found: HalfCloseIsAll breaks Unanswered;
 }

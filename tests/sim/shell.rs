@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use fairlead::error::{Reason, Refusal};
 use fairlead::id::{ConnId, LinkId, UpstreamId};
-use fairlead::rpc::mux::{Action, Found, Hello, Ticket};
+use fairlead::rpc::mux::{Action, End, Found, Hello, Ticket};
 use fairlead::rpc::out::Outgoing;
 use fairlead::session::table::Absence;
 
+use super::mutate::Mutation;
 use super::pool::Task;
 use super::truth::Rule;
-use super::wire::{Cutter, number};
+use super::wire::{Cutter, number, number_in};
 use super::world::{Lease, World};
 
 pub(crate) struct LinkIo {
@@ -29,6 +30,8 @@ pub(crate) enum Event {
     Answered(Ticket, Result<String, Refusal>),
     Greeted(Ticket, bool),
     Dead(usize),
+    /// A CLI told everybody something of a session.
+    Notice(usize, String, String),
 }
 
 impl World {
@@ -50,6 +53,13 @@ impl World {
             self.conns[c].mux.client_broke();
             return self.leave(c);
         }
+        if self.mutation == Some(Mutation::HalfCloseIsAll)
+            && self.conns[c].client.finished_at.is_some()
+        {
+            self.leave(c);
+            self.conns[c].client.due = true;
+            return;
+        }
         let moved = self.poll_links(c);
         if moved && self.rng.one_in(2) {
             self.act(c);
@@ -69,8 +79,14 @@ impl World {
     }
 
     fn leave(&mut self, c: usize) {
-        let now = self.now();
-        self.truth.note(|| format!("conn {c} ends"));
+        let (now, conn) = (self.now(), &self.conns[c]);
+        let in_time = |at: Duration| self.elapsed < at + self.settings.finish_timeout;
+        let due = match conn.mux.done() {
+            Some(End::Client) => conn.client.finished_at.is_some_and(in_time),
+            end => end == Some(End::Drained),
+        };
+        self.conns[c].client.due = due && !self.conns[c].broken;
+        self.truth.note(|| format!("conn {c} ends, due: {due}"));
         self.conns[c].mux.close(now);
         self.act(c);
         self.conns[c].alive = false;
@@ -92,6 +108,9 @@ impl World {
             Event::Greeted(ticket, up) => {
                 let hello = Hello { version: "1.0.102".into(), protocol: 3, task_kinds: vec![] };
                 self.conns[c].mux.greeted(ticket, Some(&hello).filter(|_| up), now.at);
+            }
+            Event::Notice(u, session, body) => {
+                self.conns[c].mux.notice(UpstreamId(u as u32), &session, body.into());
             }
             Event::Dead(u) => {
                 let link =
@@ -150,20 +169,41 @@ impl World {
             return !end.open;
         }
         let known = self.conns[c].mux.upstream_of(id).is_some();
+        let mut strays = Vec::new();
         self.conns[c].mux.link_bytes(id, &bytes, now);
         let World { conns, truth, .. } = self;
         let conn = &mut conns[c];
         let Some(link) = conn.links.get_mut(&id).filter(|_| known) else { return true };
-        for body in link.seen.add(&bytes).unwrap_or_default() {
+        let bodies = link.seen.add(&bytes).unwrap_or_default();
+        // Answers to plain requests, and what is told: nothing in it is a reason to lose the link.
+        let large = |body: &String| truth.answers_at_length(body);
+        let harmless = |body: &String| large(body) || truth.tells_in_short(body);
+        let large = bodies.iter().any(large) && bodies.iter().all(harmless);
+        let large = large && link.seen.part() == 0;
+        for body in bodies {
             truth.note(|| format!("conn {c} link {id:?} reads {body}"));
-            let Some(told) = number(&body, "tok").and_then(|t| truth.told.get(&t)) else {
-                continue;
-            };
-            let works = matches!(told.kind, "user.message" | "assistant.turn_start");
-            if works && conn.on.get(&told.session).is_some_and(|on| *on as usize == u) {
-                truth.obliged.insert((c, told.session.clone()), told.batch);
+            let Some(token) = number(&body, "tok") else { continue };
+            if truth.broadcasts.contains_key(&token) {
+                strays.push(body);
+            } else if let Some(told) = truth.told.get(&token) {
+                let on = conn.on.get(&told.session).is_some_and(|on| *on as usize == u);
+                let (who, agent) = ((c, told.session.clone()), number_in(&body, "agentId"));
+                match (told.kind, agent) {
+                    ("user.message" | "assistant.turn_start", None) if on => {
+                        truth.obliged.insert(who, told.batch);
+                    }
+                    ("subagent.started", Some(agent)) if on => {
+                        truth.agents.entry(who).or_default().insert(agent);
+                    }
+                    _ => {}
+                }
             }
         }
+        if large && self.conns[c].mux.upstream_of(id).is_none() {
+            let what = format!("conn {c} loses {id:?} for an answer that is too large");
+            self.truth.fail(Rule::Unanswered, what);
+        }
+        strays.iter().for_each(|body| self.strays(c, body));
         true
     }
 
@@ -179,6 +219,7 @@ impl World {
         let bytes = conn.client.up.take(most);
         if bytes.is_empty() {
             if conn.client.finished {
+                conn.client.finished_at.get_or_insert(elapsed);
                 conn.mux.client_finished(now.at);
             }
             return;
@@ -260,6 +301,7 @@ impl World {
             Action::Ask(ticket, method, body) => self.ask(c, ticket, method, &body),
             Action::Greet(ticket) => self.tasks.push(Task::Greet(c, ticket)),
             Action::Attached(session, upstream, epoch) => {
+                self.touches(c, session.as_str());
                 self.conns[c].on.insert(session.to_string(), upstream.0);
                 self.truth.since.insert((c, session.to_string()), self.truth.last_token);
                 let count = Rc::clone(&self.leases);
@@ -269,13 +311,18 @@ impl World {
                 });
             }
             Action::NotPlaced { session, epoch, absent } => {
+                self.touches(c, session.as_str());
                 self.decide(|table| table.not_placed(&session, me, epoch, absent, now.at));
             }
             Action::Left(session, upstream, epoch, how, _) => {
+                self.touches(c, session.as_str());
                 self.conns[c].on.remove(session.as_str());
                 self.left(&session, me, upstream, epoch, how);
             }
             Action::Learned { session, upstream, attached } => {
+                if attached {
+                    self.touches(c, session.as_str());
+                }
                 let life = attached.then(|| (me, Lease::take(&self.leases)));
                 let epoch = self.decide(|t| t.learned(&session, upstream, life, now.at));
                 if attached {

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::broadcast::Broadcast;
+use super::faults::LARGEST;
 use super::wire::{number, raw};
 
 /// Which promise is broken.
@@ -23,6 +25,12 @@ pub(crate) enum Rule {
     Lease,
     /// A frame was changed.
     Bytes,
+    /// A broadcast reached somebody twice, or nobody.
+    Stray,
+    /// What was shut down is kept in a CLI's memory.
+    Halted,
+    /// The mux keeps more than it says.
+    Kept,
     /// An invariant of the core itself.
     Panic,
 }
@@ -45,6 +53,31 @@ pub(crate) struct Sent {
     pub(crate) answer: Option<String>,
     /// It went out under another method, and may come once more.
     pub(crate) again: bool,
+    /// A CLI got it.
+    pub(crate) arrived: bool,
+    /// Its answer is larger than we take.
+    pub(crate) large_answer: bool,
+}
+
+impl Sent {
+    pub(crate) fn new(conn: usize, session: Option<String>, bodies: Vec<String>) -> Self {
+        Sent {
+            conn,
+            session,
+            bodies,
+            on: None,
+            answer: None,
+            again: false,
+            arrived: false,
+            large_answer: false,
+        }
+    }
+
+    /// How many bytes of it are kept while it waits: until it arrived, and where it may be `asked_again`, for longer.
+    pub(crate) fn kept(&self, asked_again: bool) -> usize {
+        let size = self.bodies.first().map_or(0, String::len);
+        if self.arrived && !asked_again { 0 } else { size }
+    }
 }
 
 /// An event or request of a CLI.
@@ -75,10 +108,19 @@ pub(crate) struct Truth {
     pub(crate) since: BTreeMap<(usize, String), u64>,
     /// Whose client raced with itself: what its conn knows of its turn proves nothing.
     pub(crate) muddled: BTreeSet<(usize, String)>,
+    /// Which sub-agents a conn saw start.
+    pub(crate) agents: BTreeMap<(usize, String), BTreeSet<u64>>,
+    pub(crate) broadcasts: BTreeMap<u64, Broadcast>,
+    /// When a conn's hold on a session changed last.
+    pub(crate) touched: BTreeMap<(usize, String), u64>,
+    /// Requests of CLIs whose answers were too large to be passed on.
+    pub(crate) unreadable: BTreeSet<u64>,
+    /// Shutdowns whose answer reached the client.
+    pub(crate) shut: BTreeSet<u64>,
     pub(crate) violation: Option<Violation>,
     pub(crate) trace: Option<Vec<String>>,
-    /// Answers of CLIs, answers of ours, events, requests of CLIs: how many of each were checked.
-    pub(crate) checked: [usize; 4],
+    /// Answers of CLIs, answers of ours, events, requests of CLIs, broadcasts: how many of each were checked.
+    pub(crate) checked: [usize; 5],
     pub(crate) last_token: u64,
 }
 
@@ -98,6 +140,18 @@ impl Truth {
         if let Some(trace) = &mut self.trace {
             trace.push(what());
         }
+    }
+
+    /// Whether this is an answer that is too large, and starts no session.
+    pub(crate) fn answers_at_length(&self, body: &str) -> bool {
+        let sent = number(body, "tok").and_then(|token| self.sent.get(&token));
+        sent.is_some_and(|sent| sent.large_answer) && !body.contains("\"sessionId\":")
+    }
+
+    /// Whether this is something of a CLI's own that is not too large.
+    pub(crate) fn tells_in_short(&self, body: &str) -> bool {
+        let said = |token| self.told.contains_key(&token) || self.broadcasts.contains_key(&token);
+        body.len() <= LARGEST && number(body, "tok").is_some_and(said)
     }
 
     /// A CLI writes an event or request to one of its connections.

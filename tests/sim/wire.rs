@@ -28,6 +28,11 @@ impl Pipe {
         self.0.is_empty()
     }
 
+    /// Forgets all but the first `n` bytes.
+    pub(crate) fn truncate(&mut self, n: usize) {
+        self.0.truncate(n);
+    }
+
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
@@ -38,6 +43,11 @@ impl Pipe {
 pub(crate) struct Cutter(Vec<u8>);
 
 impl Cutter {
+    /// How much of a body is here that is not whole.
+    pub(crate) fn part(&self) -> usize {
+        self.0.len()
+    }
+
     /// The bodies that are whole now; an error where the header is not exactly `Content-Length: N\r\n\r\n`.
     pub(crate) fn add(&mut self, bytes: &[u8]) -> Result<Vec<String>, String> {
         self.0.extend(bytes);
@@ -73,4 +83,9 @@ pub(crate) fn number(body: &str, name: &str) -> Option<u64> {
 /// The same, as a text without escapes.
 pub(crate) fn text<'a>(body: &'a str, name: &str) -> Option<&'a str> {
     raw(body, name)?.strip_prefix('"')?.strip_suffix('"')
+}
+
+/// A number that is written as a text.
+pub(crate) fn number_in(body: &str, name: &str) -> Option<u64> {
+    text(body, name)?.parse().ok()
 }

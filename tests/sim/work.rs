@@ -1,6 +1,6 @@
 //! What a CLI does with requests: it runs them, tells those who are attached, and lets turns go on.
 
-use fairlead::session::table::Storage;
+use fairlead::session::table::{CreateExisting, Storage};
 
 use super::cli::{Cli, Live, Request};
 use super::truth::Rule;
@@ -28,8 +28,16 @@ impl World {
             return;
         }
         let outcome = self.cli_runs(u, cc, &request);
+        // An answer that is larger than we take.
+        let grows = matches!(
+            request.method.as_str(),
+            "session.getMessages" | "session.mode.get" | "models.list" | "session.notInAnyTable"
+        ) || self.rng.one_in(3)
+            && (request.method == "session.create" || request.method == "session.resume");
+        let large = outcome.is_ok() && grows && self.rng.one_in(12);
+        let pad = if large { self.padding() } else { String::new() };
         let (name, value) = match outcome {
-            Ok(result) => ("result", format!(r#"{{"tok":{}{result}}}"#, request.token)),
+            Ok(result) => ("result", format!(r#"{{"tok":{}{result}{pad}}}"#, request.token)),
             Err((code, why)) => (
                 "error",
                 format!(
@@ -42,6 +50,7 @@ impl World {
         self.truth.note(|| format!("cli {u}.{cc} answers {answer}"));
         if let Some(sent) = self.truth.sent.get_mut(&request.token) {
             sent.answer = Some(answer.clone());
+            sent.large_answer = large;
         }
         if self.swallows_answer(&request.method) {
             return;
@@ -82,7 +91,7 @@ impl World {
                 Ok(r#","success":true"#.into())
             }
             "session.delete" => {
-                self.cli_announces(u, &session, "session.deleted");
+                self.cli_announces(u, &session, "session.lifecycle", "session.deleted");
                 let known = self.clis[u].live.remove(&session).is_some();
                 let gone = self.disks[disk].remove(&session) || known;
                 Ok(format!(r#","success":{gone}"#))
@@ -106,9 +115,16 @@ impl World {
                 }
                 Ok(String::new())
             }
+            "session.tasks.startAgent" => {
+                if self.clis[u].live.get(&session).is_some_and(|l| l.halted.is_none()) {
+                    self.agent_starts(u, &session);
+                }
+                Ok(String::new())
+            }
             "session.abort" => {
                 let live = self.clis[u].live.entry(session.clone()).or_default();
                 if live.turn.take().is_some() {
+                    live.agents.clear();
                     (live.queue, live.murky) = (0, true);
                     self.cli_idles(u, &session, r#","data":{"aborted":true}"#);
                 }
@@ -117,7 +133,9 @@ impl World {
             "session.shutdown" => {
                 self.cli_tells(u, &session, "session.shutdown", "");
                 let live = self.clis[u].live.entry(session).or_default();
-                (live.halted, live.turn, live.queue, live.compacting) = (true, None, 0, false);
+                live.halted = Some(request.token);
+                (live.turn, live.queue, live.compacting) = (None, 0, false);
+                live.agents.clear();
                 Ok(String::new())
             }
             "session.tools.handlePendingToolCall" => Ok(r#","success":true"#.into()),
@@ -133,6 +151,9 @@ impl World {
     ) -> Result<String, (i64, String)> {
         let named = request.session.clone();
         let session = named.unwrap_or_else(|| format!("cloud-{}", request.token));
+        if self.clis[u].live.get(&session).is_some_and(|l| l.halted.is_some()) {
+            return Err((-32603, "Session event stream is closed".into()));
+        }
         if self.rng.one_in(30) {
             return Err((-32603, "the model is not there".into()));
         }
@@ -140,6 +161,13 @@ impl World {
         // With own storage nobody knows what lies on the disk of one that is down: a create goes elsewhere, and with
         // bad luck to that one, just when it is back.
         let known = self.storage == Storage::Shared || !self.members[u].was_down;
+        let known = known && self.create_existing != CreateExisting::Pass;
+        let held = |l: &Live| l.attached.iter().any(|cc| !self.clis[u].conns[*cc].reset);
+        let live = self.clis[u].live.get(&session).is_some_and(held);
+        if live && self.create_existing == CreateExisting::Refuse {
+            let what = format!("cli {u} has {session} already: {}", request.body);
+            self.truth.fail(Rule::Misrouted, what);
+        }
         let stored =
             !self.clis[u].live.contains_key(&session) && self.disks[disk].contains(&session);
         if known && stored {
@@ -152,7 +180,7 @@ impl World {
 
     fn cli_resumes(&mut self, u: usize, cc: usize, session: &str) -> Result<String, (i64, String)> {
         let disk = self.disk_of(u);
-        if self.clis[u].live.get(session).is_some_and(|l| l.halted) {
+        if self.clis[u].live.get(session).is_some_and(|l| l.halted.is_some()) {
             return Err((-32603, "Session event stream is closed".into()));
         }
         if self.rng.one_in(30) {
@@ -173,7 +201,7 @@ impl World {
     fn cli_attaches(&mut self, u: usize, cc: usize, session: &str) {
         self.truth.ever.insert(session.to_owned());
         if !self.clis[u].live.contains_key(session) {
-            self.cli_announces(u, session, "session.created");
+            self.cli_announces(u, session, "session.lifecycle", "session.created");
         }
         let batch = self.truth.token();
         let new = || Live { batch, ..Live::default() };
@@ -203,7 +231,7 @@ impl World {
         let on = self.truth.sent.get(&request.token).is_some_and(|s| s.on == Some(u as u32));
         let since = self.truth.since.get(&(conn, session.to_owned())).copied();
         let on = on && since.is_some_and(|since| request.token > since);
-        let Some(live) = self.clis[u].live.get_mut(session).filter(|l| !l.halted) else {
+        let Some(live) = self.clis[u].live.get_mut(session).filter(|l| l.halted.is_none()) else {
             return Ok(r#","messageId":"halted""#.into());
         };
         live.queue += 1;
@@ -213,105 +241,5 @@ impl World {
             self.truth.obliged.insert((conn, session.to_owned()), live.batch);
         }
         Ok(r#","messageId":"m""#.into())
-    }
-
-    /// A turn that runs takes its next step.
-    pub(crate) fn cli_goes_on(&mut self, u: usize) {
-        let busy: Vec<String> =
-            self.clis[u].live.iter().filter(|(_, l)| l.busy()).map(|(s, _)| s.clone()).collect();
-        let Some(session) = self.rng.pick(&busy).cloned() else { return };
-        let asks = self.rng.below(6);
-        let Some(live) = self.clis[u].live.get_mut(&session) else { return };
-        if std::mem::take(&mut live.compacting) {
-            return self.cli_tells(u, &session, "session.compaction_complete", "");
-        }
-        let Some(step) = live.turn else { return };
-        live.turn = Some(step + 1);
-        match step {
-            0 => {
-                live.queue = live.queue.saturating_sub(1);
-                self.cli_tells(u, &session, "user.message", "");
-            }
-            1 => self.cli_tells(u, &session, "assistant.turn_start", ""),
-            2 => match asks {
-                0 => self.cli_asks(u, &session, "userInput.request"),
-                1 => self.cli_asks(u, &session, "hooks.invoke"),
-                2 => {
-                    let ask = format!("ask-{}", self.truth.token());
-                    self.truth.asks.insert(ask.clone(), session.clone());
-                    let data = format!(r#","data":{{"requestId":"{ask}"}}"#);
-                    self.cli_tells(u, &session, "external_tool.requested", &data);
-                }
-                _ => self.cli_tells(u, &session, "assistant.message", ""),
-            },
-            3 => self.cli_tells(u, &session, "assistant.turn_end", ""),
-            _ => {
-                live.turn = Some(0).filter(|_| live.queue > 0);
-                if live.turn.is_none() {
-                    self.cli_idles(u, &session, r#","data":{}"#);
-                }
-            }
-        }
-    }
-
-    fn cli_idles(&mut self, u: usize, session: &str, data: &str) {
-        self.cli_tells(u, session, "session.idle", data);
-        let batch = self.truth.token();
-        if let Some(live) = self.clis[u].live.get_mut(session) {
-            live.batch = batch;
-        }
-    }
-
-    fn listeners(&self, u: usize, session: &str) -> (Vec<usize>, u64) {
-        let Some(live) = self.clis[u].live.get(session) else { return (Vec::new(), 0) };
-        let open = |cc: &&usize| self.clis[u].conns[**cc].open;
-        (live.attached.iter().filter(open).copied().collect(), live.batch)
-    }
-
-    /// Everybody who is attached is told.
-    pub(crate) fn cli_tells(&mut self, u: usize, session: &str, kind: &'static str, more: &str) {
-        let (listeners, batch) = self.listeners(u, session);
-        for cc in listeners {
-            let to = (self.clis[u].conns[cc].conn, u, cc);
-            let (_, body) = self.truth.tells(to, session, kind, batch, |token| {
-                format!(
-                    r#"{{"jsonrpc":"2.0","method":"session.event","params":{{"sessionId":"{session}","event":{{"type":"{kind}","id":"e{token}","tok":{token}{more}}}}}}}"#
-                )
-            });
-            self.clis[u].conns[cc].output.frame(&body);
-        }
-    }
-
-    /// Every connection is told, whatever it has to do with the session.
-    fn cli_announces(&mut self, u: usize, session: &str, kind: &str) {
-        for cc in 0..self.clis[u].conns.len() {
-            if !self.clis[u].conns[cc].open || !self.clis[u].conns[cc].greeted {
-                continue;
-            }
-            let to = (self.clis[u].conns[cc].conn, u, cc);
-            let (_, body) = self.truth.tells(to, session, "session.lifecycle", 0, |token| {
-                format!(
-                    r#"{{"jsonrpc":"2.0","method":"session.lifecycle","params":{{"type":"{kind}","sessionId":"{session}","tok":{token}}}}}"#
-                )
-            });
-            self.clis[u].conns[cc].output.frame(&body);
-        }
-    }
-
-    fn cli_asks(&mut self, u: usize, session: &str, method: &'static str) {
-        let (listeners, batch) = self.listeners(u, session);
-        for cc in listeners {
-            let id = self.clis[u].conns[cc].next_ask;
-            self.clis[u].conns[cc].next_ask += 1;
-            let to = (self.clis[u].conns[cc].conn, u, cc);
-            let (token, body) = self.truth.tells(to, session, method, batch, |token| {
-                format!(
-                    r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{"sessionId":"{session}","tok":{token}}}}}"#
-                )
-            });
-            let conn = &mut self.clis[u].conns[cc];
-            conn.asked.insert(id.to_string(), token);
-            conn.output.frame(&body);
-        }
     }
 }

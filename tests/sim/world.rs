@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use fairlead::id::{LinkId, SessionId, UpstreamId};
+use fairlead::id::{LinkId, SessionId};
 use fairlead::rpc::frame::FrameLimits;
 use fairlead::rpc::mux::{LinkToken, Mux, Now, Settings, Ticket};
 use fairlead::session::table::{CreateExisting, Storage, Table};
@@ -15,6 +15,7 @@ use fairlead::want::Want;
 
 use super::cli::Cli;
 use super::client::Client;
+use super::faults::LARGEST;
 use super::mutate::Mutation;
 use super::pool::Task;
 use super::rng::Rng;
@@ -67,6 +68,7 @@ pub(crate) struct World {
     pub(crate) base: Instant,
     pub(crate) elapsed: Duration,
     pub(crate) storage: Storage,
+    pub(crate) create_existing: CreateExisting,
     pub(crate) table: Table<Lease>,
     pub(crate) leases: Rc<Cell<usize>>,
     pub(crate) members: Vec<Member>,
@@ -84,13 +86,10 @@ pub(crate) struct World {
     pub(crate) calm: bool,
 }
 
-const REQUEST: Duration = Duration::from_secs(30);
-const SECOND: Duration = Duration::from_secs(1);
-/// After this long a silent CLI is dead.
-const DEAD_AFTER: Duration = Duration::from_secs(15);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 fn settings(rng: &mut Rng) -> Settings {
-    let frame = FrameLimits { header: 1024, body: 64 * 1024 };
+    let frame = FrameLimits { header: 1024, body: LARGEST };
     Settings {
         client_frame: frame,
         upstream_frame: frame,
@@ -98,7 +97,7 @@ fn settings(rng: &mut Rng) -> Settings {
         client_queue: if rng.one_in(3) { 300 } else { 100_000 },
         pending: 4 + rng.below(30),
         slots: 2 + rng.below(10),
-        request_timeout: REQUEST,
+        request_timeout: if rng.one_in(4) { SECOND } else { SECOND * 30 },
         client_request_timeout: Duration::from_secs(8),
         handshake_timeout: Duration::from_secs(5),
         seek_timeout: Duration::from_secs(6),
@@ -118,13 +117,19 @@ impl World {
         let mut sessions: Vec<String> = (0..2 + rng.below(3)).map(|_| uuid(rng.next())).collect();
         sessions.push("user-a-chat".into());
         let calm = rng.one_in(2);
+        let create_existing = match rng.below(6) {
+            0 => CreateExisting::Pass,
+            1 => CreateExisting::Refuse,
+            _ => CreateExisting::Resume,
+        };
         let limit = if rng.one_in(4) { 1 } else { 1000 };
         let settings = Arc::new(settings(&mut rng));
         let mut world = World {
             base: fairlead::time::now(),
             elapsed: Duration::ZERO,
             storage,
-            table: Table::new(storage, CreateExisting::Resume, limit),
+            create_existing,
+            table: Table::new(storage, create_existing, limit),
             leases: Rc::default(),
             members: vec![Member { up: true, ..Member::default() }; fleet],
             clis: (0..fleet).map(|_| Cli { alive: true, ..Cli::default() }).collect(),
@@ -159,7 +164,7 @@ impl World {
         Now { at: self.base + self.elapsed, wall: SystemTime::UNIX_EPOCH + self.elapsed }
     }
 
-    fn enter(&mut self) {
+    pub(crate) fn enter(&mut self) {
         let seed = self.rng.next();
         self.conns.push(Conn {
             mux: Mux::new(Arc::clone(&self.settings), seed),
@@ -193,10 +198,13 @@ impl World {
         match self.rng.below(100) {
             0..30 => self.poll(conn),
             30..60 => {
+                if self.rng.one_in(4) {
+                    self.watch_reads(cli);
+                }
                 self.cli_step(cli);
                 self.ends_turn_early(cli);
             }
-            60..70 if self.conns[conn].alive && !self.conns[conn].client.finished => {
+            60..70 if self.conns[conn].alive && !self.conns[conn].client.quiet() => {
                 self.client_acts(conn);
             }
             60..80 => {
@@ -213,111 +221,6 @@ impl World {
             _ => self.probe(cli),
         }
         self.check_all(conn);
-    }
-
-    fn fault(&mut self, cli: usize, conn: usize) {
-        match self.rng.below(10) {
-            0 => self.cli_dies(cli),
-            1..3 => self.clis[cli].wedged = self.clis[cli].alive,
-            3..5 => self.clis[cli].wedged = false,
-            5 => self.clis[cli].leaving = self.clis[cli].alive,
-            6 => self.conns[conn].client.finished = true,
-            7 => self.conns[conn].broken = true,
-            8 if self.rng.one_in(3) => {
-                let now = self.now();
-                self.conns[conn].mux.drain();
-                if self.rng.one_in(3) && self.conns[conn].alive {
-                    self.conns[conn].mux.cut(now);
-                }
-            }
-            _ => self.enter(),
-        }
-    }
-
-    /// What the `watch` of a CLI finds.
-    fn probe(&mut self, u: usize) {
-        let cli = &mut self.clis[u];
-        if cli.leaving && self.rng.one_in(2) {
-            return self.cli_dies(u);
-        }
-        if !cli.alive && self.rng.one_in(2) {
-            // What it left is told of before it comes back.
-            if !self.members[u].up {
-                cli.alive = true;
-            }
-        }
-        self.notice_health(u);
-    }
-
-    fn notice_health(&mut self, u: usize) {
-        let cli = &self.clis[u];
-        let up = cli.alive && !cli.wedged && !cli.leaving;
-        let member = &mut self.members[u];
-        member.silent = if up { None } else { member.silent.or(Some(self.elapsed)) };
-        if up != member.up {
-            member.up = up;
-            member.was_down |= !up;
-            self.truth.note(|| format!("cli {u} is up: {up}"));
-            if up {
-                self.decide(|table| table.upstream_is(UpstreamId(u as u32), true));
-            }
-        }
-    }
-
-    fn pass(&mut self, by: Duration) {
-        self.elapsed += by;
-        for u in 0..self.members.len() {
-            let silent = self.members[u].silent;
-            if silent.is_some_and(|at| self.elapsed > at + DEAD_AFTER) {
-                self.members[u].silent = Some(self.elapsed);
-                self.decide(|table| table.upstream_is(UpstreamId(u as u32), false));
-                self.conns.iter_mut().for_each(|c| c.inbox.push_back(Event::Dead(u)));
-            }
-        }
-        for c in 0..self.conns.len() {
-            if self.conns[c].tick_at.is_some_and(|at| at <= self.elapsed) {
-                self.poll(c);
-            }
-        }
-    }
-
-    fn check_all(&mut self, c: usize) {
-        self.table.check_invariants();
-        if self.conns[c].alive {
-            self.conns[c].mux.check_invariants();
-        }
-        self.check_turns(c);
-        self.check_waits(c, REQUEST + SECOND * 8);
-        let [placing, live, _, _] = self.table.counts();
-        if self.leases.get() > placing + live {
-            let what = format!("{} leases for {placing} + {live} sessions", self.leases.get());
-            self.truth.fail(Rule::Lease, what);
-        }
-    }
-
-    /// Whoever must see a turn sees it.
-    fn check_turns(&mut self, c: usize) {
-        let conn = &self.conns[c];
-        if !conn.alive || conn.mux.done().is_some() {
-            return;
-        }
-        let blind = conn.on.iter().find(|(session, u)| {
-            let cli = &self.clis[**u as usize];
-            let Some(live) = cli.live.get(*session).filter(|l| cli.alive && l.busy()) else {
-                return false;
-            };
-            let here = live.attached.iter().any(|cc| {
-                let cc = &cli.conns[*cc];
-                cc.conn == c && cc.open && !cc.reset
-            });
-            let obliged = self.truth.obliged.get(&(c, (*session).clone()));
-            let clear = !self.truth.muddled.contains(&(c, (*session).clone()));
-            clear && here && obliged == Some(&live.batch) && !conn.busy.contains(*session)
-        });
-        if let Some((session, _)) = blind {
-            let what = format!("conn {c} takes {session} for idle");
-            self.truth.fail(Rule::Turn, what);
-        }
     }
 
     /// Lets everything come to its end, and looks at what is left.
@@ -337,6 +240,8 @@ impl World {
             }
         }
         (0..self.conns.len()).for_each(|c| self.check_end(c));
+        self.check_halted();
+        self.check_broadcasts();
         for c in 0..self.conns.len() {
             self.conns[c].broken = true;
         }
@@ -348,12 +253,13 @@ impl World {
         }
     }
 
-    fn round(&mut self, by: Duration) {
+    pub(crate) fn round(&mut self, by: Duration) {
         for u in 0..self.clis.len() {
             self.notice_health(u);
             if !self.clis[u].alive {
                 self.clis[u].alive = true;
             }
+            while self.watch_reads(u) {}
             for _ in 0..8 + 4 * self.conns.len() {
                 self.cli_step(u);
             }
@@ -365,34 +271,5 @@ impl World {
             self.check_all(c);
         }
         self.pass(by);
-    }
-
-    fn check_end(&mut self, c: usize) {
-        let conn = &self.conns[c];
-        if !conn.alive || conn.client.finished {
-            return;
-        }
-        if let Some(left) = conn.client.waiting.first() {
-            let what = format!("conn {c}: {} {} has no answer", left.method, left.token);
-            return self.truth.fail(Rule::Unanswered, what);
-        }
-        let stuck = conn.busy.iter().find(|session| {
-            let live = self.clis.iter().find_map(|cli| cli.live.get(*session));
-            live.is_none_or(|live| !live.busy())
-                && !self.truth.muddled.contains(&(c, (*session).clone()))
-        });
-        if let Some(session) = stuck.cloned() {
-            return self
-                .truth
-                .fail(Rule::Turn, format!("conn {c} takes {session} for busy for ever"));
-        }
-        let unheard = self.truth.told.values().find(|told| {
-            let cc = &self.clis[told.cli].conns[told.cc];
-            told.conn == c && !told.got && cc.open && !cc.reset && told.kind != "session.lifecycle"
-        });
-        if let Some(told) = unheard {
-            let what = format!("conn {c} never heard {}", told.body);
-            self.truth.fail(Rule::Unanswered, what);
-        }
     }
 }

@@ -3,13 +3,16 @@
 use bytes::Bytes;
 
 use super::{Mux, Oddity};
+use crate::id::UpstreamId;
 use crate::rpc::frame::Body;
 
 impl Mux {
-    /// A broadcast about `session` came over a `watch`. Sessions that this conn hears of over a link of its own
-    /// it hears of there.
-    pub fn notice(&mut self, session: &str, body: Bytes) {
-        if self.slots.get(session.as_bytes()).is_some_and(|s| s.link.is_some()) {
+    /// A broadcast about `session` came over the `watch` of `upstream`. What this conn hears over its own link to
+    /// that CLI it hears there.
+    pub fn notice(&mut self, upstream: UpstreamId, session: &str, body: Bytes) {
+        let link = self.slots.get(session.as_bytes()).and_then(|s| s.link);
+        // A session that lives elsewhere by now is spoken of elsewhere.
+        if link.is_some_and(|link| self.upstream_of(link) == Some(upstream)) {
             return;
         }
         if self.congested() {

@@ -81,6 +81,27 @@ impl Pending {
         let ends = self.method.is_some_and(|m| m.end().is_some() || m.route() == Route::Fork);
         self.place.is_none() && self.counted == Starts::Never && !ends
     }
+
+    /// What an answer that comes late still needs to know.
+    fn late(&self, link: LinkId) -> Late {
+        let ends = self.method.is_some_and(|m| m.end().is_some());
+        let known = || Pending {
+            session: self.session.clone(),
+            at: At::Link(link),
+            counted: Starts::Never,
+            place: None,
+            again: None,
+            ..*self
+        };
+        Late { link, ends: ends.then(|| Box::new(known())) }
+    }
+}
+
+/// A request that was given up, and that its CLI may carry out still.
+pub(super) struct Late {
+    pub(super) link: LinkId,
+    /// What it asked, where it ends its session on this conn.
+    pub(super) ends: Option<Box<Pending>>,
 }
 
 /// A create or resume under way.
@@ -191,6 +212,10 @@ impl Mux {
         for id in late {
             let Some(pending) = self.pending.get(id.as_bytes()) else { continue };
             let (at, places) = (pending.at.clone(), pending.place.is_some());
+            let late = match &at {
+                At::Link(link) => Some(pending.late(*link)),
+                At::Ticket(_) | At::Queue(_) => None,
+            };
             let mut refusal = match &at {
                 At::Link(_) => Refusal::new(
                     Reason::UpstreamTimeout,
@@ -202,8 +227,9 @@ impl Mux {
             };
             refusal.session = pending.session.as_ref().map(ToString::to_string);
             self.refuse(&id, &refusal, now.at);
-            if let At::Link(link) = at {
-                self.late.insert(id, link);
+            if let Some(late) = late {
+                let link = late.link;
+                self.late.insert(id, late);
                 // The session may come to life there yet: nobody may resume it elsewhere before that link is gone.
                 if places {
                     self.link_lost(link, now);

@@ -95,7 +95,7 @@ impl Mux {
     fn link_response(&mut self, link: LinkId, id: &str, failed: bool, body: &Body<'_>, now: Now) {
         let here = self.pending.get(id.as_bytes()).filter(|p| p.at == At::Link(link));
         let Some(plain) = here.map(Pending::is_plain) else {
-            self.settle_late(link, id);
+            self.settle_late(link, id, failed, body.bytes(), now);
             return self.odd(Oddity::LateReply);
         };
         let outcome = if failed { Outcome::Failed } else { Outcome::Ok };
@@ -126,10 +126,15 @@ impl Mux {
         }
     }
 
-    /// The answer to a request that was given up came after all: its id is free.
-    fn settle_late(&mut self, link: LinkId, id: &str) {
-        if self.late.get(id.as_bytes()) == Some(&link) {
-            self.late.remove(id.as_bytes());
+    /// The answer to a request that was given up came after all: its id is free, and what it ended is over.
+    fn settle_late(&mut self, link: LinkId, id: &str, failed: bool, body: &[u8], now: Now) {
+        if self.late.get(id.as_bytes()).is_none_or(|late| late.link != link) {
+            return;
+        }
+        let ends = self.late.remove(id.as_bytes()).and_then(|late| late.ends);
+        if let Some(pending) = ends.filter(|_| !failed) {
+            // It placed nothing, so that there is nothing that the client may not have.
+            let _ = self.answer_changes_state(link, &pending, failed, body, now);
         }
     }
 
@@ -265,10 +270,12 @@ impl Mux {
                 }
             }
             Event::AgentStarted => {
-                self.turn_event(session, TurnEvent::AgentStarted, bytes, event, now);
+                let turn = TurnEvent::AgentStarted(agent_of(bytes, event));
+                self.turn_event(session, turn, bytes, event, now);
             }
             Event::AgentEnded => {
-                self.turn_event(session, TurnEvent::AgentEnded, bytes, event, now);
+                let turn = TurnEvent::AgentEnded(agent_of(bytes, event));
+                self.turn_event(session, turn, bytes, event, now);
             }
             Event::CompactionStart => {
                 self.turn_event(session, TurnEvent::CompactionStart, bytes, event, now);
@@ -320,7 +327,13 @@ impl Mux {
     }
 
     fn link_frame_too_large(&mut self, link: LinkId, head: &[u8], now: Now) {
-        let id = message::peek_id(head).map(RawId::new);
+        // Its own requests are counted from 1, too.
+        let id = message::peek_id(head).filter(|_| message::is_answer(head)).map(RawId::new);
+        if id.as_ref().and_then(|id| self.late.get(id)).is_some_and(|late| late.link == link) {
+            // What nobody waits for any more harms nobody by its size.
+            self.late.retain(|late, _| Some(late) != id.as_ref());
+            return self.odd(Oddity::LateReply);
+        }
         let ours = id.filter(|id| self.pending.get(id).is_some_and(|p| p.at == At::Link(link)));
         let Some(id) = ours else { return self.link_lost(link, now) };
         let places = self.pending.get(&id).is_some_and(|p| p.place.is_some());
@@ -366,10 +379,18 @@ impl Mux {
         }
         self.any = self.any.filter(|up| *up != upstream);
         self.asked.retain(|_, asked: &mut Asked| asked.link != link);
-        self.late.retain(|_, late| *late != link);
+        self.late.retain(|_, late| late.link != link);
         self.links.retain(|l| l.id != link);
         self.actions.push_back(Action::Reset(link));
     }
+}
+
+/// A number for the sub-agent that an event is about. Two that share one end together: nothing else depends on it.
+fn agent_of(body: &[u8], event: usize) -> u64 {
+    use std::hash::{BuildHasher as _, BuildHasherDefault};
+    let name = |path: &[&str]| message::text_in(body, event, path);
+    let agent = name(&["agentId"]).or_else(|| name(&["data", "toolCallId"]));
+    BuildHasherDefault::<std::hash::DefaultHasher>::default().hash_one(agent.as_deref())
 }
 
 fn says(body: &[u8], what: &str) -> bool {

@@ -1,6 +1,6 @@
 //! How a life begins, or does not: a session is found, placed, attached.
 
-use super::entry::{Entry, Stage};
+use super::entry::{Close, Entry, Stage};
 use super::{Absence, Sighting, Storage, Table};
 use crate::id::{ConnId, SessionId, UpstreamId};
 use crate::placement::PlacementReason;
@@ -78,8 +78,8 @@ impl<L> Table<L> {
         if !entry.attached.contains(&conn) {
             entry.attached.push(conn);
         }
-        // A resume that was under way when the session was halted proves nothing: the close may come after it.
-        if entry.stage != (Stage::Halted { asked: true }) {
+        // While the close is under way it may come after what is told here.
+        if entry.stage != Stage::Halted(Close::Asked) {
             entry.stage = Stage::Live;
             self.wake(session, None);
         }
@@ -118,7 +118,7 @@ impl<L> Table<L> {
                 entry.arrived(conn);
                 self.settle(session, false, now);
             }
-            Stage::Halted { .. } => entry.arrived(conn),
+            Stage::Halted(_) => entry.arrived(conn),
             Stage::Placing { .. } | Stage::Sought | Stage::Stored { .. } | Stage::Lost => {}
         }
     }

@@ -1,6 +1,6 @@
 //! How a life ends: a session is left, closed, deleted, or its CLI goes away.
 
-use super::entry::{Entry, Stage};
+use super::entry::{Close, Entry, Stage};
 use super::{Absence, Storage, Table, Wake};
 use crate::id::{ConnId, SessionId, UpstreamId};
 use crate::time::Instant;
@@ -29,13 +29,13 @@ impl<L> Table<L> {
         let here = |e: &&mut Entry<L>| e.upstream == Some(upstream) && e.epoch == epoch;
         let Some(entry) = self.entries.get_mut(session).filter(here) else { return };
         match entry.stage {
-            Stage::Live | Stage::Halted { asked: false } => {
+            Stage::Live | Stage::Halted(Close::Waits | Close::Unanswered) => {
                 entry.attached.clear();
                 entry.stage = Stage::Live;
                 self.settle(session, false, now);
             }
             // A close of ours is on its way, and would end the next life there.
-            Stage::Halted { asked: true } => entry.attached.clear(),
+            Stage::Halted(Close::Asked) => entry.attached.clear(),
             Stage::Sought | Stage::Placing { .. } | Stage::Stored { .. } | Stage::Lost => {}
         }
     }
@@ -47,11 +47,13 @@ impl<L> Table<L> {
         match entry.stage {
             // Whoever is on the way may bring it to life again there, and says so.
             Stage::Placing { .. } => {}
-            Stage::Live if !entry.joining.is_empty() => entry.attached.clear(),
+            Stage::Live | Stage::Halted(Close::Waits) if !entry.joining.is_empty() => {
+                entry.attached.clear();
+            }
             // A close of ours is on its way, and would end the next life there.
-            Stage::Halted { asked: true } => entry.attached.clear(),
+            Stage::Halted(Close::Asked) => entry.attached.clear(),
             Stage::Live
-            | Stage::Halted { asked: false }
+            | Stage::Halted(Close::Waits | Close::Unanswered)
             | Stage::Sought
             | Stage::Stored { .. }
             | Stage::Lost => {
@@ -75,14 +77,14 @@ impl<L> Table<L> {
                 entry.left = None;
             }
             entry.stage = match entry.stage {
-                Stage::Live | Stage::Halted { .. } if !up && !held => {
+                Stage::Live | Stage::Halted(_) if !up && !held => {
                     wakes.extend(entry.waiters.drain(..).map(|asker| Wake(asker, None)));
                     self.room.moved();
                     entry.end_life();
                     if own { Stage::Lost } else { Stage::Stored { cut: true } }
                 }
                 // Nobody will answer the close; the conns that hold it end its life.
-                Stage::Halted { .. } if !up => {
+                Stage::Halted(_) if !up => {
                     wakes.extend(entry.waiters.drain(..).map(|asker| Wake(asker, None)));
                     Stage::Live
                 }
@@ -91,7 +93,7 @@ impl<L> Table<L> {
                 same @ (Stage::Sought
                 | Stage::Placing { .. }
                 | Stage::Live
-                | Stage::Halted { .. }
+                | Stage::Halted(_)
                 | Stage::Stored { .. }
                 | Stage::Lost) => same,
             };

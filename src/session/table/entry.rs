@@ -16,13 +16,23 @@ pub(super) enum Stage {
     Placing { by: ConnId, known: bool },
     /// In memory.
     Live,
-    /// Its end is written, but its CLI keeps what is left of it in memory. `asked`: the CLI is being asked to close it;
-    /// else it did not answer, and is asked again.
-    Halted { asked: bool },
+    /// Its end is written, but its CLI keeps what is left of it in memory.
+    Halted(Close),
     /// On disk; `cut`: its CLI went away under it, and who used it must resume it.
     Stored { cut: bool },
     /// On the disk of a CLI that is not up.
     Lost,
+}
+
+/// How far its CLI is asked to close what is left of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Close {
+    /// Not yet: resumes that are on their way may find it closed already, and would be cut.
+    Waits,
+    /// It is asked; everybody waits.
+    Asked,
+    /// It did not answer.
+    Unanswered,
 }
 
 /// What is remembered of one session.
@@ -72,7 +82,7 @@ impl<L> Entry<L> {
     pub(super) fn state(&self) -> State {
         match self.stage {
             Stage::Sought | Stage::Placing { .. } => State::Placing,
-            Stage::Live | Stage::Halted { .. } => State::Live,
+            Stage::Live | Stage::Halted(_) => State::Live,
             Stage::Stored { .. } => State::Stored,
             Stage::Lost => State::Lost,
         }
@@ -118,7 +128,7 @@ impl<L> Entry<L> {
                 assert!(self.lease.is_some(), "{session} is placed without a lease");
                 assert!(self.attached.is_empty(), "{session} is placed while it lives");
             }
-            Stage::Live | Stage::Halted { .. } => {
+            Stage::Live | Stage::Halted(_) => {
                 assert!(self.upstream.is_some(), "{session} lives nowhere");
             }
             Stage::Stored { .. } | Stage::Lost => {

@@ -1,6 +1,6 @@
 //! The decisions: what somebody who wants a session is told. A session that is known never moves here.
 
-use super::entry::{Entry, Stage};
+use super::entry::{Close, Entry, Stage};
 use super::{Absence, Answer, Asker, CreateExisting, Storage, Table};
 use crate::error::{Reason, Refusal};
 use crate::id::{SessionId, UpstreamId};
@@ -33,13 +33,13 @@ impl<L> Table<L> {
                 entry.waiters.push(asker);
                 Answer::Wait
             }
-            Stage::Halted { asked: true } => {
+            Stage::Halted(Close::Waits | Close::Asked) => {
                 entry.waiters.push(asker);
                 Answer::Wait
             }
             // What is left of it is there, and must not be doubled elsewhere.
-            Stage::Halted { asked: false } if !up(upstream) => down(session),
-            Stage::Live | Stage::Halted { asked: false } => match want {
+            Stage::Halted(Close::Unanswered) if !up(upstream) => down(session),
+            Stage::Live | Stage::Halted(Close::Unanswered) => match want {
                 Want::Create | Want::CreateNew | Want::Resume => {
                     let resume = match existing(want, self.create_existing, session) {
                         Ok(resume) => resume,
