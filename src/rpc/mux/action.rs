@@ -1,0 +1,219 @@
+//! What the mux wants done, and in which words: of sessions, requests, turns and ends. Nothing here does anything.
+
+use bytes::Bytes;
+
+use super::{Stay, TurnReport};
+use crate::error::{Reason, Refusal};
+use crate::id::{AskId, LinkId, SessionId, UpstreamId};
+use crate::placement::PlacementReason;
+use crate::rpc::methods::Method;
+use crate::time::Duration;
+use crate::want::Want;
+
+/// A question that the mux asked and that is answered once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u32);
+
+/// Where a session is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// There.
+    Go {
+        /// The CLI that has it, or gets it.
+        upstream: UpstreamId,
+        /// Which life of the session this is.
+        epoch: u64,
+        /// Whether a create must go out as a resume.
+        resume: bool,
+        /// Why it is there, if we placed it.
+        reason: Option<PlacementReason>,
+    },
+    /// The client cannot have it.
+    Refused(Refusal),
+    /// The session is there, but did not ask for what is answered.
+    NotAsked,
+}
+
+/// What the pool's CLIs say of themselves, for our answer to `connect` and `ping`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The lowest version.
+    pub version: String,
+    /// The protocol version that all speak.
+    pub protocol: u32,
+    /// The task kinds that all share.
+    pub task_kinds: Vec<String>,
+}
+
+/// How a session left a conn, or the CLI's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// This conn is no longer attached.
+    Detached,
+    /// The CLI no longer has it in memory.
+    Closed,
+    /// Its end is written, but the CLI may keep what is left of it in memory: it must be closed there.
+    Halted,
+    /// It is deleted.
+    Deleted,
+    /// The link to its CLI broke.
+    LinkLost,
+}
+
+/// How a turn ended, as the conn that started it saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnEnd {
+    /// `session.idle`.
+    Idle,
+    /// What started it was answered with an error, or not in time.
+    Refused,
+    /// `session.idle` with `aborted`.
+    Aborted,
+    /// Its CLI went away.
+    UpstreamLost,
+    /// Its client went away, or left the session.
+    ClientLeft,
+    /// We cut it, at the end of a drain.
+    Drained,
+}
+
+/// How a request ended, for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// With a result.
+    Ok,
+    /// With an error of the CLI's.
+    Failed,
+    /// With an error of ours.
+    Refused(Reason),
+    /// With an error of the protocol (-326xx) that we gave.
+    Invalid,
+}
+
+/// Things that are counted, and that nobody is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Oddity {
+    /// An answer that nobody waits for any more.
+    LateReply,
+    /// A client's answer to a request that no CLI made.
+    UnknownReply,
+    /// A client's notification without a session, or of one that it does not use.
+    StrayNotification,
+    /// A CLI's notification that is not for this conn.
+    StrayBroadcast,
+    /// A frame of a CLI that is no message.
+    BadUpstreamFrame,
+    /// A resume that was answered with another session.
+    WrongSession,
+}
+
+impl Oddity {
+    /// The word for metrics and logs.
+    pub const fn slug(self) -> &'static str {
+        match self {
+            Oddity::LateReply => "late_reply",
+            Oddity::UnknownReply => "unknown_reply",
+            Oddity::StrayNotification => "stray_notification",
+            Oddity::StrayBroadcast => "stray_broadcast",
+            Oddity::BadUpstreamFrame => "bad_upstream_frame",
+            Oddity::WrongSession => "wrong_session",
+        }
+    }
+}
+
+/// Why a conn ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The client closed it.
+    Client,
+    /// The client broke the framing or the protocol; the word says how.
+    Protocol(&'static str),
+    /// We are leaving.
+    Drained,
+    /// The client took nothing for too long, or did not finish a frame.
+    Stalled,
+}
+
+/// What the mux wants done, in order.
+#[derive(Debug)]
+pub enum Action {
+    /// Open a link; answer with [`super::Mux::link_opened`] or [`super::Mux::link_lost`].
+    Open(LinkId, UpstreamId),
+    /// Close a link. It is forgotten here already.
+    Close(LinkId),
+    /// Close a link that was lost, so that nothing that still waits for its CLI arrives there.
+    Reset(LinkId),
+    /// Say where this session is: [`super::Mux::found`]. Without an id: choose a CLI for a session without a name.
+    Seek(Ticket, Option<SessionId>, Want),
+    /// Choose any CLI that is up: [`super::Mux::chosen`].
+    Choose(Ticket),
+    /// Ask the fleet and join its answers: [`super::Mux::answered`]. The bytes are the client's frame; the span its params.
+    Ask(Ticket, &'static Method, Bytes),
+    /// Say when a CLI has answered for the pool: [`super::Mux::greeted`].
+    Greet(Ticket),
+    /// A session is attached to this conn.
+    Attached(SessionId, UpstreamId, u64),
+    /// A session was not attached after all; `absent`: because no CLI has it.
+    NotPlaced {
+        /// Which.
+        session: SessionId,
+        /// Which life.
+        epoch: u64,
+        /// The CLI said that there is no such session.
+        absent: bool,
+    },
+    /// A session left. With what the conn had of it, if it was attached.
+    Left(SessionId, UpstreamId, u64, Left, Option<Box<Stay>>),
+    /// A session was made by a CLI, under a name that it chose.
+    Learned {
+        /// Which.
+        session: SessionId,
+        /// Where.
+        upstream: UpstreamId,
+        /// Whether this conn is attached to it.
+        attached: bool,
+    },
+    /// A session became busy or idle, as this conn sees it.
+    Busy(SessionId, u64, bool),
+    /// A turn that this conn started has ended.
+    TurnEnded(Box<TurnReport>),
+    /// A session asked its clients for something.
+    Announced(SessionId, AskId),
+    /// A request of the client was answered.
+    Answered(Option<&'static Method>, Outcome, Duration),
+    /// A CLI does not let us in; the number is its error code.
+    Misconfigured(UpstreamId, i64),
+    /// A CLI says that it is leaving.
+    Leaving(UpstreamId),
+    /// A CLI's link broke before it was greeted, or was too slow.
+    LinkFailed(UpstreamId),
+    /// Count it.
+    Odd(Oddity),
+}
+
+impl Action {
+    /// Whether it asks for something that the mux is to be told later.
+    pub(super) fn asks(&self) -> bool {
+        match self {
+            Action::Open(..)
+            | Action::Seek(..)
+            | Action::Choose(_)
+            | Action::Ask(..)
+            | Action::Greet(_) => true,
+            Action::Close(_)
+            | Action::Reset(_)
+            | Action::Attached(..)
+            | Action::NotPlaced { .. }
+            | Action::Left(..)
+            | Action::Learned { .. }
+            | Action::Busy(..)
+            | Action::TurnEnded(_)
+            | Action::Announced(..)
+            | Action::Answered(..)
+            | Action::Misconfigured(..)
+            | Action::Leaving(_)
+            | Action::LinkFailed(_)
+            | Action::Odd(_) => false,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What a conn may do and hold, and what time it is: what the mux is given and never changes.
+
+use std::time::{Duration, SystemTime};
+
+use crate::rpc::frame::FrameLimits;
+use crate::time::Instant;
+
+/// What a conn may do and hold. Shared by all conns of a listener.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Frames of the client, in bytes.
+    pub client_frame: FrameLimits,
+    /// Frames of a CLI, in bytes.
+    pub upstream_frame: FrameLimits,
+    /// What may wait for one link, in bytes.
+    pub link_queue: usize,
+    /// What may wait for the client before its links are no longer read, in bytes.
+    pub client_queue: usize,
+    /// Requests of the client without an answer.
+    pub pending: usize,
+    /// Sessions that one conn may use at a time.
+    pub slots: usize,
+    /// For a CLI's answer, but for methods that are known to take long.
+    pub request_timeout: Duration,
+    /// For a client's answer to a request that holds up a turn.
+    pub client_request_timeout: Duration,
+    /// For a link to be open and greeted.
+    pub handshake_timeout: Duration,
+    /// For a session to be found or placed.
+    pub seek_timeout: Duration,
+    /// For the rest of a frame that is too large.
+    pub discard_timeout: Duration,
+    /// For answers still due after the client's FIN.
+    pub finish_timeout: Duration,
+    /// What each link presents to its CLI.
+    pub token: Option<LinkToken>,
+}
+
+/// The CLIs' connection token. Shown nowhere.
+#[derive(Clone)]
+pub struct LinkToken(pub String);
+
+impl std::fmt::Debug for LinkToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Now, on both clocks: the one that only goes forward, and the one that people read.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// For deadlines and durations.
+    pub at: Instant,
+    /// For time stamps.
+    pub wall: SystemTime,
+}
