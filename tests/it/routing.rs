@@ -438,3 +438,23 @@ async fn nobody_behind_us_gets_everybodys_telemetry() {
     assert_eq!(told.len(), 3);
     assert!(told.iter().all(|f| !String::from_utf8_lossy(&f.raw).contains("Telemetry")));
 }
+
+#[tokio::test]
+async fn a_second_session_in_a_request_is_one_that_the_conn_has() {
+    let rig = clis(1).start().await;
+    let (client, other) = (rig.client().await, rig.client().await);
+    used(&client, "s").await;
+    used(&client, "t").await;
+    used(&other, "abcdef12-0000-4000-8000-000000000000").await;
+    for second in ["abcdef12", "abcdef12-0000-4000-8000-000000000000", "nobody"] {
+        let params =
+            json!({"sessionId": "s", "mode": "plan", "inheritPlanBaseFromSessionId": second});
+        let error = refused(&client, "session.mode.set", params).await;
+        is_ours(&error, -32042, "access_denied");
+    }
+    assert!(!rig.clis[0].methods().contains(&"session.mode.set".to_owned()));
+    let params = json!({"sessionId": "s", "mode": "plan", "inheritPlanBaseFromSessionId": "t"});
+    // Whatever the CLI makes of it: it gets it.
+    let _ = client.request("session.mode.set", params).await;
+    assert!(rig.clis[0].methods().contains(&"session.mode.set".to_owned()));
+}

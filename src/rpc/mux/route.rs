@@ -93,6 +93,9 @@ impl Mux {
         let Some(session) = call.session.id().map(SessionId::new) else {
             return self.missing_session(id, method, now.at);
         };
+        if let Some(second) = self.stranger(method, call, body) {
+            return self.refuse(id, &Refusal::session_not_found(&second), now.at);
+        }
         if let Some(slot) = self.slots.get(session.as_bytes()) {
             if slot.seek.is_some() {
                 return self.enqueue(id, session, body, now.at);
@@ -113,6 +116,19 @@ impl Mux {
         self.sweep_slots();
         let ticket = self.seek(&session, want, body.to_bytes());
         self.wait_for(id, ticket);
+    }
+
+    /// The second session that a request names, if the conn is not attached to it: a CLI would take a part of an id,
+    /// and anybody's.
+    fn stranger(
+        &self,
+        method: Option<&'static Method>,
+        call: &Call<'_>,
+        body: &Body<'_>,
+    ) -> Option<String> {
+        let second = param(call, body.bytes(), method?.second_id()?)?;
+        let slot = self.slots.get(second.as_bytes());
+        (!slot.is_some_and(|s| s.phase == Phase::Attached)).then_some(second)
     }
 
     /// As the CLI says it.
