@@ -215,6 +215,13 @@ impl Mux {
 
     /// The drain's time is up: whoever waits is told, in words that SDKs understand, and the conn ends.
     pub fn cut(&mut self, now: Now) {
+        // What is being placed may come to life there yet: its link goes before anybody places it elsewhere.
+        let placing = self.requests(|p| p.place.is_some());
+        let link_of = |id: &RawId| match self.pending.get(id)?.at {
+            pending::At::Link(link) => Some(link),
+            pending::At::Ticket(_) | pending::At::Queue(_) => None,
+        };
+        let placing: Vec<LinkId> = placing.iter().filter_map(link_of).collect();
         self.ended_in.get_or_insert(self.stage());
         // Also one whose send is refused here: its CLI may be at work.
         let busy = self.sessions(|s| s.turn.busy());
@@ -224,6 +231,9 @@ impl Mux {
         for session in busy {
             self.tell_turn_cut(&session, Reason::Draining, "fairlead is shutting down", now);
             self.end_turn(&session, TurnEnd::Drained, now.at);
+        }
+        for link in placing {
+            self.link_lost(link, now);
         }
         self.end = Some(End::Drained);
     }

@@ -161,10 +161,12 @@ impl World {
         // With own storage nobody knows what lies on the disk of one that is down: a create goes elsewhere, and with
         // bad luck to that one, just when it is back.
         let known = self.storage == Storage::Shared || !self.members[u].was_down;
-        let known = known && self.create_existing != CreateExisting::Pass;
+        // What came over a link that was given up may be run when another one has the session.
+        let given_up = self.clis[u].conns[cc].reset;
+        let known = known && !given_up && self.create_existing != CreateExisting::Pass;
         let held = |l: &Live| l.attached.iter().any(|cc| !self.clis[u].conns[*cc].reset);
         let live = self.clis[u].live.get(&session).is_some_and(held);
-        if live && self.create_existing == CreateExisting::Refuse {
+        if live && !given_up && self.create_existing == CreateExisting::Refuse {
             let what = format!("cli {u} has {session} already: {}", request.body);
             self.truth.fail(Rule::Misrouted, what);
         }
