@@ -10,6 +10,7 @@
 //! | asked for | [`config`] | what the operator wrote |
 //! | leaving | [`drain`] | the one place that starts tasks, and waits for them |
 //! | telling | [`observe`] | metrics, log lines, readiness |
+//! | keeping | [`ledger`] | whose each session is, in memory or in a file |
 //! | fleet | [`upstream`] | pools, members, leases, managed CLIs |
 //! | edges | [`probe`] [`listen`] | the watch on each CLI; sockets that accept |
 //! | data path | [`proxy`] | START READING HERE |
@@ -24,6 +25,7 @@ pub mod drain;
 pub mod error;
 pub mod health;
 pub mod id;
+pub mod ledger;
 pub mod listen;
 pub mod observe;
 pub mod placement;

@@ -13,6 +13,7 @@ const ROWS: &[&[&str]] = &[
     &["config"],
     &["drain"],
     &["observe"],
+    &["ledger"],
     &["upstream"],
     &["probe", "listen"],
     &["proxy"],
