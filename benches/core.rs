@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::{Parser, ValueEnum};
 use fairlead::id::{LinkId, SessionId, UpstreamId};
 use fairlead::rpc::frame::FrameLimits;
-use fairlead::rpc::mux::{Action, Found, Mux, Now, Settings};
+use fairlead::rpc::mux::{Action, Authentication, Found, Mux, Now, Settings};
 use fairlead::testing::wire;
 use fairlead::time::{self, Duration};
 
@@ -128,6 +128,8 @@ fn settings() -> Settings {
         seek_timeout: Duration::from_secs(5),
         discard_timeout: Duration::from_secs(10),
         finish_timeout: Duration::from_secs(5),
+        authentication: Authentication::NotConfigured,
+        authentication_timeout: Duration::from_secs(10),
         token: None,
     }
 }

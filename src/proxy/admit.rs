@@ -1,5 +1,6 @@
 //! Who is calling, and by which key its sessions are placed.
 
+use crate::caller::{Caller, Trust};
 use crate::config::{Affinity, Identity};
 use crate::upstream::pool::Key;
 
@@ -13,36 +14,25 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The key of a session.
-    pub fn of(&self, session: &str) -> Key {
-        let Some(affinity) = self.affinity else {
-            return Key { text: session.to_owned(), no_user: false };
+    /// The key of a session that this caller wants. What is proven of the caller counts for more than what the session's
+    /// id says.
+    pub fn of(&self, caller: &Caller, session: &str) -> Key {
+        let named = self.identity.iter().find_map(|identity| match identity {
+            Identity::SessionId(pattern) => pattern.named(session),
+        });
+        let tenant = caller.tenant().or(named.and_then(|n| n.tenant));
+        let proven = caller.user.as_deref().filter(|_| caller.trust == Trust::User);
+        let claimed = named.and_then(|n| n.user);
+        let user = proven.or(claimed).or(caller.user.as_deref());
+        let text = match self.affinity {
+            None | Some(Affinity::Session) => Some(session.to_owned()),
+            Some(Affinity::Tenant) => tenant.map(str::to_owned),
+            // Two tenants may each have an `alice`.
+            Some(Affinity::User) => user.map(|u| format!("{}\0{u}", tenant.unwrap_or_default())),
         };
-        let found = match affinity {
-            Affinity::Session => Some(session.to_owned()),
-            Affinity::User | Affinity::Tenant => {
-                self.identity.iter().find_map(|identity| named(identity, affinity, session))
-            }
-        };
-        match found {
-            Some(text) => Key { text, no_user: false },
-            None => Key { text: session.to_owned(), no_user: true },
-        }
-    }
-}
-
-fn named(identity: &Identity, affinity: Affinity, session: &str) -> Option<String> {
-    match identity {
-        Identity::SessionId(pattern) => {
-            let named = pattern.named(session)?;
-            let (tenant, user) = (named.tenant, named.user);
-            match affinity {
-                Affinity::Tenant => tenant.map(str::to_owned),
-                // Two tenants may each have an `alice`.
-                Affinity::User => user.map(|u| format!("{}\0{u}", tenant.unwrap_or_default())),
-                Affinity::Session => None,
-            }
-        }
+        let no_user = text.is_none();
+        let text = text.unwrap_or_else(|| session.to_owned());
+        Key { text, no_user, named: claimed.map(Into::into) }
     }
 }
 
@@ -56,19 +46,33 @@ mod tests {
         Keys { identity: vec![Identity::SessionId(pattern)], affinity: Some(affinity) }
     }
 
+    fn of(keys: &Keys, session: &str) -> Key {
+        keys.of(&Caller::anonymous("sdk"), session)
+    }
+
     #[test]
     fn sessions_of_a_user_share_a_key() {
         let keys = keys(Affinity::User);
-        assert_eq!(keys.of("user-al-1"), keys.of("user-al-2"));
-        assert_ne!(keys.of("user-al-1"), keys.of("user-alice-1"));
+        assert_eq!(of(&keys, "user-al-1"), of(&keys, "user-al-2"));
+        assert_ne!(of(&keys, "user-al-1"), of(&keys, "user-alice-1"));
+    }
+
+    #[test]
+    fn what_is_proven_counts_for_more_than_what_an_id_says() {
+        let keys = keys(Affinity::User);
+        let bo = Caller { user: Some("bo".into()), trust: Trust::User, ..Caller::anonymous("sdk") };
+        assert_eq!(keys.of(&bo, "user-al-1").text, "\0bo");
+        let backend = Caller { trust: Trust::Backend, ..bo };
+        assert_eq!(keys.of(&backend, "user-al-1").text, "\0al");
+        assert_eq!(keys.of(&backend, "other").text, "\0bo");
     }
 
     #[test]
     fn an_id_that_names_no_user_is_its_own_key() {
         let keys = keys(Affinity::User);
-        let key = Key { text: "other".into(), no_user: true };
-        assert_eq!(keys.of("other"), key);
+        let key = Key { text: "other".into(), no_user: true, named: None };
+        assert_eq!(of(&keys, "other"), key);
         let keys = Keys { affinity: None, ..keys };
-        assert!(!keys.of("other").no_user);
+        assert!(!of(&keys, "other").no_user);
     }
 }

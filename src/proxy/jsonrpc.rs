@@ -6,13 +6,15 @@
 mod actions;
 mod budget;
 mod flow;
+mod identify;
 mod link;
 mod report;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use ahash::AHashMap;
 use tokio::net::TcpStream;
@@ -23,6 +25,7 @@ use self::flow::Flow;
 use self::link::LinkIo;
 use self::report::Tally;
 use super::admit::Keys;
+use crate::caller::{Caller, Claim, Trust};
 use crate::drain::Mode;
 use crate::id::{ConnId, SessionId};
 use crate::observe::metrics::{ListenerMetrics, RpcMetrics};
@@ -38,12 +41,23 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// How often deadlines are looked at, while there are any.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Says what a token and an address prove: `None` if nothing was presented that says anything, `Err` with the word for the
+/// log if what was presented is not good.
+pub type Claims =
+    dyn Fn(Option<&str>, IpAddr, SystemTime) -> Option<Result<Claim, &'static str>> + Send + Sync;
+
 /// What all conns of a listener share.
 pub struct Listener {
     /// Its name in logs and metrics.
     pub name: String,
     /// What a conn may do and hold.
     pub settings: Arc<Settings>,
+    /// What a client proves.
+    pub claims: Arc<Claims>,
+    /// Whom a proven caller may act for, where its proof does not say.
+    pub trust: Trust,
+    /// Who calls as long as nobody proves who it is.
+    pub anonymous: Arc<Caller>,
     /// How sessions get their keys.
     pub keys: Keys,
     /// Who serves it.
@@ -62,6 +76,11 @@ pub struct Listener {
 pub struct Conn {
     id: ConnId,
     peer: SocketAddr,
+    caller: Arc<Caller>,
+    /// Something was presented that proves who calls.
+    proven: bool,
+    /// When that is over.
+    expiry: Option<Pin<Box<Sleep>>>,
     listener: Arc<Listener>,
     rpc: Arc<RpcMetrics>,
     mux: Mux,
@@ -98,10 +117,13 @@ impl Conn {
         let inbox = listener.pool.hub.enter(id);
         listener.metrics.accepted.inc();
         listener.metrics.connections.inc();
-        Conn {
+        let mut conn = Conn {
             id,
             peer,
             mux: Mux::new(Arc::clone(&listener.settings), seed),
+            caller: Arc::clone(&listener.anonymous),
+            proven: false,
+            expiry: None,
             listener,
             rpc,
             client,
@@ -117,7 +139,9 @@ impl Conn {
             pending: 0,
             tally: Tally::new(time::now()),
             end: None,
-        }
+        };
+        conn.identify();
+        conn
     }
 
     /// We are leaving already.
@@ -132,6 +156,7 @@ impl Conn {
         }
         self.poll_inbox(cx, now);
         self.poll_timer(cx, now);
+        self.poll_expiry(cx, now);
         // What may bring more without waking us first: only that is looked at again.
         let (mut links, mut client) = (true, true);
         loop {
@@ -153,7 +178,10 @@ impl Conn {
                 // The flush made room: nobody but us knows that the sockets may be read again.
                 (links, client) = (true, true);
             }
-            links |= std::mem::take(&mut self.opened);
+            if std::mem::take(&mut self.opened) {
+                links = true;
+                self.poll_expiry(cx, now);
+            }
             if !(links || client) {
                 break;
             }
@@ -166,6 +194,10 @@ impl Conn {
         while let Poll::Ready(event) = self.inbox.poll_next(cx) {
             match event {
                 Event::Again(ticket, absence) => self.seek_again(ticket, absence, now),
+                Event::Found(ticket, found) => {
+                    self.seeking.remove(&ticket);
+                    self.mux.found(ticket, found, now);
+                }
                 Event::Answered(ticket, Joined::Result(result)) => {
                     self.mux.answered(ticket, Ok(result.as_bytes()), now);
                 }
@@ -178,7 +210,9 @@ impl Conn {
                 Event::Greeted(ticket, hello) => self.mux.greeted(ticket, hello.as_ref(), now.at),
                 Event::Notices(upstream, batch) => {
                     for Notice(session, body) in batch.iter() {
-                        self.mux.notice(upstream, session.as_str(), body.clone());
+                        if self.listener.pool.sees(&self.caller, session.as_str()) {
+                            self.mux.notice(upstream, session.as_str(), body.clone());
+                        }
                     }
                 }
                 Event::Dead(upstream) => {
@@ -286,7 +320,7 @@ mod tests {
     #[test]
     fn an_idle_conn_stays_small() {
         // One task for each conn, and one of these for each link: most of what an idle conn holds.
-        assert!(size_of::<Conn>() <= 1024, "{}", size_of::<Conn>());
+        assert!(size_of::<Conn>() <= 1088, "{}", size_of::<Conn>());
         assert!(size_of::<LinkIo>() <= 104, "{}", size_of::<LinkIo>());
     }
 }

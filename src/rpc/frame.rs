@@ -97,6 +97,11 @@ impl Decoder {
         Decoder { limits, state: State::Header(BytesMut::new()) }
     }
 
+    /// From the next frame on, these hold.
+    pub fn set_limits(&mut self, limits: FrameLimits) {
+        self.limits = limits;
+    }
+
     /// Whether the stream stands between two frames.
     pub fn at_boundary(&self) -> bool {
         matches!(&self.state, State::Header(part) if part.is_empty())

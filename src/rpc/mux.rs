@@ -11,6 +11,7 @@ mod action;
 mod asked;
 mod check;
 mod client;
+mod door;
 mod greeting;
 mod link;
 mod notice;
@@ -35,12 +36,14 @@ use crate::error::{Reason, Refusal};
 use crate::id::{LinkId, RawId, SessionId, UpstreamId};
 use crate::time::Instant;
 
-pub use action::{Action, End, Found, Hello, Left, Oddity, Outcome, Ticket, TurnEnd};
+pub use action::{Action, End, Found, Hello, Left, Oddity, Outcome, Ticket, Token, TurnEnd};
 use asked::Asked;
+use door::{Stranger, client_frame};
 use link::Link;
 pub use link::LinkPhase;
 use pending::{Late, Pending};
-pub use settings::{LinkToken, Now, Settings};
+use reply::Code;
+pub use settings::{Authentication, LinkToken, Now, Settings};
 use slot::Slot;
 pub use told::{Stage, Stay, TurnReport};
 
@@ -51,6 +54,7 @@ enum Waiting {
     Unnamed(RawId, Bytes),
     Choose(RawId, Bytes),
     Ask(RawId),
+    Authenticate(RawId, Box<str>),
     Greet(RawId),
 }
 
@@ -89,6 +93,8 @@ pub struct Mux {
     ended_in: Option<Stage>,
     /// It was closed for no reason that is known here.
     dropped: bool,
+    /// As long as the client must prove who it is, and has not.
+    stranger: Option<Stranger>,
     draining: bool,
     discarding_since: Option<Instant>,
     finished_at: Option<Instant>,
@@ -99,8 +105,7 @@ impl Mux {
     /// A conn that was just accepted. `seed` makes the ids of sessions and events that the mux names.
     pub fn new(settings: std::sync::Arc<Settings>, seed: u64) -> Self {
         Mux {
-            decoder: Decoder::new(settings.client_frame),
-            settings,
+            decoder: Decoder::new(client_frame(&settings)),
             client: Outgoing::default(),
             links: Vec::new(),
             slots: AHashMap::new(),
@@ -122,10 +127,12 @@ impl Mux {
             connected: None,
             ended_in: None,
             dropped: false,
+            stranger: (settings.authentication == Authentication::Required).then(Stranger::default),
             draining: false,
             discarding_since: None,
             finished_at: None,
             end: None,
+            settings,
         }
     }
 
@@ -183,6 +190,7 @@ impl Mux {
             || self.links.iter().any(|l| l.phase != LinkPhase::Ready)
             || self.finished_at.is_some()
             || self.decoder.discarding()
+            || self.stranger.is_some()
     }
 
     /// Requests of the client without an answer.
@@ -215,6 +223,37 @@ impl Mux {
 
     /// The drain's time is up: whoever waits is told, in words that SDKs understand, and the conn ends.
     pub fn cut(&mut self, now: Now) {
+        let refusal = Refusal::new(Reason::Draining, "fairlead is shutting down");
+        self.break_off(
+            now,
+            Reason::Draining,
+            TurnEnd::Drained,
+            &refusal.message.clone(),
+            |mux, id| {
+                mux.refuse(id, &refusal, now.at);
+            },
+        );
+        self.end = Some(End::Drained);
+    }
+
+    /// What proved who calls holds no longer: the conn ends, and whoever waits is told why.
+    pub fn expire(&mut self, now: Now) {
+        let message = "the proof of who calls has expired; connect again";
+        self.break_off(now, Reason::AccessDenied, TurnEnd::ClientLeft, message, |mux, id| {
+            mux.invalid(id, Code::AuthenticationRequired, "AUTHENTICATION_REQUIRED", now.at);
+        });
+        self.end = Some(End::Protocol("expired"));
+    }
+
+    /// Nothing goes on: all requests are answered, all turns ended in the client's eyes.
+    fn break_off(
+        &mut self,
+        now: Now,
+        reason: Reason,
+        end: TurnEnd,
+        message: &str,
+        answer: impl Fn(&mut Self, &RawId),
+    ) {
         // What is being placed may come to life there yet: its link goes before anybody places it elsewhere.
         let placing = self.requests(|p| p.place.is_some());
         let link_of = |id: &RawId| match self.pending.get(id)?.at {
@@ -226,16 +265,15 @@ impl Mux {
         // Also one whose send is refused here: its CLI may be at work.
         let busy = self.sessions(|s| s.turn.busy());
         for id in self.requests(|_| true) {
-            self.refuse(&id, &Refusal::new(Reason::Draining, "fairlead is shutting down"), now.at);
+            answer(self, &id);
         }
         for session in busy {
-            self.tell_turn_cut(&session, Reason::Draining, "fairlead is shutting down", now);
-            self.end_turn(&session, TurnEnd::Drained, now.at);
+            self.tell_turn_cut(&session, reason, message, now);
+            self.end_turn(&session, end, now.at);
         }
         for link in placing {
             self.link_lost(link, now);
         }
-        self.end = Some(End::Drained);
     }
 
     /// The client sent FIN: what it still waits for is delivered, for a while.
@@ -258,6 +296,7 @@ impl Mux {
         self.expire_pending(now);
         self.expire_asked(now.at);
         self.expire_links(now);
+        self.expire_stranger(now.at);
         let settings = &self.settings;
         let over = |since: Option<Instant>, limit| since.is_some_and(|at| now.at >= at + limit);
         if over(self.finished_at, settings.finish_timeout) {

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use super::workers::Workers;
 use super::{Addresses, StartError, managed};
 use crate::balance::Policy;
+use crate::caller::{Caller, Trust};
 use crate::config::{self, Balance, Config, Limits, Upstreams};
 use crate::drain::{self, Tasks, Trigger, Watcher};
 use crate::health::state::State;
@@ -21,7 +22,7 @@ use crate::proxy::admit::Keys;
 use crate::proxy::jsonrpc::{Budget, Listener};
 use crate::rpc::frame::FrameLimits;
 use crate::rpc::methods::{self, Route};
-use crate::rpc::mux::{LinkToken, Settings};
+use crate::rpc::mux::{Authentication, LinkToken, Settings};
 use crate::session::table::{self, CreateExisting, Storage};
 use crate::time::Duration;
 use crate::upstream::member::{self, Ears, Member};
@@ -205,7 +206,7 @@ impl Maker<'_> {
         };
         let metrics = self.metrics.pool(&from.name);
         let all = members.iter().map(|(member, _)| Arc::clone(member)).collect();
-        let pool = Pool::new(from.name.clone(), all, with, metrics, self.tasks.clone());
+        let pool = Pool::new(from.name.clone(), all, with, None, metrics, self.tasks.clone());
         for (member, ears) in members {
             let with = watch_parameters(self.config, from);
             let task = watch::watch(Arc::clone(&pool), member, ears, with);
@@ -341,6 +342,8 @@ fn make_listener(
         seek_timeout: limits.lookup_timeout + longest_wait(limits),
         discard_timeout: limits.discard_timeout,
         finish_timeout: limits.finish_timeout,
+        authentication: Authentication::NotConfigured,
+        authentication_timeout: limits.handshake_timeout,
         token: config.pool(&from.pool).and_then(link_token),
     };
     let balance = config.pool(&from.pool).map(|p| p.balance);
@@ -351,6 +354,9 @@ fn make_listener(
     Listener {
         name: from.name.clone(),
         settings: Arc::new(settings),
+        claims: Arc::new(|_, _, _| None),
+        trust: Trust::User,
+        anonymous: Arc::new(Caller::anonymous(&from.name)),
         keys: Keys { identity: from.identity.clone(), affinity },
         pool: Arc::clone(pool),
         metrics: metrics.listener(&from.name),

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::drain::Mode;
 use crate::error::Refusal;
 use crate::id::{ConnId, SessionId, UpstreamId};
-use crate::rpc::mux::{Hello, Ticket};
+use crate::rpc::mux::{Found, Hello, Ticket};
 use crate::session::table::Absence;
 
 /// Broadcasts that may wait for one conn before it loses the next batch.
@@ -31,6 +31,8 @@ pub struct Notice(pub SessionId, pub Bytes);
 pub enum Event {
     /// It may ask for its session again; with what a look-up did not find.
     Again(Ticket, Option<Absence>),
+    /// Where its session is.
+    Found(Ticket, Found),
     /// The fleet's joined answer.
     Answered(Ticket, Joined),
     /// What the pool's CLIs say of themselves; `None`: none answered in time.

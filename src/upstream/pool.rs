@@ -8,6 +8,7 @@ mod fleet;
 mod gate;
 mod halt;
 mod look_up;
+mod own;
 
 use std::sync::Arc;
 
@@ -15,13 +16,17 @@ use parking_lot::Mutex;
 
 use self::find::{OURSELVES, Seekers};
 use self::gate::Gate;
+pub use self::own::{By, Unknown};
+use self::own::{May, Owners};
 use super::hub::{Event, Hub};
 use super::member::{Lease, Member};
 use crate::balance::{Balancer, Candidate, PlacementReason, Policy};
+use crate::caller::Caller;
 use crate::drain::Tasks;
 use crate::error::{Reason, Refusal};
 use crate::health::state::{Change, Seen, State};
 use crate::id::{AskId, ConnId, SessionId, UpstreamId};
+use crate::ledger::Ledger;
 use crate::observe::metrics::PoolMetrics;
 use crate::rpc::mux::{Found, Hello, Left, Ticket};
 use crate::session::table::{
@@ -54,12 +59,14 @@ pub struct Parameters {
 }
 
 /// The key by which a session is placed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Key {
     /// Equal keys go to equal members, where the policy cares.
     pub text: String,
     /// It is the session's own id, for want of a user.
     pub no_user: bool,
+    /// The user that the session's id names.
+    pub named: Option<Arc<str>>,
 }
 
 struct Decisions {
@@ -78,6 +85,8 @@ pub struct Pool {
     /// Its series.
     pub metrics: Arc<PoolMetrics>,
     with: Parameters,
+    /// `None`: its callers are not told apart.
+    owners: Option<Owners>,
     decisions: Mutex<Decisions>,
     gate: Gate,
     seekers: Seekers,
@@ -91,6 +100,7 @@ impl Pool {
         name: String,
         members: Vec<Arc<Member>>,
         with: Parameters,
+        owners: Option<(Arc<Ledger>, Unknown)>,
         metrics: Arc<PoolMetrics>,
         tasks: Tasks,
     ) -> Arc<Self> {
@@ -102,6 +112,7 @@ impl Pool {
             hub: Hub::default(),
             metrics,
             with,
+            owners: owners.map(|(ledger, unknown)| Owners { ledger, unknown }),
             decisions: Mutex::new(Decisions { table, balancer }),
             gate: Gate::new(),
             seekers: Seekers::default(),
@@ -205,6 +216,34 @@ impl Pool {
         self: &Arc<Self>,
         conn: ConnId,
         ticket: Ticket,
+        session: &SessionId,
+        want: &Want,
+        absence: Option<Absence>,
+        by: By<'_>,
+    ) -> Option<Found> {
+        let decisions = self.decisions.lock();
+        let claimed = match self.may(&decisions.table, session, want, absence, by) {
+            Ok(May::Use) => false,
+            Ok(May::Claim(receipt)) => {
+                match self.written(receipt, session, (conn, ticket), absence)? {
+                    Ok(()) => true,
+                    Err(found) => return Some(found),
+                }
+            }
+            Err(refusal) => return Some(Found::Refused(refusal)),
+        };
+        drop(decisions);
+        let found = self.look((conn, ticket), session, want, absence, by.key);
+        if claimed && matches!(found, Some(Found::Refused(_))) {
+            self.disown(session);
+        }
+        found
+    }
+
+    /// The same, whoever wants it.
+    fn look(
+        self: &Arc<Self>,
+        (conn, ticket): (ConnId, Ticket),
         session: &SessionId,
         want: &Want,
         absence: Option<Absence>,
@@ -317,8 +356,21 @@ impl Pool {
     }
 
     /// It is not, after all.
-    pub fn not_placed(&self, session: &SessionId, conn: ConnId, epoch: u64, absent: bool) {
-        self.decide(|table| table.not_placed(session, conn, epoch, absent, time::now()));
+    pub fn not_placed(
+        self: &Arc<Self>,
+        session: &SessionId,
+        conn: ConnId,
+        epoch: u64,
+        absent: bool,
+    ) {
+        let gone = self.decide(|table| {
+            let known = table.upstream_of(session).is_some();
+            table.not_placed(session, conn, epoch, absent, time::now());
+            known && table.upstream_of(session).is_none()
+        });
+        if gone {
+            self.disown(session);
+        }
     }
 
     /// It left the conn, or its CLI's memory, or the world.
@@ -335,7 +387,10 @@ impl Pool {
             Left::Detached => self.decide(|t| t.detached(session, conn, epoch, false, now)),
             Left::LinkLost => self.decide(|t| t.detached(session, conn, epoch, true, now)),
             Left::Closed => self.decide(|t| t.closed(session, upstream, epoch, now)),
-            Left::Deleted => self.decide(|t| t.deleted(session, upstream, epoch)),
+            Left::Deleted => {
+                self.decide(|t| t.deleted(session, upstream, epoch));
+                self.disown(session);
+            }
             Left::Halted => {
                 if let Some(now) = self.decide(|t| t.halted(session, conn, upstream, epoch)) {
                     self.close_halted(session, upstream, epoch, now);
@@ -344,8 +399,16 @@ impl Pool {
         }
     }
 
-    /// A CLI made a session under a name of its own; `conn` is attached to it, if any is.
-    pub fn learned(&self, session: &SessionId, upstream: UpstreamId, conn: Option<ConnId>) -> u64 {
+    /// A CLI made a session under a name of its own, for this caller, as a copy of `parent`, if of any; `conn` is attached
+    /// to it, if any is.
+    pub fn learned(
+        &self,
+        session: &SessionId,
+        upstream: UpstreamId,
+        (caller, parent): (&Caller, Option<&SessionId>),
+        conn: Option<ConnId>,
+    ) -> u64 {
+        self.own(session, caller, parent);
         let Some(member) = self.member(upstream) else { return 0 };
         self.metrics.placements.inc(PlacementReason::Learned.slug());
         let life = conn.map(|conn| (conn, Lease::take(member)));

@@ -299,6 +299,9 @@ impl World {
                 self.conns[c].mux.chosen(ticket, chosen, now);
             }
             Action::Ask(ticket, method, body) => self.ask(c, ticket, method, &body),
+            Action::Authenticate(ticket, _) => {
+                self.conns[c].mux.authenticated(ticket, true, now.at);
+            }
             Action::Greet(ticket) => self.tasks.push(Task::Greet(c, ticket)),
             Action::Attached(session, upstream, epoch) => {
                 self.touches(c, session.as_str());
@@ -319,7 +322,7 @@ impl World {
                 self.conns[c].on.remove(session.as_str());
                 self.left(&session, me, upstream, epoch, how);
             }
-            Action::Learned { session, upstream, attached } => {
+            Action::Learned { session, upstream, attached, .. } => {
                 if attached {
                     self.touches(c, session.as_str());
                 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use fairlead::id::{LinkId, SessionId};
 use fairlead::rpc::frame::FrameLimits;
-use fairlead::rpc::mux::{LinkToken, Mux, Now, Settings, Ticket};
+use fairlead::rpc::mux::{Authentication, LinkToken, Mux, Now, Settings, Ticket};
 use fairlead::session::table::{CreateExisting, Storage, Table};
 use fairlead::time::Instant;
 use fairlead::want::Want;
@@ -103,6 +103,8 @@ fn settings(rng: &mut Rng) -> Settings {
         seek_timeout: Duration::from_secs(6),
         discard_timeout: Duration::from_secs(5),
         finish_timeout: Duration::from_secs(5),
+        authentication: Authentication::NotConfigured,
+        authentication_timeout: Duration::from_secs(10),
         token: rng.one_in(2).then(|| LinkToken("secret".into())),
     }
 }

@@ -13,7 +13,7 @@ use crate::rpc::mux::{Action, Found, Now, Outcome, Ticket};
 use crate::session::table::Absence;
 use crate::time::Duration;
 use crate::upstream::hub::Event;
-use crate::upstream::pool::Key;
+use crate::upstream::pool::{By, Key};
 use crate::want::Want;
 
 impl Conn {
@@ -52,7 +52,7 @@ impl Conn {
                 self.seek(ticket, session, want, None, now);
             }
             Action::Seek(ticket, None, _) => {
-                let found = match pool.choose_unnamed(&Key { text: String::new(), no_user: true }) {
+                let found = match pool.choose_unnamed(&Key::default()) {
                     Ok(upstream) => {
                         let reason = Some(PlacementReason::Learned);
                         Found::Go { upstream, epoch: 0, resume: false, reason }
@@ -69,6 +69,7 @@ impl Conn {
                 self.mux.chosen(ticket, upstream, now);
             }
             Action::Ask(ticket, method, body) => self.ask_fleet(ticket, method, &body),
+            Action::Authenticate(ticket, token) => self.authenticate(ticket, token, now),
             Action::Greet(ticket) => self.greet(ticket, now),
             Action::Attached(session, _, epoch) => {
                 self.tally.sessions += 1;
@@ -81,8 +82,9 @@ impl Conn {
                 pool.left(&session, self.id, upstream, epoch, how);
                 self.report_session(&session, upstream, how, stay.as_deref(), now);
             }
-            Action::Learned { session, upstream, attached } => {
-                let epoch = pool.learned(&session, upstream, attached.then_some(self.id));
+            Action::Learned { session, parent, upstream, attached } => {
+                let by = (&*self.caller, parent.as_ref());
+                let epoch = pool.learned(&session, upstream, by, attached.then_some(self.id));
                 self.mux.learned(&session, upstream, epoch);
             }
             Action::Busy(session, epoch, busy) => pool.turn(&session, epoch, busy),
@@ -129,9 +131,9 @@ impl Conn {
         absence: Option<Absence>,
         now: Now,
     ) {
-        let key = self.listener.keys.of(session.as_str());
-        let pool = &self.listener.pool;
-        match pool.seek(self.id, ticket, &session, &want, absence, &key) {
+        let key = self.listener.keys.of(&self.caller, session.as_str());
+        let by = By { caller: &self.caller, key: &key };
+        match self.listener.pool.seek(self.id, ticket, &session, &want, absence, by) {
             Some(found) => self.mux.found(ticket, found, now),
             None => {
                 self.seeking.insert(ticket, (session, want));
@@ -152,7 +154,8 @@ impl Conn {
             _ => None,
         };
         let params = params.map(|p| String::from_utf8_lossy(p.of(body)).into_owned());
-        self.listener.pool.ask_fleet(self.id, ticket, method, params);
+        let caller = Arc::clone(&self.caller);
+        self.listener.pool.ask_fleet(self.id, ticket, method, params, caller);
     }
 
     fn greet(&mut self, ticket: Ticket, now: Now) {

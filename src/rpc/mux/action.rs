@@ -105,6 +105,8 @@ pub enum Oddity {
     BadUpstreamFrame,
     /// A resume that was answered with another session.
     WrongSession,
+    /// A client that must prove who it is did not.
+    Unauthenticated,
 }
 
 impl Oddity {
@@ -117,6 +119,7 @@ impl Oddity {
             Oddity::StrayBroadcast => "stray_broadcast",
             Oddity::BadUpstreamFrame => "bad_upstream_frame",
             Oddity::WrongSession => "wrong_session",
+            Oddity::Unauthenticated => "unauthenticated",
         }
     }
 }
@@ -134,6 +137,15 @@ pub enum End {
     Stalled,
 }
 
+/// What a client presents to be let in. Shown nowhere.
+pub struct Token(pub String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
 /// What the mux wants done, in order.
 #[derive(Debug)]
 pub enum Action {
@@ -149,6 +161,8 @@ pub enum Action {
     Choose(Ticket),
     /// Ask the fleet and join its answers: [`super::Mux::answered`]. The bytes are the client's frame; the span its params.
     Ask(Ticket, &'static Method, Bytes),
+    /// Say whether this token is good, or none is wanted: [`super::Mux::authenticated`].
+    Authenticate(Ticket, Option<Token>),
     /// Say when a CLI has answered for the pool: [`super::Mux::greeted`].
     Greet(Ticket),
     /// A session is attached to this conn.
@@ -168,6 +182,8 @@ pub enum Action {
     Learned {
         /// Which.
         session: SessionId,
+        /// The one that it is a copy of.
+        parent: Option<SessionId>,
         /// Where.
         upstream: UpstreamId,
         /// Whether this conn is attached to it.
@@ -199,6 +215,7 @@ impl Action {
             | Action::Seek(..)
             | Action::Choose(_)
             | Action::Ask(..)
+            | Action::Authenticate(..)
             | Action::Greet(_) => true,
             Action::Close(_)
             | Action::Reset(_)

@@ -73,6 +73,9 @@ impl Mux {
     }
 
     fn client_request(&mut self, id: &str, call: &Call<'_>, body: &Body<'_>, now: Now) {
+        if self.refuse_stranger(id, &call.method) {
+            return;
+        }
         if self.late.contains_key(id.as_bytes()) {
             let message = "Invalid request: the id is in use";
             return self.write_invalid(id, Code::InvalidRequest, message);
@@ -134,6 +137,9 @@ impl Mux {
         let SessionParam::Id(session, _) = &call.session else {
             return self.odd(Oddity::StrayNotification);
         };
+        if self.stranger.is_some() {
+            return self.odd(Oddity::Unauthenticated);
+        }
         let link = match self.slots.get_mut(session.as_bytes()) {
             // It must not overtake what waits for the session to be found.
             Some(slot) if slot.seek.is_some() => {

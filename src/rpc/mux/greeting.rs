@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::reply::Code;
-use super::{Action, Hello, Mux, Now, Outcome, Ticket, Waiting};
+use super::{Action, Authentication, Hello, Mux, Now, Outcome, Ticket, Token, Waiting};
 use crate::error::{Reason, Refusal, push_json_string};
 use crate::id::{LinkId, RawId};
 use crate::rpc::json::{self, Span};
@@ -15,7 +15,8 @@ pub(super) const OURS: &str = "\"fairlead\"";
 
 impl Mux {
     pub(super) fn client_connect(&mut self, id: &RawId, body: &[u8], call: &Call<'_>, now: Now) {
-        match read_connect(body, call.params) {
+        let takes_token = self.settings.authentication != Authentication::NotConfigured;
+        match read_connect(body, call.params, takes_token) {
             Err(Bad::Token) => {
                 let message = "AUTHENTICATION_NOT_CONFIGURED";
                 self.invalid(id, Code::AuthenticationNotConfigured, message, now.at);
@@ -24,13 +25,19 @@ impl Mux {
                 let message = format!("Invalid connect request: {what}");
                 self.invalid(id, Code::InvalidParams, &message, now.at);
             }
-            Ok(fields) => {
-                self.greeting = Some(fields.into_boxed_str());
-                let ticket = self.ticket(Waiting::Greet(id.clone()));
-                self.wait_for(id, ticket);
-                self.actions.push_back(Action::Greet(ticket));
+            Ok((fields, token)) if takes_token => {
+                self.authenticate(id, token, fields.into_boxed_str());
             }
+            Ok((fields, _)) => self.greet(id, fields.into_boxed_str()),
         }
+    }
+
+    /// The client may be greeted, as soon as a CLI has answered for the pool.
+    pub(super) fn greet(&mut self, id: &RawId, fields: Box<str>) {
+        self.greeting = Some(fields);
+        let ticket = self.ticket(Waiting::Greet(id.clone()));
+        self.wait_for(id, ticket);
+        self.actions.push_back(Action::Greet(ticket));
     }
 
     /// What the pool's CLIs say of themselves, or that none has answered.
@@ -155,19 +162,23 @@ enum Bad {
 }
 
 /// The members of the client's `connect` that its links repeat.
-fn read_connect(body: &[u8], params: Option<Span>) -> Result<String, Bad> {
-    let Some(params) = params else { return Ok(String::new()) };
+fn read_connect(
+    body: &[u8],
+    params: Option<Span>,
+    takes_token: bool,
+) -> Result<(String, Option<Token>), Bad> {
+    let Some(params) = params else { return Ok((String::new(), None)) };
     if params.end - params.start > MAX_CONNECT {
         return Err(Bad::Field(format!("more than {MAX_CONNECT} bytes")));
     }
     let mut value: serde_json::Value =
         serde_json::from_slice(params.of(body)).map_err(|error| Bad::Field(error.to_string()))?;
     // Only a token that is a text is one.
-    if value
-        .as_object_mut()
-        .and_then(|params| params.remove("token"))
-        .is_some_and(|t| t.is_string())
-    {
+    let token = match value.as_object_mut().and_then(|params| params.remove("token")) {
+        Some(serde_json::Value::String(token)) => Some(Token(token)),
+        Some(_) | None => None,
+    };
+    if token.is_some() && !takes_token {
         return Err(Bad::Token);
     }
     serde_json::from_value::<ConnectRequest>(value).map_err(|e| Bad::Field(e.to_string()))?;
@@ -180,7 +191,12 @@ fn read_connect(body: &[u8], params: Option<Span>) -> Result<String, Bad> {
             let _ = write!(fields, r#"{comma}"{name}":{raw}"#);
         }
     }
-    Ok(fields)
+    Ok((fields, token))
+}
+
+/// Whether a method is the one that a stranger may call.
+pub(super) fn greets(method: &str) -> bool {
+    method == "connect"
 }
 
 fn asks_for_client_tasks(fields: &str) -> bool {

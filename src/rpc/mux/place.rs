@@ -255,7 +255,12 @@ impl Mux {
             (slot.link, slot.epoch) = (Some(link), 0);
             slot.stay = Some(Stay::begin(Some(PlacementReason::Learned), now, now));
             self.attach(&session, now);
-            self.actions.push_back(Action::Learned { session, upstream, attached: true });
+            self.actions.push_back(Action::Learned {
+                session,
+                parent: None,
+                upstream,
+                attached: true,
+            });
             return Ok(());
         }
         let Some(session) = &pending.session else { return Ok(()) };

@@ -13,6 +13,10 @@ pub(super) enum Code {
     InvalidRequest = -32600,
     MethodNotFound = -32601,
     InvalidParams = -32602,
+    /// The CLI's own: a token is wanted first.
+    AuthenticationRequired = -32001,
+    /// The CLI's own: the token is not good.
+    AuthenticationFailed = -32002,
     /// The CLI's own: a token came where none is configured.
     AuthenticationNotConfigured = -32003,
 }

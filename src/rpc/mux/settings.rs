@@ -32,8 +32,23 @@ pub struct Settings {
     pub discard_timeout: Duration,
     /// For answers still due after the client's FIN.
     pub finish_timeout: Duration,
+    /// Whether a token is taken, and wanted, from the client.
+    pub authentication: Authentication,
+    /// For a client to prove who it is, where it must.
+    pub authentication_timeout: Duration,
     /// What each link presents to its CLI.
     pub token: Option<LinkToken>,
+}
+
+/// What a listener makes of a token in `connect`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// Nobody knows what to do with one: who brings one is told so.
+    NotConfigured,
+    /// One is judged; who brings none is let in.
+    Optional,
+    /// Nothing is answered before one was found good, or the client was proven otherwise ([`super::Mux::admit`]).
+    Required,
 }
 
 /// The CLIs' connection token. Shown nowhere.

@@ -175,6 +175,8 @@ mod tests {
                 seek_timeout: SECOND * 300,
                 discard_timeout: SECOND * 300,
                 finish_timeout: SECOND * 300,
+                authentication: crate::rpc::mux::Authentication::NotConfigured,
+                authentication_timeout: Duration::from_secs(10),
                 token: None,
             };
             let now = Now { at: time::now(), wall: time::wall() };

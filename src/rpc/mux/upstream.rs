@@ -231,8 +231,8 @@ impl Mux {
         if let (Route::Fork, Some(upstream)) = (method.route(), self.upstream_of(link))
             && let Some(forked) = message::text_in(body, 0, &["result", "sessionId"])
         {
-            let session = SessionId::new(&forked);
-            self.actions.push_back(Action::Learned { session, upstream, attached: false });
+            let (parent, session) = (Some(session.clone()), SessionId::new(&forked));
+            self.actions.push_back(Action::Learned { session, parent, upstream, attached: false });
         }
         Ok(())
     }

@@ -60,32 +60,32 @@ impl Drop for Seeker<'_> {
 
 /// Who answers for a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Owner {
+pub(super) enum Home {
     /// This CLI.
     Is(UpstreamId),
     /// Nobody has it.
-    Nobody,
+    Nowhere,
     /// Somebody may have it, who cannot be asked now.
     Unknown,
 }
 
 impl Pool {
     /// Who answers for a session that need only be on a disk.
-    pub(super) async fn owner_of(self: &Arc<Self>, session: &SessionId) -> Owner {
-        let (want, key) = (Want::Use { on_disk: true }, Key { text: String::new(), no_user: true });
+    pub(super) async fn home_of(self: &Arc<Self>, session: &SessionId) -> Home {
+        let (want, key) = (Want::Use { on_disk: true }, Key::default());
         let mut absence = None;
         loop {
             let (seeker, told) = self.seekers.enter();
             let ticket = Ticket(seeker.ticket);
-            match self.seek(OURSELVES, ticket, session, &want, absence, &key) {
-                Some(Found::Go { upstream, .. }) => return Owner::Is(upstream),
+            match self.look((OURSELVES, ticket), session, &want, absence, &key) {
+                Some(Found::Go { upstream, .. }) => return Home::Is(upstream),
                 Some(Found::Refused(refusal)) if refusal.reason == Reason::AccessDenied => {
-                    return Owner::Nobody;
+                    return Home::Nowhere;
                 }
-                Some(Found::Refused(_) | Found::NotAsked) => return Owner::Unknown,
+                Some(Found::Refused(_) | Found::NotAsked) => return Home::Unknown,
                 None => match told.await {
                     Ok(found) => absence = found,
-                    Err(_) => return Owner::Unknown,
+                    Err(_) => return Home::Unknown,
                 },
             }
         }

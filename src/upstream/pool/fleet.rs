@@ -8,7 +8,8 @@ use ahash::AHashMap;
 use tokio::task::JoinSet;
 
 use super::Pool;
-use super::find::Owner;
+use super::find::Home;
+use crate::caller::Caller;
 use crate::error::{Reason, Refusal};
 use crate::id::{ConnId, SessionId, UpstreamId};
 use crate::rpc::merge::{Ask, Merge, Scatter, Single, Wrong};
@@ -69,13 +70,18 @@ impl Pool {
         ticket: Ticket,
         method: &'static Method,
         params: Option<String>,
+        caller: Arc<Caller>,
     ) {
         let pool = Arc::clone(self);
         self.tasks.spawn_aside("fleet", async move {
             let answer = match method.route() {
-                Route::Merge(merge) => pool.merge(merge, method, params.as_deref()).await,
-                Route::Single(single) => pool.single(single, method, params.as_deref()).await,
-                Route::Scatter(scatter) => pool.scatter(scatter, method, params.as_deref()).await,
+                Route::Merge(merge) => pool.merge(merge, method, params.as_deref(), &caller).await,
+                Route::Single(single) => {
+                    pool.single(single, method, params.as_deref(), &caller).await
+                }
+                Route::Scatter(scatter) => {
+                    pool.scatter(scatter, method, params.as_deref(), &caller).await
+                }
                 Route::Connect
                 | Route::Ping
                 | Route::Create
@@ -103,9 +109,10 @@ impl Pool {
         merge: Merge,
         method: &'static Method,
         params: Option<&str>,
+        caller: &Caller,
     ) -> Result<String, Failed> {
         let said = self.ask_all(method, &merge.asks(method.name, params)).await;
-        self.join(method, said, |said| merge.join(params, said, &|_| true))
+        self.join(method, said, |said| merge.join(params, said, &|id| self.sees(caller, id)))
     }
 
     async fn single(
@@ -113,9 +120,10 @@ impl Pool {
         single: Single,
         method: &'static Method,
         params: Option<&str>,
+        caller: &Caller,
     ) -> Result<String, Failed> {
         let said = self.ask_all(method, &single.asks(params).map_err(Failed::Wrong)?).await;
-        self.join(method, said, |said| single.join(params, said, &|_| true))
+        self.join(method, said, |said| single.join(params, said, &|id| self.sees(caller, id)))
     }
 
     async fn scatter(
@@ -123,19 +131,24 @@ impl Pool {
         scatter: Scatter,
         method: &'static Method,
         params: Option<&str>,
+        caller: &Caller,
     ) -> Result<String, Failed> {
         let until = time::now() + self.with.fleet_timeout;
-        let ids = scatter.ids(params).map_err(Failed::Wrong)?;
-        let owners = self.owners_of(ids, until).await;
-        // One that may have an owner, who cannot be asked, is a part of its own, without an answer.
-        let owner = |id: &str| -> Option<Option<UpstreamId>> {
-            match owners.get(id.as_bytes()).copied().unwrap_or(Owner::Unknown) {
-                Owner::Is(upstream) => Some(Some(upstream)),
-                Owner::Unknown => Some(None),
-                Owner::Nobody => None,
+        let mut ids = scatter.ids(params).map_err(Failed::Wrong)?;
+        ids.retain(|id| self.sees(caller, id.as_str()));
+        let homes = self.homes_of(ids, until).await;
+        // One that may be somewhere, where nobody can be asked, is a part of its own, without an answer.
+        let home = |id: &str| -> Option<Option<UpstreamId>> {
+            if !self.sees(caller, id) {
+                return None;
+            }
+            match homes.get(id.as_bytes()).copied().unwrap_or(Home::Unknown) {
+                Home::Is(upstream) => Some(Some(upstream)),
+                Home::Unknown => Some(None),
+                Home::Nowhere => None,
             }
         };
-        let split = scatter.split(method.name, params, &owner).map_err(Failed::Wrong)?;
+        let split = scatter.split(method.name, params, &home).map_err(Failed::Wrong)?;
         let mut asked = JoinSet::new();
         let members: Vec<Option<&Arc<Member>>> =
             split.parts().iter().map(|part| self.member(part.owner?)).collect();
@@ -172,26 +185,26 @@ impl Pool {
     }
 
     /// Who answers for each session, as far as that can be found out in time.
-    async fn owners_of(
+    async fn homes_of(
         self: &Arc<Self>,
         ids: Vec<SessionId>,
         until: Instant,
-    ) -> AHashMap<SessionId, Owner> {
-        let mut owners = AHashMap::with_capacity(ids.len());
+    ) -> AHashMap<SessionId, Home> {
+        let mut homes = AHashMap::with_capacity(ids.len());
         let mut ids = ids.into_iter();
         let mut sought = JoinSet::new();
         loop {
             for id in ids.by_ref().take(AT_ONCE - sought.len()) {
                 let pool = Arc::clone(self);
                 sought.spawn(async move {
-                    let owner = tokio::time::timeout_at(until, pool.owner_of(&id)).await;
-                    (id, owner.unwrap_or(Owner::Unknown))
+                    let home = tokio::time::timeout_at(until, pool.home_of(&id)).await;
+                    (id, home.unwrap_or(Home::Unknown))
                 });
             }
             match sought.join_next().await {
-                Some(Ok((id, owner))) => drop(owners.insert(id, owner)),
+                Some(Ok((id, home))) => drop(homes.insert(id, home)),
                 Some(Err(_)) => {}
-                None => return owners,
+                None => return homes,
             }
         }
     }

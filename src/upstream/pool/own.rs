@@ -1,0 +1,181 @@
+//! Whose the pool's sessions are. Asked before the table is, which knows only where they are: who may not use a session
+//! hears what it would hear if there were none.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use super::{Key, Pool};
+use crate::caller::Caller;
+use crate::error::{Reason, Refusal};
+use crate::id::{ConnId, SessionId};
+use crate::ledger::{Class, Ledger, LedgerError, Receipt, Record};
+use crate::rpc::mux::{Found, Ticket};
+use crate::session::table::{Absence, LINGER, Table};
+use crate::tenancy;
+use crate::time;
+use crate::upstream::hub::Event;
+use crate::want::Want;
+
+/// What becomes of a session that a CLI has and the ledger does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// It is nobody's.
+    Deny,
+    /// It belongs to the user that its id names, if that is who asks.
+    Pattern,
+    /// It belongs to whoever asks first.
+    Adopt,
+}
+
+/// Who wants a session, and what its id says.
+#[derive(Clone, Copy, Debug)]
+pub struct By<'a> {
+    /// Who.
+    pub caller: &'a Caller,
+    /// What the listener reads in the session's id.
+    pub key: &'a Key,
+}
+
+/// The book of a pool whose callers are told apart.
+pub(super) struct Owners {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) unknown: Unknown,
+}
+
+/// What a caller may have of a session.
+pub(super) enum May {
+    /// It is its own, or will be: nothing is to be written.
+    Use,
+    /// It is its own from now on, once that is written.
+    Claim(Receipt),
+}
+
+impl Pool {
+    /// Whether the caller may use the session. Claims one that is nobody's yet, where it is known that it is to be had.
+    pub(super) fn may<L>(
+        &self,
+        table: &Table<L>,
+        session: &SessionId,
+        want: &Want,
+        absence: Option<Absence>,
+        by: By<'_>,
+    ) -> Result<May, Refusal> {
+        let Some(owners) = &self.owners else { return Ok(May::Use) };
+        let refused = || Err(Refusal::session_not_found(session.as_str()));
+        if let Some(record) = owners.ledger.get(&self.name, session) {
+            return if owns(by.caller, &record) { Ok(May::Use) } else { refused() };
+        }
+        let exists = table.upstream_of(session).is_some();
+        let creates = matches!(want, Want::Create | Want::CreateNew);
+        if (exists || !creates) && !owners.unknown.takes(by) {
+            return refused();
+        }
+        let sought = exists || absence.is_some() || *want == Want::CreateNew;
+        if !sought || !exists && !creates {
+            return Ok(May::Use);
+        }
+        let now = time::wall();
+        let owner = tenancy::owner_of_new(by.caller, by.key.named.as_deref());
+        let class = Class::Persistent;
+        let record =
+            Record { owner, grants: Vec::new(), upstream: None, created: now, used: now, class };
+        match owners.ledger.claim(&self.name, session, record) {
+            Ok(receipt) => Ok(May::Claim(receipt)),
+            Err(record) if owns(by.caller, &record) => Ok(May::Use),
+            Err(_) => refused(),
+        }
+    }
+
+    /// Waits until a claim is written, if it is not: then the conn asks again. Says what it may be told now.
+    pub(super) fn written(
+        self: &Arc<Self>,
+        receipt: Receipt,
+        session: &SessionId,
+        (conn, ticket): (ConnId, Ticket),
+        absence: Option<Absence>,
+    ) -> Option<Result<(), Found>> {
+        let mut receipt = Box::pin(receipt);
+        match pin!(&mut receipt).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => return Some(Ok(())),
+            Poll::Ready(Err(error)) => return Some(Err(unwritten(session, &error))),
+            Poll::Pending => {}
+        }
+        let (pool, session) = (Arc::clone(self), session.clone());
+        self.tasks.spawn_aside("claim", async move {
+            let event = match receipt.await {
+                Ok(()) => Event::Again(ticket, absence),
+                Err(error) => Event::Found(ticket, unwritten(&session, &error)),
+            };
+            pool.hub.tell(conn, event);
+        });
+        None
+    }
+
+    /// Whether the caller may know of the session.
+    pub fn sees(&self, caller: &Caller, session: &str) -> bool {
+        let Some(owners) = &self.owners else { return true };
+        match owners.ledger.get(&self.name, &SessionId::new(session)) {
+            Some(record) => owns(caller, &record),
+            None => owners.unknown == Unknown::Adopt,
+        }
+    }
+
+    /// A session was made by a CLI under a name of its own, for this caller; `parent`: as a copy of this one.
+    pub(super) fn own(&self, session: &SessionId, caller: &Caller, parent: Option<&SessionId>) {
+        let Some(owners) = &self.owners else { return };
+        let parent = parent.and_then(|parent| owners.ledger.get(&self.name, parent));
+        let owner = parent
+            .map_or_else(|| tenancy::owner_of_new(caller, None), |parent| parent.owner.clone());
+        let (now, class) = (time::wall(), Class::Persistent);
+        let record =
+            Record { owner, grants: Vec::new(), upstream: None, created: now, used: now, class };
+        if owners.ledger.claim(&self.name, session, record).is_err() {
+            tracing::error!(
+                kind = "audit", action = "taken", pool = self.name, session_id = %session,
+                "a CLI gave a new session the name of one that belongs to somebody"
+            );
+        }
+    }
+
+    /// Forgets whose the session is, unless it is there again by then: those whom it concerns are to hear first that it
+    /// is gone.
+    pub(super) fn disown(self: &Arc<Self>, session: &SessionId) {
+        if self.owners.is_none() {
+            return;
+        }
+        let (pool, session) = (Arc::clone(self), session.clone());
+        self.tasks.spawn_aside("disown", async move {
+            tokio::time::sleep(LINGER).await;
+            let Some(owners) = &pool.owners else { return };
+            let gone = pool.decide(|table| table.upstream_of(&session).is_none());
+            if gone && let Err(error) = owners.ledger.release(&pool.name, &session).await {
+                tracing::warn!(pool = pool.name, %error, "a session that is gone keeps its owner");
+            }
+        });
+    }
+}
+
+impl Unknown {
+    fn takes(self, by: By<'_>) -> bool {
+        match (self, &by.key.named) {
+            (Unknown::Adopt, _) => true,
+            (Unknown::Deny, _) | (Unknown::Pattern, None) => false,
+            (Unknown::Pattern, Some(named)) => {
+                let owner = tenancy::owner_of_new(by.caller, Some(named));
+                owner.user.as_deref() == Some(named)
+            }
+        }
+    }
+}
+
+fn owns(caller: &Caller, record: &Record) -> bool {
+    tenancy::may_use(caller, &record.owner, &record.grants)
+}
+
+/// Who owns a session that is to be made must be written before it is made.
+fn unwritten(session: &SessionId, error: &LedgerError) -> Found {
+    tracing::error!(kind = "audit", action = "claim", session_id = %session, %error, "not written");
+    let message = "it cannot be written down whose the session is";
+    Found::Refused(Refusal::new(Reason::Overloaded, message).of_session(session.as_str()))
+}
