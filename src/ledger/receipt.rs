@@ -24,6 +24,11 @@ impl Receipt {
         Receipt(State::Known(Ok(())))
     }
 
+    /// Durable once the writer says so.
+    pub(super) fn waiting(answer: oneshot::Receiver<Result<(), LedgerError>>) -> Self {
+        Receipt(State::Waiting(answer))
+    }
+
     pub(super) fn failed(error: LedgerError) -> Self {
         Receipt(State::Known(Err(error)))
     }
