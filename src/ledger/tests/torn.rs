@@ -25,7 +25,9 @@ fn tell(ledger: &Ledger, disk: &Disk, told: &Told, thread: u64, seed: u64) {
     let bytes: Vec<u8> = (0..32).map(|_| random.below(256) as u8).collect();
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let deadline = time::now() + DEADLINE;
     while !disk.is_crashed() {
+        assert!(time::now() < deadline, "seed {seed}: the disk was not written to");
         let name = format!("{thread}-{}", random.below(20));
         let next = record().new_tree(&mut runner).unwrap().current();
         let now = ledger.get(POOL, &id(&name)).map(|record| Record::clone(&record));
