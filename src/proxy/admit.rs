@@ -43,6 +43,8 @@ fn named(identity: &Identity, affinity: Affinity, session: &str) -> Option<Strin
                 Affinity::Session => None,
             }
         }
+        // What a conn proved is not of its sessions' ids.
+        Identity::Token(_) | Identity::Jwt(_) | Identity::SourceIp(_) => None,
     }
 }
 
