@@ -6,7 +6,9 @@ mod check;
 mod config;
 mod describe;
 mod healthcheck;
+mod isolation;
 mod run;
+mod token;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
@@ -35,6 +37,8 @@ enum Command {
     Healthcheck(healthcheck::Healthcheck),
     #[command(subcommand)]
     Config(config::Config),
+    #[command(subcommand)]
+    Token(token::Token),
 }
 
 /// Which configuration file.
@@ -100,6 +104,7 @@ pub fn execute(arguments: impl IntoIterator<Item = OsString>, streams: &mut Stre
         Command::Check(check) => check.run(streams),
         Command::Healthcheck(check) => check.run(streams),
         Command::Config(config) => config.run(streams),
+        Command::Token(token) => token.run(streams),
     };
     // A reader that went away (`| head`) leaves nobody to tell.
     done.unwrap_or(Exit::Failure)

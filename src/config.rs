@@ -6,6 +6,7 @@
 //! - [`model`]: the structs that the rest of fairlead takes; no TOML in them
 //! - [`keys`]: the one list of keys; [`check`]: from tables to the model, and what must agree
 //! - `reader`, `values`: one table, one value; `file`: text, lines and syntax
+//! - [`tokens`]: the file that lists tokens
 //! - [`problem`]: what is wrong and where; [`secret`]: values that are never printed; [`dump`]: back to TOML
 
 pub mod check;
@@ -16,6 +17,7 @@ pub mod model;
 pub mod problem;
 mod reader;
 pub mod secret;
+pub mod tokens;
 mod values;
 
 use std::io::Read as _;
@@ -59,6 +61,12 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
         return Err(format!("the file is larger than {}", values::show_size(MAX_FILE)));
     }
     Ok(bytes)
+}
+
+/// A text that is no configuration, under the same bound. Fails with a sentence for people.
+fn read_text(path: &Path) -> Result<String, String> {
+    let named = |why: String| format!("{}: {why}", path.display());
+    String::from_utf8(read(path).map_err(named)?).map_err(|_| named("not UTF-8".into()))
 }
 
 fn not_utf8(name: &str, bytes: &[u8], at: usize) -> Problem {

@@ -7,6 +7,7 @@
 //! | words | [`error`] [`id`] [`time`] [`caller`], then [`want`] [`placement`] | what everybody speaks of; no runtime, no serde |
 //! | protocol | [`rpc`] | frames, messages, the method table, the multiplexer, turns: pure |
 //! | decisions | [`balance`] [`session`] [`health`] [`tenancy`] | where it goes, who has it, is it well, who may: pure |
+//! | who calls | [`identity`] | what was presented, and whom it proves: pure |
 //! | asked for | [`config`] | what the operator wrote |
 //! | leaving | [`drain`] | the one place that starts tasks, and waits for them |
 //! | telling | [`observe`] | metrics, log lines, readiness |
@@ -25,6 +26,7 @@ pub mod drain;
 pub mod error;
 pub mod health;
 pub mod id;
+pub mod identity;
 pub mod ledger;
 pub mod listen;
 pub mod observe;

@@ -2,6 +2,7 @@
 //! it down in order.
 
 mod build;
+mod callers;
 mod managed;
 mod memory;
 mod shutdown;
@@ -17,6 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::drain::Mode;
+use crate::ledger::LedgerError;
 use crate::upstream::source::managed::StateError;
 
 use signals::Signals;
@@ -31,6 +33,8 @@ pub enum StartError {
     Bind(String, SocketAddr, io::Error),
     /// The state directory cannot be used.
     State(PathBuf, StateError),
+    /// Whose sessions are cannot be read.
+    Ledger(LedgerError),
     /// The system refuses something basic: a thread, a runtime, a signal.
     System(&'static str, io::Error),
 }
@@ -44,6 +48,7 @@ impl fmt::Display for StartError {
             StartError::State(dir, error) => {
                 write!(f, "cannot use the state directory {}: {error}", dir.display())
             }
+            StartError::Ledger(error) => write!(f, "cannot use the ledger: {error}"),
             StartError::System(what, error) => write!(f, "cannot {what}: {error}"),
         }
     }

@@ -74,6 +74,21 @@ fn frames_are_the_same_however_they_arrive() {
 }
 
 #[test]
+fn files_of_tokens_list_callers_or_mistakes() {
+    run("tokens", fuzz::tokens);
+}
+
+#[test]
+fn signed_tokens_are_taken_for_what_they_say_alone() {
+    run("jwt", fuzz::jwt);
+}
+
+#[test]
+fn ranges_hold_what_their_bits_say() {
+    run("cidr", fuzz::cidr);
+}
+
+#[test]
 fn messages_mean_what_a_json_parser_says() {
     run("message", fuzz::message);
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::describe::describe;
+use super::isolation::isolation;
 use super::{ConfigFile, Exit, Streams};
 use crate::config::{self, Problem};
 
@@ -26,20 +27,26 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(&self, streams: &mut Streams<'_>) -> io::Result<Exit> {
-        let (lines, problems) = match config::load(&self.file.config) {
-            Ok((config, warnings)) => (Some(describe(&config)), warnings),
+        let (said, problems) = match config::load(&self.file.config) {
+            Ok((config, warnings)) => (Some((describe(&config), isolation(&config))), warnings),
             Err(problems) => (None, problems),
         };
-        let good = lines.is_some() && (problems.is_empty() || !self.deny_warnings);
-        let lines = lines.filter(|_| good).unwrap_or_default();
+        let good = said.is_some() && (problems.is_empty() || !self.deny_warnings);
+        let (lines, isolation) = said.filter(|_| good).unwrap_or_default();
         if self.json {
             let problems: Vec<Value> = problems.iter().map(Problem::to_json).collect();
-            let report = json!({ "ok": good, "problems": problems, "summary": lines });
+            let report = json!({ "ok": good, "problems": problems, "summary": lines, "isolation": isolation });
             writeln!(streams.out, "{report:#}")?;
         } else {
             report(&problems, streams)?;
             for line in &lines {
                 writeln!(streams.out, "{line}")?;
+            }
+            if good {
+                writeln!(streams.out, "ok; who is kept apart from whom:")?;
+            }
+            for line in &isolation {
+                writeln!(streams.out, "- {line}")?;
             }
         }
         Ok(if good { Exit::Clean } else { Exit::BadConfig })
@@ -88,6 +95,7 @@ mod tests {
         let (exit, out, err) = check(GOOD, &[]);
         assert_eq!((exit, err.as_str()), (Exit::Clean, ""));
         assert!(out.starts_with("listener sdk: jsonrpc on 127.0.0.1:4320 -> pool cli"), "{out}");
+        assert!(out.contains("\nok; who is kept apart from whom:\n- listener sdk: "), "{out}");
     }
 
     #[test]
@@ -120,6 +128,7 @@ mod tests {
         let (_, out, _) = check(GOOD, &["--json"]);
         let json: Value = serde_json::from_str(&out).unwrap();
         assert_eq!(json["summary"].as_array().unwrap().len(), 2);
+        assert!(json["isolation"][0].as_str().unwrap().contains("nobody proves who calls"));
     }
 
     #[test]

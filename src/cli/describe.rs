@@ -27,18 +27,21 @@ fn listener(listener: &Listener, pool: Option<&Pool>) -> String {
             }
         )
     });
-    let callers = match listener.identity.len() {
-        0 => "; one anonymous caller",
-        _ => "; callers by session id",
+    let sources: Vec<String> =
+        listener.identity.iter().map(|i| i.proof().slug().replace('_', " ")).collect();
+    let callers = match (sources.is_empty(), listener.authenticates()) {
+        (true, _) => "one anonymous caller".to_owned(),
+        (false, true) => format!("callers by {}, nobody else", sources.join(", ")),
+        (false, false) => format!("callers by {}", sources.join(", ")),
     };
     format!(
-        "listener {}: {} on {} -> pool {}{}{callers}{}",
+        "listener {}: {} on {} -> pool {}{}; {callers}{}",
         listener.name,
         listener.protocol.word(),
         listener.bind,
         listener.pool,
         pool_in_words.unwrap_or_default(),
-        if listener.insecure { ", NOT authenticated" } else { "" },
+        if listener.insecure && !listener.authenticates() { ", NOT authenticated" } else { "" },
     )
 }
 

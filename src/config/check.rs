@@ -3,7 +3,9 @@
 //! Reads every table to its end, then compares the parts. Asks the world for nothing but the
 //! environment, the secrets that the file names and the number of cores.
 
+mod access;
 mod agree;
+mod identity;
 mod listener;
 mod pool;
 mod tables;
@@ -52,10 +54,10 @@ pub(super) fn check(name: &str, text: &str, world: &World<'_>) -> Checked {
 
 /// Nothing only if a problem was reported.
 fn read(root: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -> Option<Config> {
-    let listeners: Vec<_> = root
+    let mut listeners: Vec<_> = root
         .tables("listener", &keys::LISTENER)
         .iter()
-        .map(|r| listener::read(r, problems))
+        .map(|r| listener::read(r, world, problems))
         .collect();
     let pools: Vec<_> =
         root.tables("pool", &keys::POOL).iter().map(|r| pool::read(r, world, problems)).collect();
@@ -67,6 +69,7 @@ fn read(root: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -> Option
         problems.missing(&root.at, "no [[listener]]: nobody could connect");
     }
     let pools_read = root.raw("pool").is_none() || !pools.is_empty();
+    access::settle(&mut listeners, &pools, problems);
     agree::check(&listeners, &pools, pools_read, metrics.as_ref(), problems);
     let state_dir = state_dir(root, world);
     let runtime = tables::runtime(root);

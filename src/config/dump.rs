@@ -5,10 +5,11 @@
 use toml::{Table, Value};
 
 use super::model::{
-    Balance, Config, EnvValue, Health, Identity, Limits, Listener, Managed, Pool, Upstream,
-    Upstreams,
+    Balance, Config, EnvValue, Grant, Health, Identity, Jwt, KeySource, Limits, Listener, Managed,
+    Pool, Upstream, Upstreams,
 };
 use super::values::{show_duration, show_size};
+use crate::identity::source_ip::Range;
 use crate::time::Duration;
 
 /// The tables of `config`, in the order of the documentation.
@@ -53,7 +54,13 @@ fn listener(listener: &Listener) -> Table {
         ("pool", text(&listener.pool)),
         ("insecure", listener.insecure.into()),
         ("tcp_keepalive", time(listener.tcp_keepalive.unwrap_or_default())),
+        ("authentication", text(listener.authentication.word())),
+        ("trust", text(listener.trust.word())),
+        ("unknown_sessions", text(listener.unknown_sessions.word())),
     ]);
+    if let Some(pattern) = &listener.required_id {
+        out.insert("session_id_required_pattern".into(), text(pattern.as_str()));
+    }
     if !listener.identity.is_empty() {
         out.insert("identity".into(), list(&listener.identity, identity));
     }
@@ -61,11 +68,53 @@ fn listener(listener: &Listener) -> Table {
 }
 
 fn identity(identity: &Identity) -> Table {
-    match identity {
-        Identity::SessionId(pattern) => {
-            table([("source", text("session_id")), ("pattern", text(pattern.as_str()))])
+    let mut out = table([("source", text(identity.proof().slug()))]);
+    out.extend(match identity {
+        Identity::SessionId(pattern) => table([("pattern", text(pattern.as_str()))]),
+        Identity::Token(tokens) => table([("tokens", file(&tokens.path))]),
+        Identity::Jwt(jwt) => self::jwt(jwt),
+        Identity::SourceIp(ranges) => table([("ranges", list(ranges.ranges(), range))]),
+    });
+    out
+}
+
+fn jwt(jwt: &Jwt) -> Table {
+    let rules = jwt.verifier.rules();
+    let algorithms = jwt.algorithms.iter().map(|a| text(a.word())).collect();
+    let mut out = table([("algorithms", Value::Array(algorithms))]);
+    out.extend(match &jwt.keys {
+        KeySource::Key(secret) => table([("key", text(secret))]),
+        KeySource::Jwks(path) => table([("jwks", file(path))]),
+    });
+    out.extend(rules.issuer.as_ref().map(|issuer| ("issuer".to_owned(), text(issuer))));
+    if !rules.audience.is_empty() {
+        out.insert("audience".into(), Value::Array(rules.audience.iter().map(text).collect()));
+    }
+    out.insert("user_claim".into(), text(&rules.user_claim));
+    out.extend(rules.tenant_claim.as_ref().map(|claim| ("tenant_claim".to_owned(), text(claim))));
+    out.insert("leeway".into(), time(rules.leeway));
+    out
+}
+
+fn range(range: &Range) -> Table {
+    let mut out = table([("cidr", text(range.cidr))]);
+    out.extend(range.tenant.as_ref().map(|tenant| ("tenant".to_owned(), text(tenant))));
+    out.extend(range.user.as_ref().map(|user| ("user".to_owned(), text(user))));
+    out
+}
+
+fn file(path: &std::path::Path) -> Value {
+    table([("file", text(path.display()))]).into()
+}
+
+fn grant(grant: &Grant) -> Table {
+    let mut out = table([("session", text(grant.session.as_str()))]);
+    for (key, names) in [("tenants", &grant.tenants), ("users", &grant.users)] {
+        if !names.is_empty() {
+            out.insert(key.into(), Value::Array(names.iter().map(text).collect()));
         }
     }
+    out
 }
 
 fn pool(pool: &Pool) -> Table {
@@ -92,6 +141,9 @@ fn pool(pool: &Pool) -> Table {
         out.insert("managed".into(), managed(m));
     }
     out.insert("health".into(), health(&pool.health));
+    if !pool.grants.is_empty() {
+        out.insert("grant".into(), list(&pool.grants, grant));
+    }
     out
 }
 

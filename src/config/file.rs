@@ -96,6 +96,11 @@ impl<'a> Problems<'a> {
         }
     }
 
+    /// What is wrong with another file, which is named at `at`.
+    pub(super) fn include(&self, at: &Range<usize>, others: Vec<Problem>) {
+        self.found.borrow_mut().extend(others.into_iter().map(|other| (at.start, other)));
+    }
+
     /// Something is allowed but strange.
     pub(super) fn warn(&self, at: &Range<usize>, message: impl Into<String>) {
         self.push(Severity::Warning, at, message.into(), None);

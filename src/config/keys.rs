@@ -25,13 +25,50 @@ pub const RUNTIME: Section = Section { title: "[runtime]", path: "runtime", keys
 pub const LISTENER: Section = Section {
     title: "[[listener]]",
     path: "listener",
-    keys: &["name", "bind", "protocol", "pool", "insecure", "tcp_keepalive", "identity"],
+    keys: &[
+        "name",
+        "bind",
+        "protocol",
+        "pool",
+        "insecure",
+        "tcp_keepalive",
+        "identity",
+        "authentication",
+        "trust",
+        "session_id_required_pattern",
+        "unknown_sessions",
+    ],
 };
 /// `[[listener.identity]]`
 pub const IDENTITY: Section = Section {
     title: "[[listener.identity]]",
     path: "listener.identity",
-    keys: &["source", "pattern"],
+    keys: &[
+        "source",
+        "pattern",
+        "tokens",
+        "algorithms",
+        "key",
+        "jwks",
+        "issuer",
+        "audience",
+        "user_claim",
+        "tenant_claim",
+        "leeway",
+        "ranges",
+    ],
+};
+/// `tokens` of an identity.
+pub const TOKENS: Section =
+    Section { title: "tokens", path: "listener.identity.tokens", keys: &["file"] };
+/// `jwks` of an identity.
+pub const JWKS: Section =
+    Section { title: "jwks", path: "listener.identity.jwks", keys: &["file"] };
+/// One table of `ranges`.
+pub const RANGE: Section = Section {
+    title: "a range",
+    path: "listener.identity.ranges",
+    keys: &["cidr", "tenant", "user"],
 };
 /// `[[pool]]`
 pub const POOL: Section = Section {
@@ -48,8 +85,13 @@ pub const POOL: Section = Section {
         "create_existing",
         "token",
         "health",
+        "unknown_sessions",
+        "grant",
     ],
 };
+/// `[[pool.grant]]`
+pub const GRANT: Section =
+    Section { title: "[[pool.grant]]", path: "pool.grant", keys: &["session", "tenants", "users"] };
 /// One table of `upstreams`.
 pub const UPSTREAM: Section = Section {
     title: "an upstream",
@@ -113,16 +155,27 @@ pub const LIMITS: Section = Section {
 /// `[log]`
 pub const LOG: Section = Section { title: "[log]", path: "log", keys: &["format", "level"] };
 
-/// Every section, in the order of the documentation.
-pub const ALL: [&Section; 13] = [
-    &ROOT, &RUNTIME, &LISTENER, &IDENTITY, &POOL, &UPSTREAM, &MANAGED, &HEALTH, &SECRET, &METRICS,
-    &DRAIN, &LIMITS, &LOG,
+/// What stands in a file of tokens: another file than all of the above.
+pub const TOKEN_FILE: Section = Section { title: "a file of tokens", path: "", keys: &["token"] };
+/// `[[token]]` in that file.
+pub const TOKEN: Section = Section {
+    title: "[[token]]",
+    path: "token",
+    keys: &["sha256", "user", "tenant", "trust", "name"],
+};
+
+/// Every section of the configuration file, in the order of the documentation.
+pub const ALL: [&Section; 17] = [
+    &ROOT, &RUNTIME, &LISTENER, &IDENTITY, &TOKENS, &JWKS, &RANGE, &POOL, &UPSTREAM, &GRANT,
+    &MANAGED, &HEALTH, &SECRET, &METRICS, &DRAIN, &LIMITS, &LOG,
 ];
 
 /// The other sections that have `key`: where a stray key may belong.
 pub(super) fn homes_of(key: &str, stray_in: &Section) -> Vec<&'static str> {
+    // A key in another file belongs nowhere in this one.
+    let known = ALL.iter().any(|s| s.title == stray_in.title);
     ALL.iter()
-        .filter(|s| s.title != stray_in.title && s.keys.contains(&key))
+        .filter(|s| known && s.title != stray_in.title && s.keys.contains(&key))
         .map(|s| s.title)
         .collect()
 }

@@ -19,6 +19,7 @@ macro_rules! words {
     )+};
 }
 
+mod access;
 mod identity;
 mod limits;
 mod pool;
@@ -26,13 +27,17 @@ mod pool;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use identity::{Identity, Named, Pattern};
+pub use access::{Authentication, Grant, UnknownSessions};
+pub use identity::{Identity, Jwt, KeySource, Named, Pattern, TokenFile};
 pub use limits::Limits;
 pub use pool::{
     Affinity, Balance, CreateExisting, EnvValue, Health, Home, Managed, Pool, Storage, Upstream,
     Upstreams,
 };
 
+use crate::caller::Trust;
+use crate::identity::Identities;
+use crate::identity::jwt::Algorithm;
 use crate::time::Duration;
 
 /// The whole configuration.
@@ -87,12 +92,35 @@ pub struct Listener {
     pub tcp_keepalive: Option<Duration>,
     /// Who is calling: asked in this order, the first that yields wins; none: one anonymous caller.
     pub identity: Vec<Identity>,
+    /// Whether who proves nothing is served.
+    pub authentication: Authentication,
+    /// Whom a conn acts for where its proof does not say.
+    pub trust: Trust,
+    /// What the id of a session that is made here must match as a whole; `None`: anything.
+    pub required_id: Option<Pattern>,
+    /// Whose a session is that exists and that nobody is known to own.
+    pub unknown_sessions: UnknownSessions,
 }
 
 impl Listener {
     /// Whether its callers can have the key of this affinity.
     pub fn yields(&self, affinity: Affinity) -> bool {
         affinity == Affinity::Session || self.identity.iter().any(|i| i.yields(affinity))
+    }
+
+    /// Whether anything proves who calls.
+    pub fn proves(&self) -> bool {
+        self.identity.iter().any(Identity::proves)
+    }
+
+    /// Whether only callers that proved who they are get in.
+    pub fn authenticates(&self) -> bool {
+        self.authentication == Authentication::Required
+    }
+
+    /// What asks its callers who they are.
+    pub fn identities(&self) -> Identities {
+        Identities::new(self.identity.iter().filter_map(Identity::extractor).collect())
     }
 }
 
@@ -168,6 +196,8 @@ pub enum LogLevel {
 
 words! {
     Protocol { "jsonrpc" => Jsonrpc }
+    Trust { "user" => User, "backend" => Backend }
+    Algorithm { "HS256" => Hs256, "RS256" => Rs256, "ES256" => Es256, "EdDSA" => EdDsa }
     LogFormat { "auto" => Auto, "json" => Json, "text" => Text }
     LogLevel { "error" => Error, "warn" => Warn, "info" => Info, "debug" => Debug, "trace" => Trace }
 }

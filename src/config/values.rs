@@ -5,10 +5,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use toml::de::DeValue;
 
 use super::model::Pattern;
+use crate::identity::{
+    self,
+    source_ip::{Cidr, CidrError},
+};
 use crate::time::Duration;
 
 /// The longest name, in bytes.
@@ -57,7 +62,7 @@ pub(super) fn string(value: &DeValue<'_>) -> Read<String> {
     text(value, "a string").map(str::to_owned)
 }
 
-fn text<'v>(value: &'v DeValue<'_>, what: &str) -> Read<&'v str> {
+pub(super) fn text<'v>(value: &'v DeValue<'_>, what: &str) -> Read<&'v str> {
     value.as_str().ok_or_else(|| wanted(what, value))
 }
 
@@ -108,6 +113,63 @@ pub(super) fn name(value: &DeValue<'_>) -> Read<String> {
         .into());
     }
     Ok(name.to_owned())
+}
+
+/// What a user or tenant is called.
+pub(super) fn who(value: &DeValue<'_>) -> Read<Arc<str>> {
+    let text = text(value, "a name")?;
+    if !identity::is_name(text) {
+        let why = format!(
+            "must be a name of 1 to {} bytes without control characters",
+            identity::MAX_NAME
+        );
+        return Err(why.into());
+    }
+    Ok(text.into())
+}
+
+/// Several of them.
+pub(super) fn names(value: &DeValue<'_>) -> Read<Vec<Arc<str>>> {
+    let list = value.as_array().ok_or_else(|| wanted("a list of names", value))?;
+    list.iter().map(|item| who(item.get_ref())).collect()
+}
+
+/// A string, or several in a list.
+pub(super) fn one_or_more(value: &DeValue<'_>) -> Read<Vec<String>> {
+    match value.as_str() {
+        Some(one) => Ok(vec![one.to_owned()]),
+        None => strings(value),
+    }
+}
+
+/// Words of a few, each at most once; not none.
+pub(super) fn words<T: Copy + PartialEq>(
+    choices: &'static [(&'static str, T)],
+) -> impl Fn(&DeValue<'_>) -> Read<Vec<T>> {
+    let one = word(choices);
+    move |value| {
+        let list = value.as_array().ok_or_else(|| wanted("a list of words", value))?;
+        let mut found = Vec::new();
+        for item in list.iter() {
+            let word = one(item.get_ref())?;
+            if !found.contains(&word) {
+                found.push(word);
+            }
+        }
+        if found.is_empty() { Err("is empty".to_owned().into()) } else { Ok(found) }
+    }
+}
+
+/// A range of addresses.
+pub(super) fn cidr(value: &DeValue<'_>) -> Read<Cidr> {
+    let text = text(value, "a range such as \"10.1.0.0/16\"")?;
+    text.parse().map_err(|why: CidrError| Complaint {
+        message: format!("{text:?}: {why}"),
+        suggestion: match &why {
+            CidrError::HostBits(meant) => Some(meant.to_string()),
+            CidrError::Form | CidrError::Prefix(_) => None,
+        },
+    })
 }
 
 /// A [`name`], or an address: what an upstream is called by default.
@@ -225,15 +287,20 @@ pub(super) fn word<T: Copy>(
     }
 }
 
-/// A regular expression with a group `user`, a group `tenant`, or both, and no other named one.
-pub(super) fn pattern(value: &DeValue<'_>) -> Read<Pattern> {
+/// A regular expression over a whole session id; its groups mean nothing.
+pub(super) fn id_pattern(value: &DeValue<'_>) -> Read<Pattern> {
     let text = text(value, "a regular expression")?;
-    let pattern = Pattern::new(text).map_err(|why| {
+    Pattern::new(text).map_err(|why| {
         // The crate draws the pattern over several lines; the last one says what is wrong.
         let why = why.to_string();
         let last = why.lines().last().unwrap_or(&why).trim().trim_start_matches("error: ");
         Complaint::from(format!("not a regular expression: {last}"))
-    })?;
+    })
+}
+
+/// A regular expression with a group `user`, a group `tenant`, or both, and no other named one.
+pub(super) fn pattern(value: &DeValue<'_>) -> Read<Pattern> {
+    let pattern = id_pattern(value)?;
     let known = ["user", "tenant"];
     if let Some(group) = pattern.groups().find(|group| !known.contains(group)) {
         return Err(Complaint {

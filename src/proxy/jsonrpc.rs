@@ -25,14 +25,14 @@ use self::flow::Flow;
 use self::link::LinkIo;
 use self::report::Tally;
 use super::admit::Keys;
-use crate::caller::{Caller, Claim, Trust};
+use crate::caller::{Claim, Trust};
 use crate::drain::Mode;
 use crate::id::{ConnId, SessionId};
 use crate::observe::metrics::{ListenerMetrics, RpcMetrics};
 use crate::rpc::mux::{End, Mux, Now, Settings, Ticket};
 use crate::time::{self, Duration, Instant};
 use crate::upstream::hub::{Event, Inbox, Joined, Notice};
-use crate::upstream::pool::Pool;
+use crate::upstream::pool::{Pool, Visitor};
 use crate::want::Want;
 
 /// How long a client has to take our last bytes and close, before the conn is dropped.
@@ -57,7 +57,7 @@ pub struct Listener {
     /// Whom a proven caller may act for, where its proof does not say.
     pub trust: Trust,
     /// Who calls as long as nobody proves who it is.
-    pub anonymous: Arc<Caller>,
+    pub anonymous: Arc<Visitor>,
     /// How sessions get their keys.
     pub keys: Keys,
     /// Who serves it.
@@ -76,7 +76,7 @@ pub struct Listener {
 pub struct Conn {
     id: ConnId,
     peer: SocketAddr,
-    caller: Arc<Caller>,
+    visitor: Arc<Visitor>,
     /// Something was presented that proves who calls.
     proven: bool,
     /// When that is over.
@@ -121,7 +121,7 @@ impl Conn {
             id,
             peer,
             mux: Mux::new(Arc::clone(&listener.settings), seed),
-            caller: Arc::clone(&listener.anonymous),
+            visitor: Arc::clone(&listener.anonymous),
             proven: false,
             expiry: None,
             listener,
@@ -210,7 +210,7 @@ impl Conn {
                 Event::Greeted(ticket, hello) => self.mux.greeted(ticket, hello.as_ref(), now.at),
                 Event::Notices(upstream, batch) => {
                     for Notice(session, body) in batch.iter() {
-                        if self.listener.pool.sees(&self.caller, session.as_str()) {
+                        if self.listener.pool.sees(&self.visitor, session.as_str()) {
                             self.mux.notice(upstream, session.as_str(), body.clone());
                         }
                     }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 use super::workers::Workers;
-use super::{Addresses, StartError, managed};
+use super::{Addresses, StartError, callers, managed};
 use crate::balance::Policy;
-use crate::caller::{Caller, Trust};
 use crate::config::{self, Balance, Config, Limits, Upstreams};
 use crate::drain::{self, Tasks, Trigger, Watcher};
 use crate::health::state::State;
 use crate::id::UpstreamId;
+use crate::ledger::Ledger;
 use crate::listen::bind::bind;
 use crate::observe::endpoints::{self, Endpoints};
 use crate::observe::metrics::{MethodName, Metrics, Vocabulary};
@@ -22,7 +22,7 @@ use crate::proxy::admit::Keys;
 use crate::proxy::jsonrpc::{Budget, Listener};
 use crate::rpc::frame::FrameLimits;
 use crate::rpc::methods::{self, Route};
-use crate::rpc::mux::{Authentication, LinkToken, Settings};
+use crate::rpc::mux::{LinkToken, Settings};
 use crate::session::table::{self, CreateExisting, Storage};
 use crate::time::Duration;
 use crate::upstream::member::{self, Ears, Member};
@@ -76,6 +76,7 @@ pub(super) async fn build(
         tasks: &tasks,
         readiness: &readiness,
         state: state.as_ref(),
+        ledger: callers::ledger(config)?,
         next: 0,
         managed: Vec::new(),
     };
@@ -87,7 +88,7 @@ pub(super) async fn build(
     let mut accepting = Vec::new();
     for (socket, listener) in sockets.into_iter().zip(&config.listeners) {
         if let Some(pool) = pools.iter().find(|p| p.name == listener.pool) {
-            let made = make_listener(config, listener, pool, &metrics, &budget);
+            let made = make_listener(config, listener, pool, &metrics, &tasks, &budget);
             accepting.push((socket, Arc::new(made), listener.tcp_keepalive));
         }
     }
@@ -175,6 +176,7 @@ struct Maker<'a> {
     tasks: &'a Tasks,
     readiness: &'a Readiness,
     state: Option<&'a StateDir>,
+    ledger: Option<Arc<Ledger>>,
     next: u32,
     managed: Vec<Managed>,
 }
@@ -204,9 +206,10 @@ impl Maker<'_> {
             lookup_wait: longest_wait(&self.config.limits),
             fleet_timeout: self.config.limits.fleet_timeout,
         };
+        let owners = callers::owners(self.config, from, self.ledger.as_ref());
         let metrics = self.metrics.pool(&from.name);
         let all = members.iter().map(|(member, _)| Arc::clone(member)).collect();
-        let pool = Pool::new(from.name.clone(), all, with, None, metrics, self.tasks.clone());
+        let pool = Pool::new(from.name.clone(), all, with, owners, metrics, self.tasks.clone());
         for (member, ears) in members {
             let with = watch_parameters(self.config, from);
             let task = watch::watch(Arc::clone(&pool), member, ears, with);
@@ -323,6 +326,7 @@ fn make_listener(
     from: &config::Listener,
     pool: &Arc<Pool>,
     metrics: &Metrics,
+    tasks: &Tasks,
     budget: &Arc<Budget>,
 ) -> Listener {
     let limits = &config.limits;
@@ -342,7 +346,7 @@ fn make_listener(
         seek_timeout: limits.lookup_timeout + longest_wait(limits),
         discard_timeout: limits.discard_timeout,
         finish_timeout: limits.finish_timeout,
-        authentication: Authentication::NotConfigured,
+        authentication: callers::authentication(from),
         authentication_timeout: limits.handshake_timeout,
         token: config.pool(&from.pool).and_then(link_token),
     };
@@ -354,9 +358,9 @@ fn make_listener(
     Listener {
         name: from.name.clone(),
         settings: Arc::new(settings),
-        claims: Arc::new(|_, _, _| None),
-        trust: Trust::User,
-        anonymous: Arc::new(Caller::anonymous(&from.name)),
+        claims: callers::claims(from, tasks),
+        trust: from.trust,
+        anonymous: Arc::new(callers::anonymous(from)),
         keys: Keys { identity: from.identity.clone(), affinity },
         pool: Arc::clone(pool),
         metrics: metrics.listener(&from.name),

@@ -7,6 +7,10 @@
     reason = "a property that does not hold is a panic: that is what fuzzers look for"
 )]
 
+mod identity;
+
+pub use identity::{cidr, jwt, tokens};
+
 use serde_json::Value;
 
 use crate::rpc::frame::{Decoder, Frame, FrameError, FrameLimits};

@@ -16,8 +16,8 @@ use parking_lot::Mutex;
 
 use self::find::{OURSELVES, Seekers};
 use self::gate::Gate;
-pub use self::own::{By, Unknown};
-use self::own::{May, Owners};
+use self::own::May;
+pub use self::own::{By, Grants, Owners, Unknown, Visitor};
 use super::hub::{Event, Hub};
 use super::member::{Lease, Member};
 use crate::balance::{Balancer, Candidate, PlacementReason, Policy};
@@ -26,7 +26,6 @@ use crate::drain::Tasks;
 use crate::error::{Reason, Refusal};
 use crate::health::state::{Change, Seen, State};
 use crate::id::{AskId, ConnId, SessionId, UpstreamId};
-use crate::ledger::Ledger;
 use crate::observe::metrics::PoolMetrics;
 use crate::rpc::mux::{Found, Hello, Left, Ticket};
 use crate::session::table::{
@@ -100,7 +99,7 @@ impl Pool {
         name: String,
         members: Vec<Arc<Member>>,
         with: Parameters,
-        owners: Option<(Arc<Ledger>, Unknown)>,
+        owners: Option<Owners>,
         metrics: Arc<PoolMetrics>,
         tasks: Tasks,
     ) -> Arc<Self> {
@@ -112,7 +111,7 @@ impl Pool {
             hub: Hub::default(),
             metrics,
             with,
-            owners: owners.map(|(ledger, unknown)| Owners { ledger, unknown }),
+            owners,
             decisions: Mutex::new(Decisions { table, balancer }),
             gate: Gate::new(),
             seekers: Seekers::default(),

@@ -1,13 +1,16 @@
 //! One `[[listener]]`: where clients connect, and how it is known who they are.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::{World, identity};
+use crate::caller::{Proof, Trust};
 use crate::config::file::Problems;
 use crate::config::keys;
-use crate::config::model::{Identity, Listener, Protocol};
+use crate::config::model::{Authentication, Listener, Protocol, UnknownSessions};
 use crate::config::reader::Reader;
 use crate::config::values::{self, Complaint, Read, WEEK};
 use crate::time::Duration;
@@ -20,11 +23,15 @@ pub(super) struct Draft {
     pub(super) name: Option<Spanned<String>>,
     pub(super) bind: Option<Spanned<SocketAddr>>,
     pub(super) pool: Option<Spanned<String>>,
+    /// What it says itself.
+    pub(super) unknown_sessions: Option<UnknownSessions>,
+    /// Where a remark on that belongs.
+    pub(super) unknown_sessions_at: Range<usize>,
     /// Nothing only if a problem was reported.
     pub(super) listener: Option<Listener>,
 }
 
-pub(super) fn read(r: &Reader<'_>, problems: &Problems<'_>) -> Draft {
+pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -> Draft {
     let name = r.require("name", values::name);
     let bind = r.require("bind", values::address);
     let pool = r.require("pool", values::string);
@@ -32,19 +39,18 @@ pub(super) fn read(r: &Reader<'_>, problems: &Problems<'_>) -> Draft {
     let insecure = r.or("insecure", values::boolean, false);
     let keepalive = r.or("tcp_keepalive", values::duration(Duration::ZERO..=WEEK), KEEPALIVE);
     let identities = r.tables("identity", &keys::IDENTITY);
-    let identity: Option<Vec<_>> = identities.iter().map(identity).collect();
-    if let Some(bind) = &bind
-        && !bind.get_ref().ip().is_loopback()
-        && !insecure
-    {
-        problems.error(
-            &bind.span(),
-            format!(
-                "{} can be reached from other machines and no caller is authenticated: \
-                 bind a loopback address, or accept it with insecure = true",
-                bind.get_ref()
-            ),
-        );
+    // All of them first: a collect into an option would stop at the first problem.
+    let read: Vec<_> = identities.iter().map(|r| identity::read(r, world, problems)).collect();
+    let proofs: Vec<_> = read.iter().filter_map(|read| read.proof).collect();
+    let identity: Option<Vec<_>> = read.into_iter().map(|read| read.identity).collect();
+    let authentication = authentication(r, &proofs, problems);
+    let proves = proofs.iter().any(|proof| *proof != Proof::SessionId);
+    let trust = if proves { Trust::User } else { Trust::Backend };
+    let trust = r.or("trust", values::word(Trust::WORDS), trust);
+    let required_id = r.read("session_id_required_pattern", values::id_pattern);
+    let unknown_sessions = r.read("unknown_sessions", values::word(UnknownSessions::WORDS));
+    if let Some(bind) = &bind {
+        reach(r, bind, authentication, insecure, problems);
     }
     let listener = match (&name, &bind, &pool, identity) {
         (Some(name), Some(bind), Some(pool), Some(identity)) => Some(Listener {
@@ -55,17 +61,60 @@ pub(super) fn read(r: &Reader<'_>, problems: &Problems<'_>) -> Draft {
             insecure,
             tcp_keepalive: (!keepalive.is_zero()).then_some(keepalive),
             identity,
+            authentication,
+            trust,
+            required_id,
+            unknown_sessions: UnknownSessions::Deny,
         }),
         (_, _, _, _) => None,
     };
-    Draft { name, bind, pool, listener }
+    let unknown_sessions_at = r.place_of("unknown_sessions");
+    Draft { name, bind, pool, unknown_sessions, unknown_sessions_at, listener }
 }
 
-/// Nothing only if a problem was reported.
-fn identity(r: &Reader<'_>) -> Option<Identity> {
-    let source = r.require("source", source);
-    let pattern = r.require("pattern", values::pattern);
-    source.and(pattern).map(|pattern| Identity::SessionId(pattern.into_inner()))
+/// Who is let in. By default nobody without a token where tokens are asked for.
+fn authentication(r: &Reader<'_>, proofs: &[Proof], problems: &Problems<'_>) -> Authentication {
+    let asks = proofs.iter().any(|proof| matches!(proof, Proof::Token | Proof::Jwt));
+    let default = if asks { Authentication::Required } else { Authentication::Optional };
+    let read = r.or("authentication", values::word(Authentication::WORDS), default);
+    let proves = proofs.iter().any(|proof| *proof != Proof::SessionId);
+    if read == Authentication::Required && !proves && proofs.len() == r.items("identity").len() {
+        problems.error(
+            &r.place_of("authentication"),
+            "authentication = \"required\", but no [[listener.identity]] proves who calls: nobody could connect",
+        );
+    }
+    read
+}
+
+/// What can be reached from other machines should ask who calls.
+fn reach(
+    r: &Reader<'_>,
+    bind: &Spanned<SocketAddr>,
+    authentication: Authentication,
+    insecure: bool,
+    problems: &Problems<'_>,
+) {
+    let (at, bind) = (bind.span(), bind.get_ref());
+    let open = !bind.ip().is_loopback() && authentication == Authentication::Optional;
+    match (open, insecure) {
+        (true, false) => problems.error(
+            &at,
+            format!(
+                "{bind} can be reached from other machines and no caller is authenticated: bind a loopback address, \
+                 require authentication by a token (see [[listener.identity]]), or accept it with insecure = true"
+            ),
+        ),
+        (true, true) => problems.warn(
+            &at,
+            format!("{bind} can be reached from other machines, and who reaches it needs no token: everybody is served"),
+        ),
+        (false, true) if !bind.ip().is_loopback() => problems.warn(
+            &r.place_of("insecure"),
+            "insecure = true has no effect: authentication is required here",
+        ),
+        (false, _) => {}
+    }
 }
 
 fn protocol(value: &DeValue<'_>) -> Read<Protocol> {
@@ -73,14 +122,7 @@ fn protocol(value: &DeValue<'_>) -> Read<Protocol> {
     values::word(Protocol::WORDS)(value)
 }
 
-fn source(value: &DeValue<'_>) -> Read<()> {
-    const LATER: [&str; 8] =
-        ["token", "jwt", "mtls", "header", "cookie", "query", "source_ip", "rpc_param"];
-    not_yet(value, "identity source", &LATER)?;
-    values::word(&[("session_id", ())])(value)
-}
-
-fn not_yet(value: &DeValue<'_>, what: &str, later: &[&str]) -> Result<(), Complaint> {
+pub(super) fn not_yet(value: &DeValue<'_>, what: &str, later: &[&str]) -> Result<(), Complaint> {
     match value.as_str().filter(|word| later.contains(word)) {
         Some(word) => Err(format!("{what} `{word}` is not available in this version").into()),
         None => Ok(()),

@@ -10,7 +10,8 @@ use super::{World, tables};
 use crate::config::file::Problems;
 use crate::config::keys;
 use crate::config::model::{
-    Affinity, Balance, CreateExisting, EnvValue, Home, Managed, Pool, Storage, Upstream, Upstreams,
+    Affinity, Balance, CreateExisting, EnvValue, Grant, Home, Managed, Pool, Storage,
+    UnknownSessions, Upstream, Upstreams,
 };
 use crate::config::problem::names_secret;
 use crate::config::reader::Reader;
@@ -32,6 +33,8 @@ pub(super) struct Draft {
     pub(super) balance_at: Range<usize>,
     /// The places of its upstreams, in order.
     pub(super) upstreams: Vec<Spanned<Upstream>>,
+    /// For its listeners that do not say it themselves.
+    pub(super) unknown_sessions: Option<UnknownSessions>,
     /// Nothing only if a problem was reported.
     pub(super) pool: Option<Pool>,
 }
@@ -48,8 +51,12 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let create_existing =
         r.or("create_existing", values::word(CreateExisting::WORDS), CreateExisting::Resume);
     let health = tables::health(r, problems);
-    let pool = match (&name, upstreams, token) {
-        (Some(name), Some(upstreams), Some(token)) => Some(Pool {
+    let unknown_sessions = r.read("unknown_sessions", values::word(UnknownSessions::WORDS));
+    let grants: Vec<_> =
+        r.tables("grant", &keys::GRANT).iter().map(|g| grant(g, problems)).collect();
+    let grants: Option<Vec<_>> = grants.into_iter().collect();
+    let pool = match (&name, upstreams, token, grants) {
+        (Some(name), Some(upstreams), Some(token), Some(grants)) => Some(Pool {
             name: name.get_ref().clone(),
             upstreams,
             balance,
@@ -57,11 +64,25 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
             create_existing,
             token,
             health,
+            grants,
         }),
-        (_, _, _) => None,
+        (_, _, _, _) => None,
     };
     let balance_at = r.place_of(if r.raw("affinity").is_some() { "affinity" } else { "balance" });
-    Draft { name, balance_at, upstreams: fixed, pool }
+    Draft { name, balance_at, upstreams: fixed, unknown_sessions, pool }
+}
+
+/// Nothing only if a problem was reported.
+fn grant(r: &Reader<'_>, problems: &Problems<'_>) -> Option<Grant> {
+    let session = r.require("session", values::id_pattern);
+    let tenants = r.or("tenants", values::names, Vec::new());
+    let users = r.or("users", values::names, Vec::new());
+    if r.raw("tenants").is_none() && r.raw("users").is_none() {
+        problems.missing(&r.at, "a [[pool.grant]] needs tenants, users or both: it lets nobody in");
+    } else if tenants.is_empty() && users.is_empty() {
+        problems.error(&r.at, "this [[pool.grant]] lets nobody in");
+    }
+    Some(Grant { session: session?.into_inner(), tenants, users })
 }
 
 fn balance(r: &Reader<'_>, problems: &Problems<'_>) -> Balance {
@@ -273,7 +294,7 @@ fn env_value<'a>(
     Some(EnvValue::Secret(Secret::inline(text.to_owned())))
 }
 
-fn secret<'a>(
+pub(super) fn secret<'a>(
     what: &str,
     value: &'a Spanned<DeValue<'a>>,
     world: &World<'_>,

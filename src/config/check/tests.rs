@@ -1,5 +1,6 @@
 //! Each mistake that a file can have, with the place where it must be found.
 
+mod identity;
 mod shipped;
 mod whole;
 
@@ -19,6 +20,7 @@ const MANAGED: &str =
 fn checked(text: &str) -> Checked {
     let env = |name: &str| match name {
         "CLI_TOKEN" => Some("hunter2".to_owned()),
+        "JWT_KEY" => Some("hunter2".repeat(5)),
         "HOME" => Some("/home/me".to_owned()),
         _ => None,
     };
@@ -255,8 +257,8 @@ fn what_is_not_available_yet_is_said_clearly() {
         );
     }
     after_pool(
-        &format!("{LISTENER}[[listener.identity]]\nsource = \"jwt\"\npattern = \"(?<user>.+)\"\n"),
-        "9:10: source: identity source `jwt` is not available in this version",
+        &format!("{LISTENER}[[listener.identity]]\nsource = \"header\"\n"),
+        "9:10: source: identity source `header` is not available in this version",
     );
 }
 

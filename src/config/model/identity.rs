@@ -1,22 +1,97 @@
 //! How a listener learns who is calling. Decides nothing about what the caller may do.
 
+mod files;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub use files::{Jwt, KeySource, TokenFile};
+
 use super::pool::Affinity;
+use crate::caller::Proof;
+use crate::config::problem::Problem;
+use crate::identity::Extractor;
+use crate::identity::source_ip::Ranges;
 
 /// One way to learn who is calling.
 #[derive(Clone, Debug)]
 pub enum Identity {
-    /// From the id of the session, by the named groups of a pattern.
+    /// From the id of the session, by the named groups of a pattern. Proves nothing.
     SessionId(Pattern),
+    /// From a token that the operator gave out.
+    Token(TokenFile),
+    /// From a token that somebody else signed.
+    Jwt(Jwt),
+    /// From the address of the client.
+    SourceIp(Arc<Ranges>),
 }
 
 impl Identity {
+    /// What kind of proof it is; its slug is its word in the file.
+    pub const fn proof(&self) -> Proof {
+        match self {
+            Identity::SessionId(_) => Proof::SessionId,
+            Identity::Token(_) => Proof::Token,
+            Identity::Jwt(_) => Proof::Jwt,
+            Identity::SourceIp(_) => Proof::SourceIp,
+        }
+    }
+
+    /// Whether it proves who calls, or only sorts sessions.
+    pub const fn proves(&self) -> bool {
+        match self {
+            Identity::SessionId(_) => false,
+            Identity::Token(_) | Identity::Jwt(_) | Identity::SourceIp(_) => true,
+        }
+    }
+
     /// Whether it can yield the key of this affinity. Every session has an id.
     pub fn yields(&self, affinity: Affinity) -> bool {
-        match (affinity, self) {
-            (Affinity::Session, _) => true,
-            (Affinity::User | Affinity::Tenant, Identity::SessionId(pattern)) => {
-                pattern.groups().any(|group| group == affinity.word())
+        let tenants = match affinity {
+            Affinity::Session => return true,
+            Affinity::Tenant => true,
+            Affinity::User => false,
+        };
+        match self {
+            Identity::SessionId(pattern) => pattern.groups().any(|group| group == affinity.word()),
+            Identity::Token(file) => {
+                !tenants || file.tokens.entries().iter().any(|entry| entry.tenant.is_some())
             }
+            Identity::Jwt(jwt) => !tenants || jwt.verifier.rules().tenant_claim.is_some(),
+            Identity::SourceIp(ranges) => ranges
+                .ranges()
+                .iter()
+                .any(|range| if tenants { range.tenant.is_some() } else { range.user.is_some() }),
+        }
+    }
+
+    /// What asks it; nothing where it is read from each session.
+    pub fn extractor(&self) -> Option<Extractor> {
+        match self {
+            Identity::SessionId(_) => None,
+            Identity::Token(file) => Some(Extractor::Token(Arc::clone(&file.tokens))),
+            Identity::Jwt(jwt) => Some(Extractor::Jwt(Arc::clone(&jwt.verifier))),
+            Identity::SourceIp(ranges) => Some(Extractor::SourceIp(Arc::clone(ranges))),
+        }
+    }
+
+    /// The file that it was read from and that may change while fairlead runs.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Identity::SessionId(_) | Identity::SourceIp(_) => None,
+            Identity::Token(file) => Some(&file.path),
+            Identity::Jwt(jwt) => jwt.file(),
+        }
+    }
+
+    /// The same, with its file read again. Fails with all that is wrong with the file: keep the old one then.
+    pub fn reread(&self) -> Result<Self, Vec<Problem>> {
+        match self {
+            Identity::SessionId(_) | Identity::SourceIp(_) => Ok(self.clone()),
+            Identity::Token(file) => {
+                TokenFile::read(&file.path).map(|(file, _)| Identity::Token(file))
+            }
+            Identity::Jwt(jwt) => jwt.reread().map(Identity::Jwt),
         }
     }
 }

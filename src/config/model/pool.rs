@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::access::Grant;
 use crate::config::secret::Secret;
 use crate::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct Pool {
     pub token: Option<Secret>,
     /// When a CLI is up, down and dead.
     pub health: Health,
+    /// Whom else the owners of its sessions let in.
+    pub grants: Vec<Grant>,
 }
 
 /// Where the CLIs of a pool come from.

@@ -83,7 +83,7 @@ impl Conn {
                 self.report_session(&session, upstream, how, stay.as_deref(), now);
             }
             Action::Learned { session, parent, upstream, attached } => {
-                let by = (&*self.caller, parent.as_ref());
+                let by = (&self.visitor.caller, parent.as_ref());
                 let epoch = pool.learned(&session, upstream, by, attached.then_some(self.id));
                 self.mux.learned(&session, upstream, epoch);
             }
@@ -131,8 +131,8 @@ impl Conn {
         absence: Option<Absence>,
         now: Now,
     ) {
-        let key = self.listener.keys.of(&self.caller, session.as_str());
-        let by = By { caller: &self.caller, key: &key };
+        let key = self.listener.keys.of(&self.visitor.caller, session.as_str());
+        let by = By { visitor: &self.visitor, key: &key };
         match self.listener.pool.seek(self.id, ticket, &session, &want, absence, by) {
             Some(found) => self.mux.found(ticket, found, now),
             None => {
@@ -154,8 +154,8 @@ impl Conn {
             _ => None,
         };
         let params = params.map(|p| String::from_utf8_lossy(p.of(body)).into_owned());
-        let caller = Arc::clone(&self.caller);
-        self.listener.pool.ask_fleet(self.id, ticket, method, params, caller);
+        let visitor = Arc::clone(&self.visitor);
+        self.listener.pool.ask_fleet(self.id, ticket, method, params, visitor);
     }
 
     fn greet(&mut self, ticket: Ticket, now: Now) {

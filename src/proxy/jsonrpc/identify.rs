@@ -8,6 +8,7 @@ use super::Conn;
 use crate::caller::Claim;
 use crate::rpc::mux::{Authentication, Now, Ticket, Token};
 use crate::time;
+use crate::upstream::pool::Visitor;
 
 impl Conn {
     /// What the conn proves before its client has said a word.
@@ -40,11 +41,12 @@ impl Conn {
     /// The conn is this caller's from now on. A conn does not change hands: says whether it is the same as before.
     fn take(&mut self, claim: &Claim) -> bool {
         let caller = claim.caller(&self.listener.name, self.listener.trust);
-        if self.proven && *self.caller != caller {
+        if self.proven && self.visitor.caller != caller {
             self.deny("another_caller");
             return false;
         }
-        (self.caller, self.proven) = (Arc::new(caller), true);
+        let unknown = self.visitor.unknown;
+        (self.visitor, self.proven) = (Arc::new(Visitor { caller, unknown }), true);
         self.expiry = claim.expires.map(|at| {
             let left = at.duration_since(time::wall()).unwrap_or_default();
             Box::pin(tokio::time::sleep(left))

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use ahash::AHashMap;
 use tokio::task::JoinSet;
 
-use super::Pool;
 use super::find::Home;
-use crate::caller::Caller;
+use super::{Pool, Visitor};
 use crate::error::{Reason, Refusal};
 use crate::id::{ConnId, SessionId, UpstreamId};
 use crate::rpc::merge::{Ask, Merge, Scatter, Single, Wrong};
@@ -70,17 +69,17 @@ impl Pool {
         ticket: Ticket,
         method: &'static Method,
         params: Option<String>,
-        caller: Arc<Caller>,
+        visitor: Arc<Visitor>,
     ) {
         let pool = Arc::clone(self);
         self.tasks.spawn_aside("fleet", async move {
             let answer = match method.route() {
-                Route::Merge(merge) => pool.merge(merge, method, params.as_deref(), &caller).await,
+                Route::Merge(merge) => pool.merge(merge, method, params.as_deref(), &visitor).await,
                 Route::Single(single) => {
-                    pool.single(single, method, params.as_deref(), &caller).await
+                    pool.single(single, method, params.as_deref(), &visitor).await
                 }
                 Route::Scatter(scatter) => {
-                    pool.scatter(scatter, method, params.as_deref(), &caller).await
+                    pool.scatter(scatter, method, params.as_deref(), &visitor).await
                 }
                 Route::Connect
                 | Route::Ping
@@ -109,10 +108,10 @@ impl Pool {
         merge: Merge,
         method: &'static Method,
         params: Option<&str>,
-        caller: &Caller,
+        visitor: &Visitor,
     ) -> Result<String, Failed> {
         let said = self.ask_all(method, &merge.asks(method.name, params)).await;
-        self.join(method, said, |said| merge.join(params, said, &|id| self.sees(caller, id)))
+        self.join(method, said, |said| merge.join(params, said, &|id| self.sees(visitor, id)))
     }
 
     async fn single(
@@ -120,10 +119,10 @@ impl Pool {
         single: Single,
         method: &'static Method,
         params: Option<&str>,
-        caller: &Caller,
+        visitor: &Visitor,
     ) -> Result<String, Failed> {
         let said = self.ask_all(method, &single.asks(params).map_err(Failed::Wrong)?).await;
-        self.join(method, said, |said| single.join(params, said, &|id| self.sees(caller, id)))
+        self.join(method, said, |said| single.join(params, said, &|id| self.sees(visitor, id)))
     }
 
     async fn scatter(
@@ -131,15 +130,15 @@ impl Pool {
         scatter: Scatter,
         method: &'static Method,
         params: Option<&str>,
-        caller: &Caller,
+        visitor: &Visitor,
     ) -> Result<String, Failed> {
         let until = time::now() + self.with.fleet_timeout;
         let mut ids = scatter.ids(params).map_err(Failed::Wrong)?;
-        ids.retain(|id| self.sees(caller, id.as_str()));
+        ids.retain(|id| self.sees(visitor, id.as_str()));
         let homes = self.homes_of(ids, until).await;
         // One that may be somewhere, where nobody can be asked, is a part of its own, without an answer.
         let home = |id: &str| -> Option<Option<UpstreamId>> {
-            if !self.sees(caller, id) {
+            if !self.sees(visitor, id) {
                 return None;
             }
             match homes.get(id.as_bytes()).copied().unwrap_or(Home::Unknown) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::{Key, Pool};
-use crate::caller::Caller;
+use crate::caller::{Caller, Owner};
 use crate::error::{Reason, Refusal};
 use crate::id::{ConnId, SessionId};
 use crate::ledger::{Class, Ledger, LedgerError, Receipt, Record};
@@ -28,19 +28,33 @@ pub enum Unknown {
     Adopt,
 }
 
+/// A caller, and what its listener makes of sessions that the ledger does not know.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    /// Who.
+    pub caller: Caller,
+    /// Whose such a session is.
+    pub unknown: Unknown,
+}
+
 /// Who wants a session, and what its id says.
 #[derive(Clone, Copy, Debug)]
 pub struct By<'a> {
     /// Who.
-    pub caller: &'a Caller,
+    pub visitor: &'a Visitor,
     /// What the listener reads in the session's id.
     pub key: &'a Key,
 }
 
+/// Whom else the owners of some sessions let in.
+pub type Grants = dyn Fn(&SessionId, &Owner) -> Vec<Owner> + Send + Sync;
+
 /// The book of a pool whose callers are told apart.
-pub(super) struct Owners {
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) unknown: Unknown,
+pub struct Owners {
+    /// Whose each session is.
+    pub ledger: Arc<Ledger>,
+    /// What the configuration says beyond that.
+    pub grants: Box<Grants>,
 }
 
 /// What a caller may have of a session.
@@ -64,11 +78,12 @@ impl Pool {
         let Some(owners) = &self.owners else { return Ok(May::Use) };
         let refused = || Err(Refusal::session_not_found(session.as_str()));
         if let Some(record) = owners.ledger.get(&self.name, session) {
-            return if owns(by.caller, &record) { Ok(May::Use) } else { refused() };
+            let own = owners.lets_in(&by.visitor.caller, session, &record);
+            return if own { Ok(May::Use) } else { refused() };
         }
         let exists = table.upstream_of(session).is_some();
         let creates = matches!(want, Want::Create | Want::CreateNew);
-        if (exists || !creates) && !owners.unknown.takes(by) {
+        if (exists || !creates) && !by.takes_unknown() {
             return refused();
         }
         let sought = exists || absence.is_some() || *want == Want::CreateNew;
@@ -76,13 +91,13 @@ impl Pool {
             return Ok(May::Use);
         }
         let now = time::wall();
-        let owner = tenancy::owner_of_new(by.caller, by.key.named.as_deref());
+        let owner = tenancy::owner_of_new(&by.visitor.caller, by.key.named.as_deref());
         let class = Class::Persistent;
         let record =
             Record { owner, grants: Vec::new(), upstream: None, created: now, used: now, class };
         match owners.ledger.claim(&self.name, session, record) {
             Ok(receipt) => Ok(May::Claim(receipt)),
-            Err(record) if owns(by.caller, &record) => Ok(May::Use),
+            Err(record) if owners.lets_in(&by.visitor.caller, session, &record) => Ok(May::Use),
             Err(_) => refused(),
         }
     }
@@ -113,11 +128,12 @@ impl Pool {
     }
 
     /// Whether the caller may know of the session.
-    pub fn sees(&self, caller: &Caller, session: &str) -> bool {
+    pub fn sees(&self, visitor: &Visitor, session: &str) -> bool {
         let Some(owners) = &self.owners else { return true };
-        match owners.ledger.get(&self.name, &SessionId::new(session)) {
-            Some(record) => owns(caller, &record),
-            None => owners.unknown == Unknown::Adopt,
+        let session = SessionId::new(session);
+        match owners.ledger.get(&self.name, &session) {
+            Some(record) => owners.lets_in(&visitor.caller, &session, &record),
+            None => visitor.unknown == Unknown::Adopt,
         }
     }
 
@@ -156,21 +172,25 @@ impl Pool {
     }
 }
 
-impl Unknown {
-    fn takes(self, by: By<'_>) -> bool {
-        match (self, &by.key.named) {
+impl By<'_> {
+    /// Whether a session that nobody is known to own is this caller's.
+    fn takes_unknown(&self) -> bool {
+        match (self.visitor.unknown, &self.key.named) {
             (Unknown::Adopt, _) => true,
             (Unknown::Deny, _) | (Unknown::Pattern, None) => false,
             (Unknown::Pattern, Some(named)) => {
-                let owner = tenancy::owner_of_new(by.caller, Some(named));
+                let owner = tenancy::owner_of_new(&self.visitor.caller, Some(named));
                 owner.user.as_deref() == Some(named)
             }
         }
     }
 }
 
-fn owns(caller: &Caller, record: &Record) -> bool {
-    tenancy::may_use(caller, &record.owner, &record.grants)
+impl Owners {
+    fn lets_in(&self, caller: &Caller, session: &SessionId, record: &Record) -> bool {
+        tenancy::may_use(caller, &record.owner, &record.grants)
+            || tenancy::may_use(caller, &record.owner, &(self.grants)(session, &record.owner))
+    }
 }
 
 /// Who owns a session that is to be made must be written before it is made.

@@ -20,6 +20,10 @@ protocol = "jsonrpc"
 pool = "a"
 insecure = true
 tcp_keepalive = "5s"
+authentication = "optional"
+trust = "user"
+unknown_sessions = "pattern"
+session_id_required_pattern = "[a-z]+-.*"
 
 [[listener.identity]]
 source = "session_id"
@@ -32,6 +36,21 @@ protocol = "jsonrpc"
 pool = "b"
 insecure = false
 tcp_keepalive = "0s"
+authentication = "required"
+trust = "backend"
+unknown_sessions = "deny"
+
+[[listener.identity]]
+source = "source_ip"
+
+[[listener.identity.ranges]]
+cidr = "10.1.0.0/16"
+tenant = "a"
+
+[[listener.identity.ranges]]
+cidr = "2001:db8::/32"
+tenant = "a"
+user = "x"
 
 [[pool]]
 name = "a"
@@ -53,6 +72,11 @@ timeout = "4s"
 rise = 5
 fall = 6
 dead_after = "7s"
+
+[[pool.grant]]
+session = "team-.*"
+tenants = ["a", "b"]
+users = ["x"]
 
 [[pool]]
 name = "b"
@@ -115,7 +139,8 @@ level = "debug"
 #[test]
 fn a_dump_is_the_file_again_when_nothing_is_left_to_defaults() {
     let (config, warnings) = checked(EVERYTHING).unwrap_or_else(|p| panic!("{}", show(&p)));
-    assert_eq!(show(&warnings), "");
+    // What is strange about it is strange on purpose.
+    assert_eq!(warnings.len(), 1, "{}", show(&warnings));
     assert_eq!(toml::to_string(&dump(&config)).unwrap(), EVERYTHING);
 }
 

@@ -1,0 +1,151 @@
+//! Who is kept apart from whom by a configuration, and who is not, in sentences for the person who decides on it.
+
+use crate::caller::{Proof, Trust};
+use crate::config::{Config, Grant, Home, Identity, Listener, Pool, UnknownSessions, Upstreams};
+
+/// What each listener keeps apart, whom grants let in, and what no listener can keep apart.
+pub(super) fn isolation(config: &Config) -> Vec<String> {
+    let listeners = config.listeners.iter().flat_map(|listener| {
+        let sentences =
+            [Some(callers(listener)), anonymous(listener), addresses(listener), unknown(listener)];
+        sentences.into_iter().flatten().map(|said| format!("listener {}: {said}", listener.name))
+    });
+    let pools = config.pools.iter().flat_map(|pool| {
+        let granted = pool.grants.iter().map(grant);
+        granted.chain([host(pool)]).map(|said| format!("pool {}: {said}", pool.name))
+    });
+    listeners.chain(pools).collect()
+}
+
+fn callers(listener: &Listener) -> String {
+    match (listener.proves(), listener.trust) {
+        (false, Trust::Backend) => format!(
+            "nobody proves who calls, so every client sees, drives and deletes all sessions of all clients of this listener{}",
+            if listener.identity.is_empty() { "" } else { "; ids sort sessions, they prove nothing" },
+        ),
+        (false, Trust::User) => {
+            "nobody proves who calls: a user is whoever says so, by a session id that anybody can write".into()
+        }
+        (true, Trust::User) => {
+            "a caller that proved who it is sees and touches its own sessions alone; for it, those of others do not exist".into()
+        }
+        (true, Trust::Backend) => {
+            "a caller that proved who it is may act for all users of its tenant (without one: of all callers without one), \
+             and must keep them apart itself; those of other tenants do not exist for it".into()
+        }
+    }
+}
+
+fn anonymous(listener: &Listener) -> Option<String> {
+    let open = listener.proves() && !listener.authenticates();
+    open.then(|| {
+        "who proves nothing is served too, apart from all who did: such clients see each other's sessions".into()
+    })
+}
+
+/// Addresses are as good as the network.
+fn addresses(listener: &Listener) -> Option<String> {
+    let ranges = listener.identity.iter().find_map(|identity| match identity {
+        Identity::SourceIp(ranges) => Some(ranges),
+        Identity::SessionId(_) | Identity::Token(_) | Identity::Jwt(_) => None,
+    })?;
+    let shared = ranges.ranges().iter().any(|range| range.user.is_none());
+    let whole = if shared {
+        "; where a range names no user, a client acts for its whole tenant"
+    } else {
+        ""
+    };
+    let proof = Proof::SourceIp.slug();
+    Some(format!(
+        "{proof} trusts the network: whoever can send from an address is whom it stands for{whole}"
+    ))
+}
+
+fn unknown(listener: &Listener) -> Option<String> {
+    match listener.unknown_sessions {
+        UnknownSessions::Deny => None,
+        UnknownSessions::Pattern => {
+            Some("a session that fairlead does not know belongs to whom its id names".into())
+        }
+        UnknownSessions::Adopt => Some(
+            "a session that fairlead does not know belongs to the first who asks for it".into(),
+        ),
+    }
+}
+
+fn grant(grant: &Grant) -> String {
+    let users = match grant.users.as_slice() {
+        [] => "all users".to_owned(),
+        users => users.join(", "),
+    };
+    let tenants = match grant.tenants.as_slice() {
+        [] => "the owner's tenant".to_owned(),
+        tenants => tenants.join(", "),
+    };
+    format!("sessions that match {:?} are shared with {users} of {tenants}", grant.session.as_str())
+}
+
+fn host(pool: &Pool) -> String {
+    let home = match &pool.upstreams {
+        Upstreams::Managed(managed) if managed.home == Home::Cli => "",
+        Upstreams::Managed(_) | Upstreams::Fixed(_) => ", and so do the CLIs that share a home",
+    };
+    format!(
+        "users share CLIs, and a CLI runs the tools of all its sessions as one user of its host: they share its files, \
+         environment and network{home}; clients that do not trust each other should make their client with mode: \"empty\", \
+         which gives a session no tools but those that it asks for"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{World, parse};
+
+    const POOL: &str = "[[pool]]\nname = \"cli\"\nupstreams = [\"127.0.0.1:4321\"]\n";
+
+    fn said(listener: &str, pool: &str) -> Vec<String> {
+        let world = World { env: &|_| Some("k".repeat(32)), folder: Path::new("/") };
+        let text = format!(
+            "[[listener]]\nname = \"sdk\"\nbind = \"127.0.0.1:4320\"\npool = \"cli\"\n{listener}{POOL}{pool}"
+        );
+        isolation(&parse("x", &text, &world).unwrap().0)
+    }
+
+    fn has(said: &[String], what: &str) -> bool {
+        said.iter().any(|line| line.contains(what))
+    }
+
+    const JWT: &str = "[[listener.identity]]\nsource = \"jwt\"\nalgorithms = [\"HS256\"]\nkey = { env = \"K\" }\n";
+    const IP: &str = "[[listener.identity]]\nsource = \"source_ip\"\nranges = [{ cidr = \"10.0.0.0/8\", tenant = \"a\" }]\n";
+
+    #[test]
+    fn without_proof_everybody_is_one() {
+        let said = said("", "");
+        assert!(has(&said, "every client sees, drives and deletes all sessions"), "{said:?}");
+        assert!(has(&said, "belongs to the first who asks"), "{said:?}");
+        assert!(has(&said, "pool cli: users share CLIs"), "{said:?}");
+        assert!(has(&said, "mode: \"empty\""), "{said:?}");
+    }
+
+    #[test]
+    fn with_proof_each_has_its_own() {
+        let strict = said(JWT, "");
+        assert!(has(&strict, "sees and touches its own sessions alone"), "{strict:?}");
+        assert!(!has(&strict, "who proves nothing"), "{strict:?}");
+        assert!(!has(&strict, "first who asks"), "{strict:?}");
+        let open = said(&format!("authentication = \"optional\"\ntrust = \"backend\"\n{JWT}"), "");
+        assert!(has(&open, "who proves nothing is served too"), "{open:?}");
+        assert!(has(&open, "may act for all users of its tenant"), "{open:?}");
+    }
+
+    #[test]
+    fn addresses_and_grants_are_said() {
+        let said = said(IP, "[[pool.grant]]\nsession = \"team-.*\"\nusers = [\"bob\"]\n");
+        assert!(has(&said, "source_ip trusts the network"), "{said:?}");
+        assert!(has(&said, "a client acts for its whole tenant"), "{said:?}");
+        assert!(has(&said, "\"team-.*\" are shared with bob of the owner's tenant"), "{said:?}");
+    }
+}

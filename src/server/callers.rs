@@ -1,0 +1,121 @@
+//! Who calls, and whose sessions are, as the configuration has it. Files that prove something are read again when they
+//! change; one that is not right leaves the old one in force.
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::StartError;
+use crate::caller::Caller;
+use crate::config::{self, Config, Identity, UnknownSessions};
+use crate::drain::Tasks;
+use crate::identity::{Evidence, Identities};
+use crate::ledger::Ledger;
+use crate::proxy::jsonrpc::Claims;
+use crate::rpc::mux::Authentication;
+use crate::time::Duration;
+use crate::upstream::pool::{Owners, Unknown, Visitor};
+
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What a listener makes of a token.
+pub(super) fn authentication(listener: &config::Listener) -> Authentication {
+    match listener.authentication {
+        config::Authentication::Required => Authentication::Required,
+        config::Authentication::Optional if listener.identities().take_tokens() => {
+            Authentication::Optional
+        }
+        config::Authentication::Optional => Authentication::NotConfigured,
+    }
+}
+
+/// Who has not proven anything.
+pub(super) fn anonymous(listener: &config::Listener) -> Visitor {
+    let unknown = match listener.unknown_sessions {
+        UnknownSessions::Deny => Unknown::Deny,
+        UnknownSessions::Pattern => Unknown::Pattern,
+        UnknownSessions::Adopt => Unknown::Adopt,
+    };
+    Visitor { caller: Caller::anonymous(&listener.name), unknown }
+}
+
+/// What a client of the listener proves.
+pub(super) fn claims(listener: &config::Listener, tasks: &Tasks) -> Arc<Claims> {
+    let known = Arc::new(RwLock::new(Arc::new(listener.identities())));
+    if listener.identity.iter().any(|identity| identity.file().is_some()) {
+        let (name, identity) = (listener.name.clone(), listener.identity.clone());
+        tasks.spawn_aside("identity", follow(name, identity, Arc::clone(&known)));
+    }
+    Arc::new(move |token, peer, now| {
+        let known = Arc::clone(&known.read());
+        let claim = known.claim(&Evidence { token, peer }, now)?;
+        Some(claim.map_err(crate::identity::Refused::slug))
+    })
+}
+
+/// Reads what changed, for as long as the process runs.
+async fn follow(listener: String, mut all: Vec<Identity>, known: Arc<RwLock<Arc<Identities>>>) {
+    let stamp = |all: &[Identity]| -> Vec<_> {
+        let files = all.iter().filter_map(Identity::file);
+        files.map(|file| std::fs::metadata(file).and_then(|m| m.modified()).ok()).collect()
+    };
+    let mut seen = stamp(&all);
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = stamp(&all);
+        if now == seen {
+            continue;
+        }
+        seen = now;
+        let mut changed = false;
+        for identity in &mut all {
+            match identity.reread() {
+                Ok(read) => {
+                    *identity = read;
+                    changed = true;
+                }
+                Err(problems) => tracing::error!(
+                    listener,
+                    problems = problems.len(),
+                    "a file that proves who calls is not right any more: the old one holds"
+                ),
+            }
+        }
+        if changed {
+            let extractors = all.iter().filter_map(Identity::extractor).collect();
+            *known.write() = Arc::new(Identities::new(extractors));
+            tracing::info!(listener, "what proves who calls was read again");
+        }
+    }
+}
+
+/// The ledger of this process, if a listener tells callers apart.
+pub(super) fn ledger(config: &Config) -> Result<Option<Arc<Ledger>>, StartError> {
+    if !config.listeners.iter().any(config::Listener::proves) {
+        return Ok(None);
+    }
+    let dir = config.state_dir.join("ledger");
+    let made = std::fs::create_dir_all(&dir);
+    made.map_err(|error| StartError::System("make the ledger's directory", error))?;
+    Ok(Some(Arc::new(Ledger::open(&dir).map_err(StartError::Ledger)?)))
+}
+
+/// The book of a pool, if one of its listeners tells callers apart.
+pub(super) fn owners(
+    config: &Config,
+    pool: &config::Pool,
+    ledger: Option<&Arc<Ledger>>,
+) -> Option<Owners> {
+    let mut listeners = config.listeners.iter().filter(|l| l.pool == pool.name);
+    let told_apart = listeners.any(config::Listener::proves);
+    let ledger = ledger.filter(|_| told_apart)?;
+    let grants = pool.grants.clone();
+    Some(Owners {
+        ledger: Arc::clone(ledger),
+        grants: Box::new(move |session, owner| {
+            let fits = grants.iter().filter(|g| g.session.named(session.as_str()).is_some());
+            fits.flat_map(|grant| grant.grantees(&owner.realm)).collect()
+        }),
+    })
+}
