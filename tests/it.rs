@@ -35,6 +35,8 @@ mod leaving;
 mod lost;
 #[path = "it/oversize.rs"]
 mod oversize;
+#[path = "it/owners.rs"]
+mod owners;
 #[path = "it/placement.rs"]
 mod placement;
 #[path = "it/process.rs"]

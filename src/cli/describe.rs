@@ -31,7 +31,7 @@ fn listener(listener: &Listener, pool: Option<&Pool>) -> String {
         listener.identity.iter().map(|i| i.proof().slug().replace('_', " ")).collect();
     let callers = match (sources.is_empty(), listener.authenticates()) {
         (true, _) => "one anonymous caller".to_owned(),
-        (false, true) => format!("callers by {}, nobody else", sources.join(", ")),
+        (false, true) => format!("callers by {}; authentication required", sources.join(", ")),
         (false, false) => format!("callers by {}", sources.join(", ")),
     };
     format!(

@@ -1,18 +1,23 @@
 //! Who is kept apart from whom by a configuration, and who is not, in sentences for the person who decides on it.
 
 use crate::caller::{Proof, Trust};
-use crate::config::{Config, Grant, Home, Identity, Listener, Pool, UnknownSessions, Upstreams};
+use crate::config::{Config, Grant, Identity, Listener, UnknownSessions};
 
 /// What each listener keeps apart, whom grants let in, and what no listener can keep apart.
 pub(super) fn isolation(config: &Config) -> Vec<String> {
     let listeners = config.listeners.iter().flat_map(|listener| {
-        let sentences =
-            [Some(callers(listener)), anonymous(listener), addresses(listener), unknown(listener)];
+        let sentences = [
+            Some(callers(listener)),
+            backends(listener),
+            anonymous(listener),
+            addresses(listener),
+            unknown(listener),
+        ];
         sentences.into_iter().flatten().map(|said| format!("listener {}: {said}", listener.name))
     });
     let pools = config.pools.iter().flat_map(|pool| {
         let granted = pool.grants.iter().map(grant);
-        granted.chain([host(pool)]).map(|said| format!("pool {}: {said}", pool.name))
+        granted.chain([host()]).map(|said| format!("pool {}: {said}", pool.name))
     });
     listeners.chain(pools).collect()
 }
@@ -34,6 +39,23 @@ fn callers(listener: &Listener) -> String {
              and must keep them apart itself; those of other tenants do not exist for it".into()
         }
     }
+}
+
+/// Tokens that say more than the listener does.
+fn backends(listener: &Listener) -> Option<String> {
+    let count = |identity: &Identity| match identity {
+        Identity::Token(file) => {
+            file.tokens.entries().iter().filter(|e| e.trust == Some(Trust::Backend)).count()
+        }
+        Identity::SessionId(_) | Identity::Jwt(_) | Identity::SourceIp(_) => 0,
+    };
+    let n: usize = listener.identity.iter().map(count).sum();
+    let acts = if n == 1 { "token lets its client" } else { "tokens let their clients" };
+    (n > 0 && listener.trust == Trust::User).then(|| {
+        format!(
+            "{n} {acts} act for all users of its tenant, which the client must keep apart itself"
+        )
+    })
 }
 
 fn anonymous(listener: &Listener) -> Option<String> {
@@ -85,16 +107,11 @@ fn grant(grant: &Grant) -> String {
     format!("sessions that match {:?} are shared with {users} of {tenants}", grant.session.as_str())
 }
 
-fn host(pool: &Pool) -> String {
-    let home = match &pool.upstreams {
-        Upstreams::Managed(managed) if managed.home == Home::Cli => "",
-        Upstreams::Managed(_) | Upstreams::Fixed(_) => ", and so do the CLIs that share a home",
-    };
-    format!(
-        "users share CLIs, and a CLI runs the tools of all its sessions as one user of its host: they share its files, \
-         environment and network{home}; clients that do not trust each other should make their client with mode: \"empty\", \
-         which gives a session no tools but those that it asks for"
-    )
+fn host() -> String {
+    "users share CLIs, and a CLI runs the tools of all its sessions as one user of its host: they share its files, \
+     environment and network; clients that do not trust each other should make their client with mode: \"empty\", \
+     which gives a session no tools but those that it asks for"
+        .into()
 }
 
 #[cfg(test)]
@@ -139,6 +156,27 @@ mod tests {
         let open = said(&format!("authentication = \"optional\"\ntrust = \"backend\"\n{JWT}"), "");
         assert!(has(&open, "who proves nothing is served too"), "{open:?}");
         assert!(has(&open, "may act for all users of its tenant"), "{open:?}");
+    }
+
+    #[test]
+    fn tokens_that_act_for_a_tenant_are_counted() {
+        let path = std::env::temp_dir().join(format!("fairlead-{}.toml", uuid::Uuid::new_v4()));
+        let entry = |digit: &str, trust: &str| {
+            format!(
+                "[[token]]\nuser = \"u\"\ntrust = \"{trust}\"\nsha256 = \"{}\"\n",
+                digit.repeat(64)
+            )
+        };
+        std::fs::write(&path, entry("a", "backend") + &entry("b", "user")).unwrap();
+        let token = format!(
+            "[[listener.identity]]\nsource = \"token\"\ntokens = {{ file = \"{}\" }}\n",
+            path.display()
+        );
+        let (user, backend) =
+            (said(&token, ""), said(&format!("trust = \"backend\"\n{token}"), ""));
+        std::fs::remove_file(&path).unwrap();
+        assert!(has(&user, "1 token lets its client act for all users of its tenant"), "{user:?}");
+        assert!(!has(&backend, "1 token lets"), "{backend:?}");
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub(crate) struct Setup {
     fakes: Vec<FakeConfig>,
     upstreams: Vec<String>,
     env: BTreeMap<&'static str, &'static str>,
+    top: String,
     listener: String,
     pool: String,
     health: String,
@@ -41,6 +42,7 @@ pub(crate) fn clis(count: usize) -> Setup {
         fakes: (0..count).map(|_| FakeConfig::default()).collect(),
         upstreams: vec![String::new(); count],
         env: BTreeMap::new(),
+        top: String::new(),
         listener: String::new(),
         pool: "balance = \"round_robin\"\n".to_owned(),
         health: String::new(),
@@ -108,6 +110,18 @@ impl Setup {
         self
     }
 
+    /// More keys and tables of the listener.
+    pub(crate) fn listener(mut self, keys: &str) -> Self {
+        let _ = writeln!(self.listener, "{keys}");
+        self
+    }
+
+    /// Keys before all tables.
+    pub(crate) fn top(mut self, keys: &str) -> Self {
+        let _ = writeln!(self.top, "{keys}");
+        self
+    }
+
     /// Keys of `[pool.health]`.
     pub(crate) fn health(mut self, keys: &str) -> Self {
         let _ = writeln!(self.health, "{keys}");
@@ -165,11 +179,11 @@ impl Setup {
             );
         }
         format!(
-            "[runtime]\nworkers = 2\n\
+            "{}[runtime]\nworkers = 2\n\
              [[listener]]\nname = \"sdk\"\nbind = \"127.0.0.1:0\"\npool = \"p\"\n{}\
              [[pool]]\nname = \"p\"\nupstreams = [\n{upstreams}]\n{}\
              [pool.health]\n{}[metrics]\nbind = \"127.0.0.1:0\"\n[drain]\n{}[limits]\n{}",
-            self.listener, self.pool, self.health, self.drain, self.limits
+            self.top, self.listener, self.pool, self.health, self.drain, self.limits
         )
     }
 }

@@ -55,10 +55,12 @@ fn said(claims: &Value) -> String {
     sign(&json!({ "alg": "HS256" }), claims, hmac(SECRET.as_bytes()))
 }
 
+type Sign = dyn Fn(&[u8]) -> Vec<u8> + Send + Sync;
+
 /// What signs, its public key as PEM, and the same as a JWK.
 struct Pair {
     algorithm: Algorithm,
-    sign: Box<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>,
+    sign: Box<Sign>,
     pem: String,
     jwk: Value,
 }

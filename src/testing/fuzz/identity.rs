@@ -65,11 +65,12 @@ pub fn jwt(data: &[u8]) {
     if let Ok(claim) = verifier.verify(&token, now) {
         let claims: Value =
             serde_json::from_slice(data).unwrap_or_else(|why| panic!("taken, but no JSON: {why}"));
-        assert_eq!(claims["sub"].as_str(), claim.user.as_deref());
+        let said = |name| claims.get(name).unwrap_or(&Value::Null);
+        assert_eq!(said("sub").as_str(), claim.user.as_deref());
         assert!(claim.user.as_deref().is_some_and(is_name));
-        assert!(claims["exp"].as_f64().is_some_and(|end| end > 1000.0), "over, but taken");
+        assert!(said("exp").as_f64().is_some_and(|end| end > 1000.0), "over, but taken");
         assert!(claim.expires.is_some_and(|end| end > now));
-        assert!(claims["aud"].to_string().contains("\"fairlead\""), "for somebody else, but taken");
+        assert!(said("aud").to_string().contains("\"fairlead\""), "for somebody else, but taken");
     }
 }
 
@@ -93,6 +94,9 @@ pub fn cidr(data: &[u8]) {
     for flipped in 0..bits.len() {
         let other: Vec<bool> =
             bits.iter().enumerate().map(|(at, bit)| *bit ^ (at == flipped)).collect();
+        if network.is_ipv6() && address(&other).to_canonical().is_ipv4() {
+            continue;
+        }
         let inside = flipped >= cidr.prefix() as usize;
         assert_eq!(cidr.contains(address(&other)), inside, "{shown}: bit {flipped}");
     }

@@ -119,7 +119,9 @@ fn a_file_is_read_again_and_a_broken_one_leaves_what_was() {
     assert_eq!(identity.file(), Some(file.0.as_path()));
     let who = |identity: &Identity| match identity {
         Identity::Token(tokens) => tokens.tokens.find("two").and_then(|claim| claim.user),
-        _ => panic!("{identity:?}"),
+        Identity::SessionId(_) | Identity::Jwt(_) | Identity::SourceIp(_) => {
+            panic!("{identity:?}")
+        }
     };
     std::fs::write(&file.0, "[[token]]\n").unwrap();
     let problems = identity.reread().unwrap_err();

@@ -1,0 +1,227 @@
+//! Callers behind tokens: each has its own sessions, and the rest of the world is not there.
+
+use std::path::PathBuf;
+
+use fairlead::identity::token;
+use fairlead::testing::Fault;
+use fairlead::testing::client::Client;
+use serde_json::{Value, json};
+
+use super::rig::*;
+
+/// A directory of the test's own.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Self {
+        let name = format!("fairlead-owners-{}", uuid::Uuid::new_v4());
+        let dir = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        Dir(dir)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Tokens `<user>-token` of these users, without a tenant, and of a backend of a tenant.
+fn tokens(dir: &Dir, users: &[&str]) {
+    let mut text = String::new();
+    for user in users {
+        let hash = hex(&token::hash(&format!("{user}-token")));
+        text.push_str(&format!("[[token]]\nsha256 = \"{hash}\"\nuser = \"{user}\"\n"));
+    }
+    std::fs::write(dir.0.join("tokens.toml"), text).unwrap();
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn guarded(dir: &Dir, clis: Setup) -> Setup {
+    let path = dir.0.display();
+    clis.top(&format!("state_dir = \"{path}/state\"")).listener(&format!(
+        "[[listener.identity]]\nsource = \"token\"\ntokens = {{ file = \"{path}/tokens.toml\" }}"
+    ))
+}
+
+async fn known(rig: &Rig, user: &str) -> Client {
+    let client = rig.client().await;
+    ask(&client, "connect", json!({"token": format!("{user}-token")})).await;
+    client
+}
+
+fn ids(list: &Value) -> Vec<&str> {
+    list["sessions"].as_array().unwrap().iter().map(|s| s["sessionId"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn nothing_is_answered_before_a_good_token() {
+    let dir = Dir::new();
+    tokens(&dir, &["alice"]);
+    let rig = guarded(&dir, clis(1)).start().await;
+    let client = rig.client().await;
+    for method in ["ping", "session.list", "session.create", "no.such.method"] {
+        let error = refused(&client, method, json!({})).await;
+        assert_eq!((error.code, &*error.message), (-32001, "AUTHENTICATION_REQUIRED"));
+    }
+    for params in [json!({}), json!({"token": "wrong"}), json!({"token": 7})] {
+        let error = refused(&client, "connect", params).await;
+        assert_eq!((error.code, &*error.message), (-32002, "AUTHENTICATION_FAILED"));
+    }
+    ask(&client, "connect", json!({"token": "alice-token"})).await;
+    used(&client, "s").await;
+}
+
+#[tokio::test]
+async fn a_stranger_that_goes_on_asking_or_says_nothing_is_let_go() {
+    let dir = Dir::new();
+    tokens(&dir, &["alice"]);
+    let setup = guarded(&dir, clis(1)).limits("handshake_timeout = \"1s\"");
+    let rig = setup.start().await;
+    let (loud, silent, large) = (rig.client().await, rig.client().await, rig.client().await);
+    for _ in 0..33 {
+        loud.post("ping", json!({})).await.unwrap();
+    }
+    within("the loud one ends", loud.until_closed()).await;
+    within("the silent one ends", silent.until_closed()).await;
+    let error = large.request("ping", json!({"message": "x".repeat(100_000)})).await;
+    assert!(error.is_err_and(|error| error.code == -32046 || error.code != -32001));
+    let friend = known(&rig, "alice").await;
+    ask(&friend, "ping", json!({"message": "x".repeat(100_000)})).await;
+}
+
+#[tokio::test]
+async fn a_stranger_hears_of_a_session_what_it_hears_of_none() {
+    let dir = Dir::new();
+    tokens(&dir, &["alice", "bob"]);
+    let rig = guarded(&dir, clis(2)).start().await;
+    let (alice, bob) = (known(&rig, "alice").await, known(&rig, "bob").await);
+    used(&alice, "hers").await;
+    used(&bob, "his").await;
+    let methods = [
+        "session.resume",
+        "session.send",
+        "session.abort",
+        "session.getMessages",
+        "session.getMetadata",
+        "session.detach",
+        "session.destroy",
+        "session.delete",
+        "session.shutdown",
+        "session.name.get",
+        "session.notInAnyTable",
+        "sessions.close",
+        "sessions.fork",
+    ];
+    for method in methods {
+        let mut params = opened("hers");
+        params["prompt"] = "x".into();
+        let hers = refused(&bob, method, params.clone()).await;
+        params["sessionId"] = "none".into();
+        let none = refused(&bob, method, params).await;
+        is_ours(&hers, -32042, "access_denied");
+        let text = |error: &_| format!("{error:?}").replace("hers", "*").replace("none", "*");
+        assert_eq!(text(&hers), text(&none), "{method}");
+    }
+    let create = refused(&bob, "session.create", opened("hers")).await;
+    is_ours(&create, -32042, "access_denied");
+    assert_eq!(turn(&alice, "hers", "y").await, "You said \"y\". I remember 1 earlier messages.");
+}
+
+#[tokio::test]
+async fn lists_and_broadcasts_are_of_the_callers_own_sessions() {
+    let dir = Dir::new();
+    tokens(&dir, &["alice", "bob"]);
+    let rig = guarded(&dir, clis(2)).start().await;
+    let (alice, bob) = (known(&rig, "alice").await, known(&rig, "bob").await);
+    let second = known(&rig, "alice").await;
+    used(&alice, "hers").await;
+    used(&bob, "his").await;
+    assert_eq!(ids(&ask(&alice, "session.list", json!({})).await), ["hers"]);
+    assert_eq!(ids(&ask(&bob, "session.list", json!({})).await), ["his"]);
+    assert_eq!(ask(&bob, "session.getLastId", json!({})).await["sessionId"], "his");
+    let named = json!({"sessionIds": ["hers", "his"]});
+    let said = ask(&bob, "sessions.getClientMetadata", named).await;
+    assert_eq!((&said[0]["status"], &said[1]["status"]), (&json!("notFound"), &json!("ok")));
+    // Alice's other conn hears of her session; nothing of it ever reached Bob.
+    let of_hers = |f: &fairlead::testing::client::Frame| {
+        f.method() == "session.lifecycle" && f.value["params"]["sessionId"] == "hers"
+    };
+    within("she hears", second.next_frame(0, of_hers)).await.unwrap();
+    ask(&bob, "ping", json!({})).await;
+    let named = |f: &fairlead::testing::client::Frame| f.value.to_string().contains("hers");
+    // He named it once himself.
+    assert_eq!(bob.frames(0).iter().filter(|f| named(f)).count(), 1);
+}
+
+#[tokio::test]
+async fn an_owner_outlives_the_process() {
+    let dir = Dir::new();
+    tokens(&dir, &["alice", "bob"]);
+    let mut rig = guarded(&dir, clis(1)).start().await;
+    used(&known(&rig, "alice").await, "hers").await;
+    rig.restart_gateway().await;
+    rig.until_state("up", 1).await;
+    let (alice, bob) = (known(&rig, "alice").await, known(&rig, "bob").await);
+    is_ours(&refused(&bob, "session.resume", opened("hers")).await, -32042, "access_denied");
+    resume(&alice, "hers").await;
+    assert_eq!(ids(&ask(&alice, "session.list", json!({})).await), ["hers"]);
+}
+
+#[tokio::test]
+async fn what_nobody_is_known_to_own_is_nobodys_unless_it_may_be_adopted() {
+    let dir = Dir::new();
+    tokens(&dir, &["alice"]);
+    let rig = guarded(&dir, clis(1)).start().await;
+    // Made behind fairlead's back.
+    let aside = Client::connect(rig.clis[0].addr).await.unwrap();
+    used(&aside, "old").await;
+    let alice = known(&rig, "alice").await;
+    for method in ["session.resume", "session.create", "session.getMetadata"] {
+        is_ours(&refused(&alice, method, opened("old")).await, -32042, "access_denied");
+    }
+    assert!(ids(&ask(&alice, "session.list", json!({})).await).is_empty());
+}
+
+#[tokio::test]
+async fn an_adopted_session_is_the_first_ones() {
+    let dir = Dir::new();
+    tokens(&dir, &["alice", "bob"]);
+    let setup = guarded(&dir, clis(1)).pool("unknown_sessions = \"adopt\"");
+    let rig = setup.start().await;
+    let aside = Client::connect(rig.clis[0].addr).await.unwrap();
+    used(&aside, "old").await;
+    let (alice, bob) = (known(&rig, "alice").await, known(&rig, "bob").await);
+    resume(&alice, "old").await;
+    is_ours(&refused(&bob, "session.resume", opened("old")).await, -32042, "access_denied");
+}
+
+#[tokio::test]
+async fn who_cannot_make_a_session_does_not_own_it() {
+    let dir = Dir::new();
+    tokens(&dir, &["alice", "bob"]);
+    let rig = guarded(&dir, clis(1)).start().await;
+    let (alice, bob) = (known(&rig, "alice").await, known(&rig, "bob").await);
+    rig.clis[0].fault("session.create", Fault::Refused(-32603, "no model".into()), 1);
+    refused(&alice, "session.create", opened("s")).await;
+    let made = async || bob.request("session.create", opened("s")).await.is_ok();
+    eventually("the name is free again", made).await;
+    is_ours(&refused(&alice, "session.resume", opened("s")).await, -32042, "access_denied");
+}
+
+#[tokio::test]
+async fn a_conn_does_not_change_hands() {
+    let dir = Dir::new();
+    tokens(&dir, &["alice", "bob"]);
+    let rig = guarded(&dir, clis(1)).start().await;
+    let alice = known(&rig, "alice").await;
+    used(&alice, "hers").await;
+    let error = refused(&alice, "connect", json!({"token": "bob-token"})).await;
+    assert_eq!(error.code, -32002);
+    ask(&alice, "connect", json!({"token": "alice-token"})).await;
+    turn(&alice, "hers", "x").await;
+}
