@@ -75,7 +75,7 @@ impl Acknowledged {
     fn check(&self, ledger: &Ledger, round: u64) {
         for n in self.claimed.difference(&self.released) {
             // Its release may have been under way.
-            let may_be_gone = n % 5 == 0;
+            let may_be_gone = n.is_multiple_of(5);
             let record = ledger.get("main", &session(*n));
             assert!(record.is_some() || may_be_gone, "round {round}: {n} is lost");
         }
@@ -87,7 +87,7 @@ impl Acknowledged {
             let record = ledger.get("main", &id).unwrap();
             let user = format!("user-{}@example.org", n % 20_000);
             assert_eq!(record.owner.user.as_deref(), Some(user.as_str()), "round {round}");
-            assert_eq!(record.grants.len(), usize::from(n % 20 == 0), "round {round}");
+            assert_eq!(record.grants.len(), usize::from(n.is_multiple_of(20)), "round {round}");
             assert_eq!(record.upstream.as_deref(), Some(format!("cli-{}", n % 10).as_str()));
         }
     }

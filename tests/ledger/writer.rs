@@ -27,7 +27,7 @@ fn record(n: u64) -> Record {
     };
     Record {
         owner: owner(n % USERS),
-        grants: if n % 20 == 0 { vec![owner(n % 7)] } else { Vec::new() },
+        grants: if n.is_multiple_of(20) { vec![owner(n % 7)] } else { Vec::new() },
         upstream: Some(format!("cli-{}", n % UPSTREAMS).into()),
         created: time,
         used: time,
@@ -59,7 +59,7 @@ async fn claim(dir: &Path, mut n: u64) -> std::io::Result<()> {
         }
         let Some((first, receipt)) = under_way.pop_front() else { continue };
         acknowledged(first, receipt).await?;
-        if first % 5 == 0 {
+        if first.is_multiple_of(5) {
             let released = ledger.release("main", &session(first));
             released.await.map_err(std::io::Error::other)?;
             std::io::stdout().write_all(format!("-{first}\n").as_bytes())?;

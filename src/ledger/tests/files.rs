@@ -35,7 +35,7 @@ impl Dir {
         let dir = Dir::new();
         let ledger = dir.open().unwrap();
         for n in 0..sessions {
-            let _ = ledger.claim(POOL, &id(&n.to_string()), of_user("al")).unwrap();
+            drop(ledger.claim(POOL, &id(&n.to_string()), of_user("al")).unwrap());
         }
         dir
     }

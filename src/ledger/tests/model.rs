@@ -55,7 +55,7 @@ fn run(steps: Vec<Step>, mut ledger: Ledger, reopen: impl Fn(Ledger) -> Ledger) 
             }
             Step::Use(n, used) => {
                 let (pool, session) = place(n);
-                let _ = ledger.change(pool, &session, |known| known.used = used);
+                drop(ledger.change(pool, &session, |known| known.used = used));
                 if let Some(record) = model.get_mut(&n) {
                     record.used = used;
                 }
