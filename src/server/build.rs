@@ -76,7 +76,7 @@ pub(super) async fn build(
         tasks: &tasks,
         readiness: &readiness,
         state: state.as_ref(),
-        ledger: callers::ledger(config)?,
+        ledger: callers::ledger(config, &metrics)?,
         next: 0,
         managed: Vec::new(),
     };

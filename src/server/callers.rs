@@ -11,6 +11,7 @@ use crate::config::{self, Config, Identity, UnknownSessions};
 use crate::drain::Tasks;
 use crate::identity::{Evidence, Identities};
 use crate::ledger::Ledger;
+use crate::observe::metrics::Metrics;
 use crate::proxy::jsonrpc::Claims;
 use crate::rpc::mux::Authentication;
 use crate::time::Duration;
@@ -91,14 +92,19 @@ async fn follow(listener: String, mut all: Vec<Identity>, known: Arc<RwLock<Arc<
 }
 
 /// The ledger of this process, if a listener tells callers apart.
-pub(super) fn ledger(config: &Config) -> Result<Option<Arc<Ledger>>, StartError> {
+pub(super) fn ledger(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Arc<Ledger>>, StartError> {
     if !config.listeners.iter().any(config::Listener::proves) {
         return Ok(None);
     }
     let dir = config.state_dir.join("ledger");
     let made = std::fs::create_dir_all(&dir);
     made.map_err(|error| StartError::System("make the ledger's directory", error))?;
-    Ok(Some(Arc::new(Ledger::open(&dir).map_err(StartError::Ledger)?)))
+    let ledger = Ledger::open(&dir).map_err(StartError::Ledger)?;
+    ledger.report(Arc::clone(metrics));
+    Ok(Some(Arc::new(ledger)))
 }
 
 /// The book of a pool, if one of its listeners tells callers apart.
