@@ -1,7 +1,7 @@
 //! From a config to running parts.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::net::TcpListener;
 
@@ -82,8 +82,11 @@ pub(super) async fn build(
     };
     let pools: Vec<Arc<Pool>> = config.pools.iter().map(|pool| maker.pool(pool)).collect();
     let managed = maker.managed;
-    let counted = pools.clone();
-    metrics.at_scrape(move || counted.iter().for_each(|pool| pool.publish()));
+    // Not held by the metrics: what the pools hold reports to these, and would never end.
+    let counted: Vec<Weak<Pool>> = pools.iter().map(Arc::downgrade).collect();
+    metrics.at_scrape(move || {
+        counted.iter().filter_map(Weak::upgrade).for_each(|pool| pool.publish());
+    });
     let budget = Arc::new(Budget::new(config.limits.max_buffered_bytes));
     let mut accepting = Vec::new();
     for (socket, listener) in sockets.into_iter().zip(&config.listeners) {

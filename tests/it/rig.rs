@@ -205,7 +205,18 @@ impl Rig {
     pub(crate) async fn restart_gateway(&mut self) {
         self.gateway.leave(fairlead::drain::Mode::Now);
         within("the gateway ends", self.gateway.ended()).await;
-        self.gateway = self.setup.gateway().await;
+        // Of a process of its own nothing would be left; here a task may hold the ledger a moment longer.
+        let started = async {
+            loop {
+                match Gateway::start_with(&self.setup.toml(), &self.setup.env).await {
+                    Err(why) if why.contains("in use by another process") => {
+                        tokio::task::yield_now().await;
+                    }
+                    started => return started.unwrap(),
+                }
+            }
+        };
+        self.gateway = within("the ledger is free", started).await;
     }
 
     /// Starts a CLI again on its port and its disk, as a new process.
