@@ -53,7 +53,8 @@ enum Waiting {
     Seek(SessionId),
     Unnamed(RawId, Bytes),
     Choose(RawId, Bytes),
-    Ask(RawId),
+    /// With the bytes that are copied for every CLI.
+    Ask(RawId, usize),
     Authenticate(RawId, Box<str>),
     Greet(RawId),
 }

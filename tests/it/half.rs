@@ -71,12 +71,22 @@ async fn what_waits_for_a_session_to_be_found_is_bounded() {
 async fn a_conn_has_only_so_many_questions_to_the_fleet() {
     let rig = clis(2).limits("lookup_timeout = \"20s\"").start().await;
     let client = rig.client().await;
-    rig.clis[0].fault("session.list", Fault::Never, 16);
+    rig.clis[0].fault("session.list", Fault::Never, 128);
     let mut asked = Vec::new();
-    for _ in 0..17 {
+    for _ in 0..129 {
         asked.push(client.post("session.list", json!({})).await.unwrap());
     }
-    let error = within("no", client.answer_to(&asked[16])).await.unwrap_err();
+    let error = within("no", client.answer_to(&asked[128])).await.unwrap_err();
     is_ours(&error, -32045, "overloaded");
     assert_eq!(ask(&client, "ping", json!({})).await["message"], "pong");
+    // Large ones count for more.
+    let other = rig.client().await;
+    rig.clis[0].fault("session.list", Fault::Never, 3);
+    let large = json!({"filter": {"cwd": "x".repeat(900_000)}});
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        asked.push(other.post("session.list", large.clone()).await.unwrap());
+    }
+    let error = within("no", other.answer_to(&asked[2])).await.unwrap_err();
+    is_ours(&error, -32045, "overloaded");
 }

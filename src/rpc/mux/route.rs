@@ -19,8 +19,8 @@ use crate::want::Want;
 /// What is asked of every CLI is copied for every CLI.
 const MAX_FLEET_REQUEST: usize = 1024 * 1024;
 
-/// How many questions to every CLI one conn may have under way.
-const MAX_FLEET_REQUESTS: usize = 16;
+/// How many questions to every CLI one conn may have under way, and of how many bytes together.
+const MAX_FLEET_REQUESTS: (usize, usize) = (128, 2 * MAX_FLEET_REQUEST);
 
 /// What is asked of another CLI where the first one leaves. A larger request is refused then.
 const MAX_RETRIED: usize = 64 * 1024;
@@ -47,12 +47,14 @@ impl Mux {
                 let message = format!("{} takes at most {MAX_FLEET_REQUEST} bytes", method.name);
                 self.refuse(id, &Refusal::new(Reason::FrameTooLarge, message), now.at);
             }
-            Route::Merge(_) | Route::Single(_) | Route::Scatter(_) if self.asks_enough() => {
+            Route::Merge(_) | Route::Single(_) | Route::Scatter(_)
+                if self.asks_enough(body.bytes().len()) =>
+            {
                 let message = "too many questions to the whole fleet wait on this conn";
                 self.refuse(id, &Refusal::new(Reason::Overloaded, message), now.at);
             }
             Route::Merge(_) | Route::Single(_) | Route::Scatter(_) => {
-                let ticket = self.ticket(Waiting::Ask(id.clone()));
+                let ticket = self.ticket(Waiting::Ask(id.clone(), body.bytes().len()));
                 self.wait_for(id, ticket);
                 self.actions.push_back(Action::Ask(ticket, method, body.to_bytes()));
             }
@@ -68,9 +70,21 @@ impl Mux {
         }
     }
 
-    fn asks_enough(&self) -> bool {
-        let asks = self.waiting.values().filter(|w| matches!(w, Waiting::Ask(_)));
-        asks.count() >= MAX_FLEET_REQUESTS
+    fn asks_enough(&self, more: usize) -> bool {
+        let size = |waiting: &Waiting| match waiting {
+            Waiting::Ask(_, size) => Some(*size),
+            Waiting::Seek(_)
+            | Waiting::Unnamed(..)
+            | Waiting::Choose(..)
+            | Waiting::Authenticate(..)
+            | Waiting::Greet(_) => None,
+        };
+        let (count, bytes) = self
+            .waiting
+            .values()
+            .filter_map(size)
+            .fold((1, more), |sum, size| (sum.0 + 1, sum.1 + size));
+        count > MAX_FLEET_REQUESTS.0 || bytes > MAX_FLEET_REQUESTS.1
     }
 
     /// A method that is in no table: only a session can say where it goes, and its CLI what it is.
@@ -258,7 +272,7 @@ impl Mux {
 
     /// What the fleet answered, joined: the JSON text of the result.
     pub fn answered(&mut self, ticket: Ticket, answer: Result<&[u8], Refusal>, now: Now) {
-        let Some(Waiting::Ask(id)) = self.waiting.remove(&ticket) else { return };
+        let Some(Waiting::Ask(id, _)) = self.waiting.remove(&ticket) else { return };
         match answer {
             Ok(result) => {
                 if self.settle(id.as_bytes(), Outcome::Ok, now.at).is_some() {
@@ -271,7 +285,7 @@ impl Mux {
 
     /// The fleet was asked wrongly: the JSON text of the `error` member that a CLI gives.
     pub fn asked_wrongly(&mut self, ticket: Ticket, error: &str, now: Instant) {
-        let Some(Waiting::Ask(id)) = self.waiting.remove(&ticket) else { return };
+        let Some(Waiting::Ask(id, _)) = self.waiting.remove(&ticket) else { return };
         if self.settle(id.as_bytes(), Outcome::Invalid, now).is_some() {
             self.write_error(id.as_str(), error);
         }
