@@ -379,7 +379,7 @@ impl<'a> Watch<'a> {
     }
 
     fn notice(&mut self, session: &str, body: &Bytes) {
-        self.told.push(Notice(SessionId::new(session), body.clone()));
+        self.told.push(Notice(SessionId::new(session), body.clone(), time::now()));
         if self.told.len() >= MAX_BATCH {
             self.tell();
         }

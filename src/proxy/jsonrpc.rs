@@ -26,6 +26,7 @@ use self::link::LinkIo;
 use self::report::Tally;
 use super::admit::Keys;
 use crate::caller::{Claim, Trust};
+use crate::config::Pattern;
 use crate::drain::Mode;
 use crate::id::{ConnId, SessionId};
 use crate::observe::metrics::{ListenerMetrics, RpcMetrics};
@@ -58,6 +59,8 @@ pub struct Listener {
     pub trust: Trust,
     /// Who calls as long as nobody proves who it is.
     pub anonymous: Arc<Visitor>,
+    /// What the ids of sessions that clients make must match.
+    pub required_id: Option<Pattern>,
     /// How sessions get their keys.
     pub keys: Keys,
     /// Who serves it.
@@ -209,7 +212,8 @@ impl Conn {
                 }
                 Event::Greeted(ticket, hello) => self.mux.greeted(ticket, hello.as_ref(), now.at),
                 Event::Notices(upstream, batch) => {
-                    for Notice(session, body) in batch.iter() {
+                    let since = self.tally.since;
+                    for Notice(session, body, _) in batch.iter().filter(|n| n.2 >= since) {
                         if self.listener.pool.sees(&self.visitor, session.as_str()) {
                             self.mux.notice(upstream, session.as_str(), body.clone());
                         }

@@ -364,6 +364,7 @@ fn make_listener(
         claims: callers::claims(from, tasks),
         trust: from.trust,
         anonymous: Arc::new(callers::anonymous(from)),
+        required_id: from.required_id.clone(),
         keys: Keys { identity: from.identity.clone(), affinity },
         pool: Arc::clone(pool),
         metrics: metrics.listener(&from.name),

@@ -18,13 +18,15 @@ use crate::error::Refusal;
 use crate::id::{ConnId, SessionId, UpstreamId};
 use crate::rpc::mux::{Found, Hello, Ticket};
 use crate::session::table::Absence;
+use crate::time::Instant;
 
 /// Broadcasts that may wait for one conn before it loses the next batch.
 const MAX_NOTICES: usize = 1024;
 
-/// A CLI told everybody something about a session: the session, and the frame's body.
+/// A CLI told everybody something about a session: the session, the frame's body, and when. It does not concern those
+/// who came later.
 #[derive(Clone, Debug)]
-pub struct Notice(pub SessionId, pub Bytes);
+pub struct Notice(pub SessionId, pub Bytes, pub Instant);
 
 /// Something that a conn must hear of.
 #[derive(Clone, Debug)]
@@ -160,7 +162,7 @@ mod tests {
     }
 
     fn notices(count: usize) -> Vec<Notice> {
-        vec![Notice(SessionId::new("s"), Bytes::from_static(b"{}")); count]
+        vec![Notice(SessionId::new("s"), Bytes::from_static(b"{}"), crate::time::now()); count]
     }
 
     fn read(inbox: &Inbox, cx: &Context<'_>) -> usize {

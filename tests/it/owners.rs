@@ -214,6 +214,19 @@ async fn who_cannot_make_a_session_does_not_own_it() {
 }
 
 #[tokio::test]
+async fn a_session_is_made_only_under_a_name_that_fits() {
+    let pattern = "session_id_required_pattern = 'user-[a-z]+-.+'";
+    let rig = clis(1).listener(pattern).start().await;
+    let client = rig.client().await;
+    let error = refused(&client, "session.create", opened("mine")).await;
+    is_ours(&error, -32043, "method_denied");
+    assert!(error.message.contains("user-[a-z]+-.+"), "{}", error.message);
+    used(&client, "user-al-1").await;
+    let made = ask(&client, "session.create", json!({"model": "fake"})).await;
+    assert!(made["sessionId"].is_string(), "ids that are made here fit always");
+}
+
+#[tokio::test]
 async fn a_conn_does_not_change_hands() {
     let dir = Dir::new();
     tokens(&dir, &["alice", "bob"]);

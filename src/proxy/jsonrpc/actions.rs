@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::link::LinkIo;
 use super::{Conn, report};
+use crate::error::{Reason, Refusal};
 use crate::health::state::Seen;
 use crate::id::SessionId;
 use crate::placement::PlacementReason;
@@ -131,6 +132,9 @@ impl Conn {
         absence: Option<Absence>,
         now: Now,
     ) {
+        if let Some(refusal) = self.misnamed(&session, &want) {
+            return self.mux.found(ticket, Found::Refused(refusal), now);
+        }
         let key = self.listener.keys.of(&self.visitor.caller, session.as_str());
         let by = By { visitor: &self.visitor, key: &key };
         match self.listener.pool.seek(self.id, ticket, &session, &want, absence, by) {
@@ -139,6 +143,16 @@ impl Conn {
                 self.seeking.insert(ticket, (session, want));
             }
         }
+    }
+
+    /// Why a session of this name is not made here.
+    fn misnamed(&self, session: &SessionId, want: &Want) -> Option<Refusal> {
+        let required = self.listener.required_id.as_ref().filter(|_| *want == Want::Create)?;
+        if required.named(session.as_str()).is_some() {
+            return None;
+        }
+        let message = format!("the session id must match {}", required.as_str());
+        Some(Refusal::new(Reason::MethodDenied, message).of_session(session.as_str()))
     }
 
     /// The answer to a question changed, or is there now.

@@ -293,8 +293,10 @@ impl Mux {
             }
             Event::Shutdown => {
                 self.with_turn(session.as_bytes(), now.at, |t| t.event(TurnEvent::Shutdown));
+                let session = SessionId::new(session);
                 // Whether its CLI keeps something of it in memory, the event does not say.
-                self.leave(&SessionId::new(session), Left::Halted);
+                let how = if self.is_leaving(&session) { Left::Closed } else { Left::Halted };
+                self.leave(&session, how);
             }
             Event::Asks => {
                 if let Some(ask) = message::text_in(bytes, event, &["data", "requestId"]) {
@@ -308,6 +310,16 @@ impl Mux {
             }
             Event::Error | Event::Other => {}
         }
+    }
+
+    /// Whether the conn has asked for what ends the session in its CLI's memory, too. To ask once more would race with
+    /// what the CLI does, and make a delete behind it fail.
+    fn is_leaving(&self, session: &SessionId) -> bool {
+        let ends = |p: &Pending| match p.method.and_then(methods::Method::end) {
+            Some(End::Detach | End::Store | End::Delete) => p.session.as_ref() == Some(session),
+            Some(End::Halt) | None => false,
+        };
+        self.pending.values().any(ends)
     }
 
     fn turn_event(&mut self, session: &str, turn: TurnEvent, body: &[u8], event: usize, now: Now) {

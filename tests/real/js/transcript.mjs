@@ -15,8 +15,10 @@
 // `session.lifecycle`, `host.event` and `session.background_tasks_changed` say "look again", as often
 // and whenever the CLI likes: what is kept is which facts were told to which connection.
 
-/** Events of background work: they race the turn and each other, also on one and the same CLI. */
+/** Events of background work: they race the turn and each other, also on one and the same CLI. (The end of a question
+ * to the user races the message that the turn makes of the answer.) */
 const SIDE = new Set([
+  "user_input.completed",
   "session.managed_settings_resolved",
   "session.mcp_servers_loaded",
   "session.skills_loaded",
