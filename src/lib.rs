@@ -5,8 +5,9 @@
 //! | row | modules | what they are |
 //! |---|---|---|
 //! | words | [`error`] [`id`] [`time`] [`caller`], then [`want`] [`placement`] | what everybody speaks of; no runtime, no serde |
-//! | protocol | [`rpc`] | frames, messages, the method table, the multiplexer, turns: pure |
+//! | protocol | [`rpc`] [`wire`] | frames, messages, the method table, the multiplexer, turns; what comes before frames: pure |
 //! | decisions | [`balance`] [`session`] [`health`] [`tenancy`] | where it goes, who has it, is it well, who may: pure |
+//! | evidence | [`identity`] | what a conn proves by what it shows: pure |
 //! | asked for | [`config`] | what the operator wrote |
 //! | leaving | [`drain`] | the one place that starts tasks, and waits for them |
 //! | telling | [`observe`] | metrics, log lines, readiness |
@@ -24,6 +25,7 @@ pub mod drain;
 pub mod error;
 pub mod health;
 pub mod id;
+pub mod identity;
 pub mod listen;
 pub mod observe;
 pub mod placement;
@@ -38,3 +40,4 @@ pub mod testing;
 pub mod time;
 pub mod upstream;
 pub mod want;
+pub mod wire;
