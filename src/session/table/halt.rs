@@ -19,7 +19,7 @@ impl<L> Table<L> {
         epoch: u64,
     ) -> Option<bool> {
         let here = |e: &&mut Entry<L>| e.upstream == Some(upstream) && e.epoch == epoch;
-        let Some(entry) = self.entries.get_mut(session).filter(here) else { return None };
+        let entry = self.entries.get_mut(session).filter(here)?;
         // A conn that lags may have said before that the life is over, of what was before its end was written.
         let there = matches!(entry.stage, Stage::Live | Stage::Stored { .. });
         let free = entry.joining.is_empty();
