@@ -77,3 +77,8 @@ fn frames_are_the_same_however_they_arrive() {
 fn messages_mean_what_a_json_parser_says() {
     run("message", fuzz::message);
 }
+
+#[test]
+fn proxy_headers_are_the_same_however_they_arrive() {
+    run("proxy_protocol", fuzz::proxy_protocol);
+}

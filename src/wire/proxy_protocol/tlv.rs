@@ -112,8 +112,11 @@ impl Tlvs {
     }
 }
 
-/// The first TLV, and what follows it; `None` at the end.
-fn one(area: &[u8]) -> Result<Option<(u8, &[u8], &[u8])>, Error> {
+/// The type and value of a TLV, and what follows it.
+type One<'a> = (u8, &'a [u8], &'a [u8]);
+
+/// The first TLV; `None` at the end.
+fn one(area: &[u8]) -> Result<Option<One<'_>>, Error> {
     let Some((kind, rest)) = area.split_first() else { return Ok(None) };
     let (length, rest) = rest.split_first_chunk::<2>().ok_or(Error::Malformed)?;
     let (value, after) =
