@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::drain::Mode;
+use crate::listen::tls::TlsError;
 use crate::upstream::source::managed::StateError;
 
 use signals::Signals;
@@ -31,6 +32,8 @@ pub enum StartError {
     Bind(String, SocketAddr, io::Error),
     /// The state directory cannot be used.
     State(PathBuf, StateError),
+    /// A listener cannot speak TLS.
+    Tls(String, TlsError),
     /// The system refuses something basic: a thread, a runtime, a signal.
     System(&'static str, io::Error),
 }
@@ -43,6 +46,9 @@ impl fmt::Display for StartError {
             }
             StartError::State(dir, error) => {
                 write!(f, "cannot use the state directory {}: {error}", dir.display())
+            }
+            StartError::Tls(listener, error) => {
+                write!(f, "listener {listener} cannot speak TLS: {error}")
             }
             StartError::System(what, error) => write!(f, "cannot {what}: {error}"),
         }

@@ -13,6 +13,8 @@
 mod answers;
 #[path = "it/bounds.rs"]
 mod bounds;
+#[path = "it/certificates.rs"]
+mod certificates;
 #[path = "it/client_lost.rs"]
 mod client_lost;
 #[path = "it/conns.rs"]
@@ -39,6 +41,8 @@ mod oversize;
 mod placement;
 #[path = "it/process.rs"]
 mod process;
+#[path = "it/proxied.rs"]
+mod proxied;
 #[path = "it/resets.rs"]
 mod resets;
 #[path = "it/restart.rs"]
@@ -55,3 +59,5 @@ mod stalls;
 mod surrogates;
 #[path = "it/tell.rs"]
 mod tell;
+#[path = "it/tls.rs"]
+mod tls;

@@ -1,7 +1,8 @@
 //! A configuration in words: one line for each listener and pool, for a person who checks it.
 
 use crate::config::{
-    Balance, Config, CreateExisting, Home, Listener, Managed, Pool, Storage, Upstream, Upstreams,
+    Balance, Config, CreateExisting, Home, Identity, Listener, Managed, Pool, Storage, Upstream,
+    Upstreams,
 };
 use crate::time::Duration;
 
@@ -27,19 +28,46 @@ fn listener(listener: &Listener, pool: Option<&Pool>) -> String {
             }
         )
     });
-    let callers = match listener.identity.len() {
-        0 => "; one anonymous caller",
-        _ => "; callers by session id",
+    let mut sources: Vec<&str> = listener.identity.iter().map(source).collect();
+    sources.dedup();
+    let callers = match sources.as_slice() {
+        [] => "; one anonymous caller".to_owned(),
+        sources => format!("; callers by {}", sources.join(", then ")),
     };
     format!(
-        "listener {}: {} on {} -> pool {}{}{callers}{}",
+        "listener {}: {} on {}{} -> pool {}{}{callers}{}",
         listener.name,
         listener.protocol.word(),
         listener.bind,
+        edge(listener),
         listener.pool,
         pool_in_words.unwrap_or_default(),
         if listener.insecure { ", NOT authenticated" } else { "" },
     )
+}
+
+fn source(identity: &Identity) -> &'static str {
+    match identity {
+        Identity::SessionId(_) => "session id",
+        Identity::Mtls(..) => "certificate",
+        Identity::ProxyTlv(..) => "what a proxy says",
+    }
+}
+
+/// What a client passes first.
+fn edge(listener: &Listener) -> String {
+    let mut out = String::new();
+    if let Some(tls) = &listener.tls {
+        out.push_str(&format!(" over TLS {} or newer", tls.min_version.word()));
+        if let Some(client_ca) = &tls.client_ca {
+            out.push_str(&format!(", client certificates {}", client_ca.auth.word()));
+        }
+    }
+    if let Some(proxies) = &listener.proxy_protocol {
+        let trusted: Vec<_> = proxies.trusted.iter().map(ToString::to_string).collect();
+        out.push_str(&format!(", behind proxies at {}", trusted.join(", ")));
+    }
+    out
 }
 
 fn clis(upstreams: &Upstreams) -> String {

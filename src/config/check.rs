@@ -1,9 +1,10 @@
 //! From the tables of a file to a [`Config`], and everything that keeps it from being one.
 //!
 //! Reads every table to its end, then compares the parts. Asks the world for nothing but the
-//! environment, the secrets that the file names and the number of cores.
+//! environment, the secrets and certificates that the file names, and the number of cores.
 
 mod agree;
+mod edge;
 mod listener;
 mod pool;
 mod tables;
@@ -55,7 +56,7 @@ fn read(root: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -> Option
     let listeners: Vec<_> = root
         .tables("listener", &keys::LISTENER)
         .iter()
-        .map(|r| listener::read(r, problems))
+        .map(|r| listener::read(r, world, problems))
         .collect();
     let pools: Vec<_> =
         root.tables("pool", &keys::POOL).iter().map(|r| pool::read(r, world, problems)).collect();

@@ -5,10 +5,11 @@
 use toml::{Table, Value};
 
 use super::model::{
-    Balance, Config, EnvValue, Health, Identity, Limits, Listener, Managed, Pool, Upstream,
-    Upstreams,
+    Balance, Config, EnvValue, Health, Identity, Limits, Listener, Managed, Pattern, Pool, Tls,
+    Upstream, Upstreams,
 };
 use super::values::{show_duration, show_size};
+use crate::identity::{mtls, proxy_tlv};
 use crate::time::Duration;
 
 /// The tables of `config`, in the order of the documentation.
@@ -54,6 +55,11 @@ fn listener(listener: &Listener) -> Table {
         ("insecure", listener.insecure.into()),
         ("tcp_keepalive", time(listener.tcp_keepalive.unwrap_or_default())),
     ]);
+    out.extend(listener.tls.as_ref().map(|t| ("tls".to_owned(), tls(t))));
+    if let Some(proxies) = &listener.proxy_protocol {
+        let trusted = Value::Array(proxies.trusted.iter().map(text).collect());
+        out.insert("proxy_protocol".into(), table([("trusted", trusted)]).into());
+    }
     if !listener.identity.is_empty() {
         out.insert("identity".into(), list(&listener.identity, identity));
     }
@@ -65,7 +71,41 @@ fn identity(identity: &Identity) -> Table {
         Identity::SessionId(pattern) => {
             table([("source", text("session_id")), ("pattern", text(pattern.as_str()))])
         }
+        Identity::Mtls(field, pattern) => {
+            let field = match field {
+                mtls::Field::Cn => "cn",
+                mtls::Field::SanDns => "san_dns",
+                mtls::Field::SanUri => "san_uri",
+            };
+            shown("mtls", ("field", text(field)), pattern.as_ref())
+        }
+        Identity::ProxyTlv(field, pattern) => {
+            let tlv = match field {
+                proxy_tlv::Field::Custom(number) => i64::from(*number).into(),
+                proxy_tlv::Field::Authority => text("authority"),
+                proxy_tlv::Field::SslCn => text("ssl_cn"),
+            };
+            shown("proxy_tlv", ("tlv", tlv), pattern.as_ref())
+        }
     }
+}
+
+fn shown(source: &str, field: (&str, Value), pattern: Option<&Pattern>) -> Table {
+    let mut out = table([("source", text(source)), field]);
+    out.extend(pattern.map(|pattern| ("pattern".to_owned(), text(pattern.as_str()))));
+    out
+}
+
+/// Paths only: what is in the files is nowhere here.
+fn tls(tls: &Tls) -> Value {
+    let mut out =
+        table([("certificate", text(tls.certificate.display())), ("key", text(tls.key.display()))]);
+    if let Some(client_ca) = &tls.client_ca {
+        out.insert("client_ca".into(), text(client_ca.file.display()));
+        out.insert("client_auth".into(), text(client_ca.auth.word()));
+    }
+    out.insert("min_version".into(), text(tls.min_version.word()));
+    out.into()
 }
 
 fn pool(pool: &Pool) -> Table {

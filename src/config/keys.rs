@@ -25,13 +25,35 @@ pub const RUNTIME: Section = Section { title: "[runtime]", path: "runtime", keys
 pub const LISTENER: Section = Section {
     title: "[[listener]]",
     path: "listener",
-    keys: &["name", "bind", "protocol", "pool", "insecure", "tcp_keepalive", "identity"],
+    keys: &[
+        "name",
+        "bind",
+        "protocol",
+        "pool",
+        "insecure",
+        "tcp_keepalive",
+        "tls",
+        "proxy_protocol",
+        "identity",
+    ],
+};
+/// `[listener.tls]`
+pub const TLS: Section = Section {
+    title: "[listener.tls]",
+    path: "listener.tls",
+    keys: &["certificate", "key", "client_ca", "client_auth", "min_version"],
+};
+/// `[listener.proxy_protocol]`
+pub const PROXY_PROTOCOL: Section = Section {
+    title: "[listener.proxy_protocol]",
+    path: "listener.proxy_protocol",
+    keys: &["trusted"],
 };
 /// `[[listener.identity]]`
 pub const IDENTITY: Section = Section {
     title: "[[listener.identity]]",
     path: "listener.identity",
-    keys: &["source", "pattern"],
+    keys: &["source", "pattern", "field", "tlv"],
 };
 /// `[[pool]]`
 pub const POOL: Section = Section {
@@ -114,9 +136,22 @@ pub const LIMITS: Section = Section {
 pub const LOG: Section = Section { title: "[log]", path: "log", keys: &["format", "level"] };
 
 /// Every section, in the order of the documentation.
-pub const ALL: [&Section; 13] = [
-    &ROOT, &RUNTIME, &LISTENER, &IDENTITY, &POOL, &UPSTREAM, &MANAGED, &HEALTH, &SECRET, &METRICS,
-    &DRAIN, &LIMITS, &LOG,
+pub const ALL: [&Section; 15] = [
+    &ROOT,
+    &RUNTIME,
+    &LISTENER,
+    &TLS,
+    &PROXY_PROTOCOL,
+    &IDENTITY,
+    &POOL,
+    &UPSTREAM,
+    &MANAGED,
+    &HEALTH,
+    &SECRET,
+    &METRICS,
+    &DRAIN,
+    &LIMITS,
+    &LOG,
 ];
 
 /// The other sections that have `key`: where a stray key may belong.

@@ -7,24 +7,26 @@ mod actions;
 mod budget;
 mod flow;
 mod link;
+mod origin;
 mod report;
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use ahash::AHashMap;
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 pub use self::budget::Budget;
 use self::flow::Flow;
 use self::link::LinkIo;
+use self::origin::Origin;
 use self::report::Tally;
 use super::admit::Keys;
 use crate::drain::Mode;
 use crate::id::{ConnId, SessionId};
+use crate::listen::door::{Door, Entered};
+use crate::listen::io::ClientIo;
 use crate::observe::metrics::{ListenerMetrics, RpcMetrics};
 use crate::rpc::mux::{End, Mux, Now, Settings, Ticket};
 use crate::time::{self, Duration, Instant};
@@ -46,6 +48,8 @@ pub struct Listener {
     pub settings: Arc<Settings>,
     /// How sessions get their keys.
     pub keys: Keys,
+    /// What a client passes before it is a conn; `None`: nothing.
+    pub door: Option<Door>,
     /// Who serves it.
     pub pool: Arc<Pool>,
     /// Its series.
@@ -61,11 +65,11 @@ pub struct Listener {
 /// A client that was let in.
 pub struct Conn {
     id: ConnId,
-    peer: SocketAddr,
+    origin: Origin,
     listener: Arc<Listener>,
     rpc: Arc<RpcMetrics>,
     mux: Mux,
-    client: TcpStream,
+    client: ClientIo,
     client_flow: Flow,
     links: Vec<LinkIo>,
     /// A link was added that nobody has polled yet.
@@ -89,18 +93,22 @@ impl Conn {
     /// Takes a client in. `seed` is random.
     pub fn new(
         id: ConnId,
-        client: TcpStream,
-        peer: SocketAddr,
+        entered: Entered,
         listener: Arc<Listener>,
         rpc: Arc<RpcMetrics>,
         seed: u64,
     ) -> Self {
+        let Entered { io: client, peer, tls, shown } = entered;
+        let origin = match &listener.door {
+            None => Origin::Direct(peer),
+            Some(_) => Origin::door(peer, tls, shown, &listener.keys),
+        };
         let inbox = listener.pool.hub.enter(id);
         listener.metrics.accepted.inc();
         listener.metrics.connections.inc();
         Conn {
             id,
-            peer,
+            origin,
             mux: Mux::new(Arc::clone(&listener.settings), seed),
             listener,
             rpc,
@@ -145,7 +153,7 @@ impl Conn {
             self.keep_books();
             // What the client has sent by now is still answered.
             if let Some(end) = self.mux.done().filter(|_| !client)
-                && (self.mux.client_out().is_empty() || self.client_flow.broken)
+                && (self.client_has_all() || self.client_flow.broken)
             {
                 return self.say_goodbye(cx, end, now);
             }
@@ -160,6 +168,11 @@ impl Conn {
         }
         self.arm_timer(cx);
         Poll::Pending
+    }
+
+    /// Whether nothing that was said waits to go out any more.
+    fn client_has_all(&mut self) -> bool {
+        self.mux.client_out().is_empty() && !self.client_flow.sends()
     }
 
     fn poll_inbox(&mut self, cx: &Context<'_>, now: Now) {
@@ -275,7 +288,7 @@ impl Drop for Conn {
 
 impl std::fmt::Debug for Conn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Conn").field("id", &self.id).field("peer", &self.peer).finish()
+        f.debug_struct("Conn").field("id", &self.id).field("peer", &self.origin.peer()).finish()
     }
 }
 

@@ -100,6 +100,12 @@ impl Setup {
         self
     }
 
+    /// More keys and tables of the listener.
+    pub(crate) fn listener(mut self, text: &str) -> Self {
+        let _ = writeln!(self.listener, "{text}");
+        self
+    }
+
     /// A way to learn who calls.
     pub(crate) fn session_id(mut self, pattern: &str) -> Self {
         let identity =

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::{World, edge};
 use crate::config::file::Problems;
 use crate::config::keys;
 use crate::config::model::{Identity, Listener, Protocol};
@@ -24,15 +25,19 @@ pub(super) struct Draft {
     pub(super) listener: Option<Listener>,
 }
 
-pub(super) fn read(r: &Reader<'_>, problems: &Problems<'_>) -> Draft {
+pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -> Draft {
     let name = r.require("name", values::name);
     let bind = r.require("bind", values::address);
     let pool = r.require("pool", values::string);
     let protocol = r.or("protocol", protocol, Protocol::Jsonrpc);
     let insecure = r.or("insecure", values::boolean, false);
     let keepalive = r.or("tcp_keepalive", values::duration(Duration::ZERO..=WEEK), KEEPALIVE);
+    let tls = r.table("tls", &keys::TLS).map(|r| edge::tls(&r, world, problems));
+    let proxy_protocol = r.table("proxy_protocol", &keys::PROXY_PROTOCOL);
+    let proxy_protocol = proxy_protocol.map(|r| edge::proxy_protocol(&r, problems));
     let identities = r.tables("identity", &keys::IDENTITY);
     let identity: Option<Vec<_>> = identities.iter().map(identity).collect();
+    edge::evidence(r, &identities, problems);
     if let Some(bind) = &bind
         && !bind.get_ref().ip().is_loopback()
         && !insecure
@@ -46,6 +51,8 @@ pub(super) fn read(r: &Reader<'_>, problems: &Problems<'_>) -> Draft {
             ),
         );
     }
+    // Wrong tables leave problems, so that no configuration comes of them.
+    let (tls, proxy_protocol) = (tls.flatten(), proxy_protocol.flatten());
     let listener = match (&name, &bind, &pool, identity) {
         (Some(name), Some(bind), Some(pool), Some(identity)) => Some(Listener {
             name: name.get_ref().clone(),
@@ -54,6 +61,8 @@ pub(super) fn read(r: &Reader<'_>, problems: &Problems<'_>) -> Draft {
             pool: pool.get_ref().clone(),
             insecure,
             tcp_keepalive: (!keepalive.is_zero()).then_some(keepalive),
+            tls,
+            proxy_protocol,
             identity,
         }),
         (_, _, _, _) => None,
@@ -63,9 +72,21 @@ pub(super) fn read(r: &Reader<'_>, problems: &Problems<'_>) -> Draft {
 
 /// Nothing only if a problem was reported.
 fn identity(r: &Reader<'_>) -> Option<Identity> {
-    let source = r.require("source", source);
-    let pattern = r.require("pattern", values::pattern);
-    source.and(pattern).map(|pattern| Identity::SessionId(pattern.into_inner()))
+    match r.require("source", source)?.into_inner() {
+        Source::SessionId => {
+            let pattern = r.require("pattern", values::pattern)?;
+            Some(Identity::SessionId(pattern.into_inner()))
+        }
+        Source::Mtls => edge::mtls(r),
+        Source::ProxyTlv => edge::proxy_tlv(r),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    SessionId,
+    Mtls,
+    ProxyTlv,
 }
 
 fn protocol(value: &DeValue<'_>) -> Read<Protocol> {
@@ -73,11 +94,15 @@ fn protocol(value: &DeValue<'_>) -> Read<Protocol> {
     values::word(Protocol::WORDS)(value)
 }
 
-fn source(value: &DeValue<'_>) -> Read<()> {
-    const LATER: [&str; 8] =
-        ["token", "jwt", "mtls", "header", "cookie", "query", "source_ip", "rpc_param"];
+fn source(value: &DeValue<'_>) -> Read<Source> {
+    const LATER: [&str; 7] =
+        ["token", "jwt", "header", "cookie", "query", "source_ip", "rpc_param"];
     not_yet(value, "identity source", &LATER)?;
-    values::word(&[("session_id", ())])(value)
+    values::word(&[
+        ("session_id", Source::SessionId),
+        ("mtls", Source::Mtls),
+        ("proxy_tlv", Source::ProxyTlv),
+    ])(value)
 }
 
 fn not_yet(value: &DeValue<'_>, what: &str, later: &[&str]) -> Result<(), Complaint> {

@@ -1,12 +1,17 @@
 //! How a listener learns who is calling. Decides nothing about what the caller may do.
 
 use super::pool::Affinity;
+use crate::identity::{Who, mtls, proxy_tlv};
 
 /// One way to learn who is calling.
 #[derive(Clone, Debug)]
 pub enum Identity {
     /// From the id of the session, by the named groups of a pattern.
     SessionId(Pattern),
+    /// From the client's certificate. Without a pattern, the name is the user.
+    Mtls(mtls::Field, Option<Pattern>),
+    /// From what a trusted proxy says. Without a pattern, that is the user.
+    ProxyTlv(proxy_tlv::Field, Option<Pattern>),
 }
 
 impl Identity {
@@ -14,14 +19,29 @@ impl Identity {
     pub fn yields(&self, affinity: Affinity) -> bool {
         match (affinity, self) {
             (Affinity::Session, _) => true,
-            (Affinity::User | Affinity::Tenant, Identity::SessionId(pattern)) => {
-                pattern.groups().any(|group| group == affinity.word())
+            (
+                Affinity::User | Affinity::Tenant,
+                Identity::SessionId(pattern)
+                | Identity::Mtls(_, Some(pattern))
+                | Identity::ProxyTlv(_, Some(pattern)),
+            ) => pattern.groups().any(|group| group == affinity.word()),
+            (_, Identity::Mtls(_, None) | Identity::ProxyTlv(_, None)) => {
+                affinity == Affinity::User
             }
         }
     }
 }
 
-/// A regular expression over a whole session id, with the named groups `user`, `tenant` or both.
+/// Whom `text` names: by the pattern, if there is one; else it is the user.
+pub fn who(pattern: Option<&Pattern>, text: &str) -> Option<Who> {
+    let Some(pattern) = pattern else {
+        return Some(Who { tenant: None, user: Some(text.into()) });
+    };
+    let Named { user, tenant } = pattern.named(text)?;
+    Some(Who { tenant: tenant.map(Into::into), user: user.map(Into::into) })
+}
+
+/// A regular expression over a whole session id, or another text that names a caller, with the named groups `user`, `tenant` or both.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     text: String,

@@ -129,7 +129,7 @@ impl Conn {
         absence: Option<Absence>,
         now: Now,
     ) {
-        let key = self.listener.keys.of(session.as_str());
+        let key = self.listener.keys.of(session.as_str(), self.origin.shown());
         let pool = &self.listener.pool;
         match pool.seek(self.id, ticket, &session, &want, absence, &key) {
             Some(found) => self.mux.found(ticket, found, now),

@@ -64,7 +64,13 @@ impl Conn {
     }
 
     fn who(&self) -> Who<'_> {
-        Who { conn_id: Some(self.id.0), ..Who::default() }
+        let proven = self.origin.proven();
+        Who {
+            conn_id: Some(self.id.0),
+            identity: proven.map(|proven| proven.words.as_str()),
+            tenant: proven.and_then(|proven| proven.claim.tenant.as_deref()),
+            ..Who::default()
+        }
     }
 
     fn at(&self, upstream: UpstreamId, reason: Option<PlacementReason>) -> Where<'_> {
@@ -171,9 +177,9 @@ impl Conn {
         let (frames_in, frames_out) = self.mux.frames();
         let total = now.at.saturating_duration_since(self.tally.since);
         ConnEnd {
-            client_addr: self.peer,
+            client_addr: self.origin.peer(),
             listener: &self.listener.name,
-            tls: None,
+            tls: self.origin.tls(),
             sessions: self.tally.sessions,
             turns: self.tally.turns,
             links: self.tally.links,

@@ -76,7 +76,7 @@ fn every_key_is_documented_and_every_documented_key_exists() {
 #[test]
 fn every_key_is_read() {
     let mut read = BTreeMap::new();
-    flatten("", &dump(&right(EVERYTHING)), &mut read);
+    flatten("", &dump(&right(&EVERYTHING)), &mut read);
     let unread: Vec<String> = known().into_iter().filter(|key| !read.contains_key(key)).collect();
     // Secrets are not dumped as they are written; other tests read them.
     assert_eq!(unread, ["pool.token", "secret", "secret.env", "secret.file"]);
@@ -87,6 +87,11 @@ fn defaults() -> BTreeMap<String, String> {
     let consistent =
         format!("{LISTENER}{POOL}balance = \"consistent\"\naffinity = \"user\"\n[metrics]\n");
     let mut found = BTreeMap::new();
+    let dir = super::edge::files().display().to_string();
+    let tls = format!(
+        "{LISTENER}[listener.tls]\ncertificate = \"{dir}/a.crt\"\nkey = \"{dir}/a.key\"\nclient_ca = \"{dir}/b.crt\"\n{POOL}"
+    );
+    flatten("", &dump(&right(&tls)), &mut found);
     flatten("", &dump(&right(&consistent)), &mut found);
     // Second, because its balance is the default one.
     flatten("", &dump(&right(&format!("{LISTENER}{MANAGED}"))), &mut found);

@@ -1,6 +1,7 @@
 //! Whole files: read and dumped again, and damaged in every way.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
@@ -8,7 +9,12 @@ use super::{LISTENER, MANAGED, POOL, checked, right, show};
 use crate::config::dump::dump;
 
 /// Every key of `keys.rs` that a file may have, none at its default.
-pub(super) const EVERYTHING: &str = r#"state_dir = "/s"
+pub(super) static EVERYTHING: LazyLock<String> = LazyLock::new(|| {
+    let dir = super::edge::files().display().to_string();
+    TEMPLATE.replace("DIR", &dir)
+});
+
+const TEMPLATE: &str = r#"state_dir = "/s"
 
 [runtime]
 workers = 3
@@ -20,6 +26,30 @@ protocol = "jsonrpc"
 pool = "a"
 insecure = true
 tcp_keepalive = "5s"
+
+[listener.tls]
+certificate = "DIR/a.crt"
+key = "DIR/a.key"
+client_ca = "DIR/b.crt"
+client_auth = "optional"
+min_version = "1.3"
+
+[listener.proxy_protocol]
+trusted = ["10.0.0.0/8", "::1/128"]
+
+[[listener.identity]]
+source = "mtls"
+field = "san_uri"
+pattern = "^spiffe://(?<tenant>[a-z]+)/(?<user>.+)$"
+
+[[listener.identity]]
+source = "proxy_tlv"
+tlv = 228
+pattern = "^(?<tenant>[a-z]+)$"
+
+[[listener.identity]]
+source = "proxy_tlv"
+tlv = "ssl_cn"
 
 [[listener.identity]]
 source = "session_id"
@@ -114,9 +144,9 @@ level = "debug"
 
 #[test]
 fn a_dump_is_the_file_again_when_nothing_is_left_to_defaults() {
-    let (config, warnings) = checked(EVERYTHING).unwrap_or_else(|p| panic!("{}", show(&p)));
+    let (config, warnings) = checked(&EVERYTHING).unwrap_or_else(|p| panic!("{}", show(&p)));
     assert_eq!(show(&warnings), "");
-    assert_eq!(toml::to_string(&dump(&config)).unwrap(), EVERYTHING);
+    assert_eq!(toml::to_string(&dump(&config)).unwrap(), *EVERYTHING);
 }
 
 #[test]
