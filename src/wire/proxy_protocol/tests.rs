@@ -209,8 +209,8 @@ fn any_header() -> impl Strategy<Value = Vec<u8>> {
     let tlvs = (kinds, prop::collection::vec(any::<u8>(), 0..64)).prop_map(|(kinds, value)| {
         kinds.into_iter().map(|kind| tlv(kind, &value)).collect::<Vec<_>>()
     });
-    let v4 = any::<(std::net::Ipv4Addr, u16)>();
-    let v6 = any::<(std::net::Ipv6Addr, u16)>();
+    let v4 = any::<(core::net::Ipv4Addr, u16)>();
+    let v6 = any::<(core::net::Ipv6Addr, u16)>();
     prop_oneof![
         tlvs.clone().prop_map(|tlvs| with(&tlvs)),
         tlvs.prop_map(|tlvs| checked(&tlvs)),
