@@ -247,3 +247,48 @@ impl Conn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes all at once, and keeps it until it may flush.
+    #[derive(Default)]
+    struct Keeps {
+        may_flush: bool,
+    }
+
+    impl AsyncWrite for Keeps {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.may_flush { Poll::Ready(Ok(())) } else { Poll::Pending }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_tls_keeps_is_not_sent_yet() {
+        let (mut flow, mut socket, mut out) =
+            (Flow::default(), Keeps::default(), Outgoing::default());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let (now, limit) = (crate::time::now(), Duration::from_secs(1));
+        out.parts(&[b"{}"]);
+        assert!(flow.write(&mut cx, &mut socket, &mut out, now).unwrap() > 0);
+        assert!(out.is_empty() && flow.sends() && flow.waits());
+        assert_eq!(flow.write(&mut cx, &mut socket, &mut out, now + limit).unwrap(), 0);
+        assert!(flow.stuck_for(limit, now + limit), "nothing was taken since");
+        socket.may_flush = true;
+        assert_eq!(flow.write(&mut cx, &mut socket, &mut out, now + limit).unwrap(), 0);
+        assert!(!flow.sends() && !flow.waits());
+    }
+}
