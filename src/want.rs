@@ -13,6 +13,8 @@ pub enum Want {
     Resume,
     /// Answer what it asked its clients for.
     Answer(AskId),
+    /// Start a turn in it, once there is room for one.
+    Turn,
     /// Call a method on it.
     Use {
         /// Whether a session that is only stored will do.

@@ -13,6 +13,8 @@
 mod answers;
 #[path = "it/bounds.rs"]
 mod bounds;
+#[path = "it/caps.rs"]
+mod caps;
 #[path = "it/client_lost.rs"]
 mod client_lost;
 #[path = "it/conns.rs"]

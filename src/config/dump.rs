@@ -5,8 +5,8 @@
 use toml::{Table, Value};
 
 use super::model::{
-    Balance, Config, EnvValue, Grant, Health, Identity, Jwt, KeySource, Limits, Listener, Managed,
-    Pool, Upstream, Upstreams,
+    Balance, Caps, Config, EnvValue, Grant, Health, Identity, Jwt, KeySource, Limits, Listener,
+    Managed, Pool, Upstream, Upstreams,
 };
 use super::values::{show_duration, show_size};
 use crate::identity::source_ip::Range;
@@ -141,6 +141,7 @@ fn pool(pool: &Pool) -> Table {
         out.insert("managed".into(), managed(m));
     }
     out.insert("health".into(), health(&pool.health));
+    out.insert("caps".into(), caps(&pool.caps));
     if !pool.grants.is_empty() {
         out.insert("grant".into(), list(&pool.grants, grant));
     }
@@ -191,6 +192,24 @@ fn health(health: &Health) -> Value {
         ("dead_after", time(health.dead_after)),
     ])
     .into()
+}
+
+fn caps(caps: &Caps) -> Value {
+    let bounds = [
+        ("max_sessions", caps.max_sessions),
+        ("max_sessions_per_tenant", caps.max_sessions_per_tenant),
+        ("max_sessions_per_user", caps.max_sessions_per_user),
+        ("max_turns", caps.max_turns),
+        ("max_turns_per_upstream", caps.max_turns_per_upstream),
+        ("max_turns_per_tenant", caps.max_turns_per_tenant),
+        ("max_turns_per_user", caps.max_turns_per_user),
+    ];
+    let mut out = table([
+        ("queue_length", number(caps.queue_length)),
+        ("queue_timeout", time(caps.queue_timeout)),
+    ]);
+    out.extend(bounds.into_iter().filter_map(|(key, n)| Some((key.to_owned(), n?.into()))));
+    out.into()
 }
 
 fn limits(l: &Limits) -> Value {

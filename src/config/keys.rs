@@ -85,6 +85,7 @@ pub const POOL: Section = Section {
         "create_existing",
         "token",
         "health",
+        "caps",
         "unknown_sessions",
         "grant",
     ],
@@ -120,6 +121,22 @@ pub const HEALTH: Section = Section {
     title: "[pool.health]",
     path: "pool.health",
     keys: &["interval", "timeout", "rise", "fall", "dead_after"],
+};
+/// `[pool.caps]`
+pub const CAPS: Section = Section {
+    title: "[pool.caps]",
+    path: "pool.caps",
+    keys: &[
+        "max_sessions",
+        "max_sessions_per_tenant",
+        "max_sessions_per_user",
+        "max_turns",
+        "max_turns_per_upstream",
+        "max_turns_per_tenant",
+        "max_turns_per_user",
+        "queue_length",
+        "queue_timeout",
+    ],
 };
 /// A value that is kept elsewhere.
 pub const SECRET: Section = Section { title: "a secret", path: "secret", keys: &["env", "file"] };
@@ -165,9 +182,9 @@ pub const TOKEN: Section = Section {
 };
 
 /// Every section of the configuration file, in the order of the documentation.
-pub const ALL: [&Section; 17] = [
+pub const ALL: [&Section; 18] = [
     &ROOT, &RUNTIME, &LISTENER, &IDENTITY, &TOKENS, &JWKS, &RANGE, &POOL, &UPSTREAM, &GRANT,
-    &MANAGED, &HEALTH, &SECRET, &METRICS, &DRAIN, &LIMITS, &LOG,
+    &MANAGED, &HEALTH, &CAPS, &SECRET, &METRICS, &DRAIN, &LIMITS, &LOG,
 ];
 
 /// The other sections that have `key`: where a stray key may belong.

@@ -20,6 +20,7 @@ macro_rules! words {
 }
 
 mod access;
+mod caps;
 mod identity;
 mod limits;
 mod pool;
@@ -28,6 +29,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use access::{Authentication, Grant, UnknownSessions};
+pub use caps::Caps;
 pub use identity::{Identity, Jwt, KeySource, Named, Pattern, TokenFile};
 pub use limits::Limits;
 pub use pool::{

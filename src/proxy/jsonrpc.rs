@@ -305,7 +305,7 @@ impl Drop for Conn {
         self.keep_books();
         // What was not written is not kept any more, either.
         self.listener.buffered.change(self.id, self.kept, 0);
-        self.listener.pool.hub.leave(self.id);
+        self.listener.pool.leave(self.id);
         self.listener.metrics.connections.dec();
         self.report_end(now);
     }

@@ -23,10 +23,11 @@ use crate::proxy::jsonrpc::{Budget, Listener};
 use crate::rpc::frame::FrameLimits;
 use crate::rpc::methods::{self, Route};
 use crate::rpc::mux::{LinkToken, Settings};
+use crate::session::quota::Bounds;
 use crate::session::table::{self, CreateExisting, Storage};
 use crate::time::Duration;
 use crate::upstream::member::{self, Ears, Member};
-use crate::upstream::pool::{self, Pool};
+use crate::upstream::pool::{self, Patience, Pool};
 use crate::upstream::source::managed::{Home, Managed, Spec, StateDir};
 
 /// Everything that runs.
@@ -190,6 +191,7 @@ impl Maker<'_> {
             Upstreams::Fixed(upstreams) => (self.fixed(from, upstreams), Vec::new()),
             Upstreams::Managed(managed) => self.started(from, managed),
         };
+        let caps = &from.caps;
         let with = pool::Parameters {
             policy: match from.balance {
                 Balance::RoundRobin => Policy::RoundRobin,
@@ -208,6 +210,17 @@ impl Maker<'_> {
             lookup_timeout: self.config.limits.lookup_timeout,
             lookup_wait: longest_wait(&self.config.limits),
             fleet_timeout: self.config.limits.fleet_timeout,
+            sessions: Bounds {
+                pool: caps.max_sessions,
+                tenant: caps.max_sessions_per_tenant,
+                user: caps.max_sessions_per_user,
+            },
+            turns: Bounds {
+                pool: caps.max_turns,
+                tenant: caps.max_turns_per_tenant,
+                user: caps.max_turns_per_user,
+            },
+            patience: Patience { length: caps.queue_length, timeout: caps.queue_timeout },
         };
         let owners = callers::owners(self.config, from, self.ledger.as_ref());
         let metrics = self.metrics.pool(&from.name);
@@ -246,6 +259,7 @@ impl Maker<'_> {
             address: Some(upstream.address),
             weight: upstream.weight,
             max_sessions: upstream.max_sessions,
+            max_turns: pool.caps.max_turns_per_upstream,
             rise: pool.health.rise,
             fall: pool.health.fall,
         };
@@ -266,6 +280,7 @@ impl Maker<'_> {
                 address: None,
                 weight: from.weight,
                 max_sessions: from.max_sessions,
+                max_turns: pool.caps.max_turns_per_upstream,
                 rise: pool.health.rise,
                 fall: pool.health.fall,
             };
@@ -301,7 +316,8 @@ fn link_token(pool: &config::Pool) -> Option<LinkToken> {
     pool.token.as_ref().map(|token| LinkToken(token.expose().to_owned()))
 }
 
-/// What a client's request may wait for beside one look-up: for the look-up's turn, a link, or an answer of the fleet.
+/// What a client's request may wait for beside one look-up and room: for the look-up's turn, a link, or an answer of the
+/// fleet.
 fn longest_wait(limits: &Limits) -> Duration {
     limits.handshake_timeout.max(limits.fleet_timeout)
 }
@@ -333,6 +349,7 @@ fn make_listener(
     budget: &Arc<Budget>,
 ) -> Listener {
     let limits = &config.limits;
+    let caps = config.pool(&from.pool).map(|pool| pool.caps.clone()).unwrap_or_default();
     let settings = Settings {
         client_frame: FrameLimits {
             header: limits.max_header_bytes,
@@ -346,7 +363,8 @@ fn make_listener(
         request_timeout: limits.request_timeout,
         client_request_timeout: limits.client_request_timeout,
         handshake_timeout: limits.handshake_timeout,
-        seek_timeout: limits.lookup_timeout + longest_wait(limits),
+        seek_timeout: limits.lookup_timeout + longest_wait(limits) + caps.queue_timeout,
+        bounds_turns: caps.bounds_turns(),
         discard_timeout: limits.discard_timeout,
         finish_timeout: limits.finish_timeout,
         authentication: callers::authentication(from),

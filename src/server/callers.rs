@@ -6,9 +6,10 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::StartError;
-use crate::caller::Caller;
+use crate::caller::{Caller, Owner};
 use crate::config::{self, Config, Identity, UnknownSessions};
 use crate::drain::Tasks;
+use crate::id::SessionId;
 use crate::identity::{Evidence, Identities};
 use crate::ledger::Ledger;
 use crate::observe::metrics::Metrics;
@@ -117,11 +118,9 @@ pub(super) fn owners(
     let told_apart = listeners.any(config::Listener::proves);
     let ledger = ledger.filter(|_| told_apart)?;
     let grants = pool.grants.clone();
-    Some(Owners {
-        ledger: Arc::clone(ledger),
-        grants: Box::new(move |session, owner| {
-            let fits = grants.iter().filter(|g| g.session.named(session.as_str()).is_some());
-            fits.flat_map(|grant| grant.grantees(&owner.realm)).collect()
-        }),
-    })
+    let grants = move |session: &SessionId, owner: &Owner| {
+        let fits = grants.iter().filter(|g| g.session.named(session.as_str()).is_some());
+        fits.flat_map(|grant| grant.grantees(&owner.realm)).collect()
+    };
+    Some(Owners::new(Arc::clone(ledger), Box::new(grants)))
 }

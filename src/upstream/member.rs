@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::ask::{Ask, Asker};
+use super::seat::Seat;
 use crate::balance::{self, Candidate};
 use crate::health::state::{Change, Health, Seen, State};
 use crate::id::UpstreamId;
@@ -29,6 +30,8 @@ pub struct Parameters {
     pub weight: u32,
     /// How many sessions may live on it.
     pub max_sessions: Option<u32>,
+    /// In how many of them a turn may run.
+    pub max_turns: Option<u32>,
     /// Good probes in a row that make it up.
     pub rise: u32,
     /// Bad ones that make it down.
@@ -54,6 +57,7 @@ pub struct Member {
     key: u64,
     weight: u32,
     max_sessions: Option<u32>,
+    max_turns: Option<u32>,
     sessions: AtomicU32,
     busy: AtomicU32,
     condition: Mutex<Condition>,
@@ -90,6 +94,7 @@ impl Member {
             metrics,
             weight: with.weight,
             max_sessions: with.max_sessions,
+            max_turns: with.max_turns,
             sessions: AtomicU32::new(0),
             busy: AtomicU32::new(0),
             condition: Mutex::new(Condition {
@@ -200,18 +205,27 @@ impl Member {
     }
 }
 
-/// Room for one session on a member; given back when dropped.
+/// Room for one session on a member, and its owner's seat in the pool; given back when dropped.
 pub struct Lease {
     member: Arc<Member>,
+    /// `None`: nobody counts.
+    seat: Option<Box<Seat>>,
     busy: bool,
 }
 
 impl Lease {
     /// Takes room. The pool's lock keeps two from taking the last.
-    pub fn take(member: &Arc<Member>) -> Self {
+    pub fn take(member: &Arc<Member>, seat: Option<Seat>) -> Self {
         member.sessions.fetch_add(1, Ordering::Relaxed);
         member.metrics.sessions.inc();
-        Lease { member: Arc::clone(member), busy: false }
+        Lease { member: Arc::clone(member), seat: seat.map(Box::new), busy: false }
+    }
+
+    /// Whether a turn may run in the session: one does, or there is room for it.
+    pub fn has_room_for_turn(&self) -> bool {
+        let here = |max: u32| self.member.busy.load(Ordering::Relaxed) < max;
+        let seat = |seat: &Seat| seat.has_room_for_turn();
+        self.busy || self.member.max_turns.is_none_or(here) && self.seat.as_deref().is_none_or(seat)
     }
 
     /// A turn runs in the session, or none does.
@@ -222,6 +236,9 @@ impl Lease {
             (false, false) | (true, true) => {}
         }
         self.busy = busy;
+        if let Some(seat) = &mut self.seat {
+            seat.set_busy(busy);
+        }
     }
 }
 
@@ -239,7 +256,7 @@ mod tests {
 
     /// The session table's own test counts with this.
     #[test]
-    fn a_lease_takes_two_words() {
-        assert!(size_of::<Lease>() <= 16);
+    fn a_lease_takes_three_words() {
+        assert!(size_of::<Lease>() <= 24);
     }
 }

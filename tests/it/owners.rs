@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use super::rig::*;
 
 /// A directory of the test's own.
-struct Dir(PathBuf);
+pub(super) struct Dir(PathBuf);
 
 impl Dir {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let name = format!("fairlead-owners-{}", uuid::Uuid::new_v4());
         let dir = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&dir).unwrap();
@@ -27,12 +27,21 @@ impl Drop for Dir {
     }
 }
 
-/// Tokens `<user>-token` of these users, without a tenant, and of a backend of a tenant.
+/// Tokens `<user>-token` of these users, without a tenant.
 fn tokens(dir: &Dir, users: &[&str]) {
+    let users: Vec<_> = users.iter().map(|user| (*user, "")).collect();
+    tokens_of(dir, &users);
+}
+
+/// The same, each with its tenant, if that has a name.
+pub(super) fn tokens_of(dir: &Dir, users: &[(&str, &str)]) {
     let mut text = String::new();
-    for user in users {
+    for (user, tenant) in users {
         let hash = hex(&token::hash(&format!("{user}-token")));
         text.push_str(&format!("[[token]]\nsha256 = \"{hash}\"\nuser = \"{user}\"\n"));
+        if !tenant.is_empty() {
+            text.push_str(&format!("tenant = \"{tenant}\"\n"));
+        }
     }
     std::fs::write(dir.0.join("tokens.toml"), text).unwrap();
 }
@@ -41,14 +50,14 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn guarded(dir: &Dir, clis: Setup) -> Setup {
+pub(super) fn guarded(dir: &Dir, clis: Setup) -> Setup {
     let path = dir.0.display();
     clis.top(&format!("state_dir = \"{path}/state\"")).listener(&format!(
         "[[listener.identity]]\nsource = \"token\"\ntokens = {{ file = \"{path}/tokens.toml\" }}"
     ))
 }
 
-async fn known(rig: &Rig, user: &str) -> Client {
+pub(super) async fn known(rig: &Rig, user: &str) -> Client {
     let client = rig.client().await;
     ask(&client, "connect", json!({"token": format!("{user}-token")})).await;
     client

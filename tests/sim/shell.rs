@@ -334,7 +334,8 @@ impl World {
                 self.conns[c].mux.learned(&session, upstream, epoch);
             }
             Action::Busy(session, epoch, busy) => {
-                if busy == self.conns[c].busy.contains(session.as_str()) {
+                let granted = self.conns[c].granted.remove(session.as_str());
+                if busy == self.conns[c].busy.contains(session.as_str()) && !granted {
                     self.truth
                         .fail(Rule::Turn, format!("conn {c} says twice that {session} is {busy}"));
                 }
@@ -343,7 +344,7 @@ impl World {
                 } else {
                     self.conns[c].busy.remove(session.as_str());
                 }
-                self.decide(|table| table.turn(&session, epoch, busy).is_some());
+                self.decide(|table| table.turn(&session, epoch, me, busy).is_some());
             }
             Action::Announced(session, ask) => self.decide(|t| t.announced(&session, ask)),
             Action::Leaving(UpstreamId(u)) => {

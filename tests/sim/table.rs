@@ -267,7 +267,10 @@ impl Bench {
                     self.halts.push(Halt { session, epoch, asked });
                 }
             }
-            _ => assert!(self.table.turn(&id, epoch, true).is_none(), "a life that is over works"),
+            _ => {
+                let turn = self.table.turn(&id, epoch, conn, true);
+                assert!(turn.is_none(), "a life that is over works");
+            }
         }
         assert_eq!(self.leases.get(), before, "a life that is over gave back a lease");
         self.wake();

@@ -58,6 +58,8 @@ pub(crate) struct Conn {
     pub(crate) on: BTreeMap<String, u32>,
     /// Which are busy, as the mux said.
     pub(crate) busy: BTreeSet<String>,
+    /// In which a turn may start, as it was told.
+    pub(crate) granted: BTreeSet<String>,
     /// How many bytes of its client the mux took.
     pub(crate) fed: u64,
     pub(crate) tick_at: Option<Duration>,
@@ -101,6 +103,7 @@ fn settings(rng: &mut Rng) -> Settings {
         client_request_timeout: Duration::from_secs(8),
         handshake_timeout: Duration::from_secs(5),
         seek_timeout: Duration::from_secs(6),
+        bounds_turns: rng.one_in(2),
         discard_timeout: Duration::from_secs(5),
         finish_timeout: Duration::from_secs(5),
         authentication: Authentication::NotConfigured,
@@ -178,6 +181,7 @@ impl World {
             broken: false,
             on: BTreeMap::new(),
             busy: BTreeSet::new(),
+            granted: BTreeSet::new(),
             fed: 0,
             tick_at: None,
         });
@@ -249,6 +253,9 @@ impl World {
         }
         (0..20).for_each(|_| self.round(SECOND));
         let [placing, _, _, _] = self.table.counts();
+        if self.table.busy() > 0 {
+            self.truth.fail(Rule::Turn, "turns run for nobody".to_owned());
+        }
         if self.leases.get() > 0 || placing > 0 {
             let what = format!("{} leases and {placing} placings for nobody", self.leases.get());
             self.truth.fail(Rule::Lease, what);

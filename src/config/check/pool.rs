@@ -20,7 +20,7 @@ use crate::config::values::{self, MS, WEEK};
 use crate::time::Duration;
 
 const MAX_WEIGHT: u32 = 1000;
-const MAX_SESSIONS: u32 = 1_000_000;
+pub(super) const MAX_SESSIONS: u32 = 1_000_000;
 /// CLIs that one fairlead starts for a pool.
 const MAX_COUNT: u32 = 1000;
 /// By default a CLI may have a quarter more than the average.
@@ -51,6 +51,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let create_existing =
         r.or("create_existing", values::word(CreateExisting::WORDS), CreateExisting::Resume);
     let health = tables::health(r, problems);
+    let caps = tables::caps(r, problems);
     let unknown_sessions = r.read("unknown_sessions", values::word(UnknownSessions::WORDS));
     let grants: Vec<_> =
         r.tables("grant", &keys::GRANT).iter().map(|g| grant(g, problems)).collect();
@@ -64,6 +65,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
             create_existing,
             token,
             health,
+            caps,
             grants,
         }),
         (_, _, _, _) => None,

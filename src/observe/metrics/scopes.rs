@@ -66,9 +66,9 @@ pub struct PoolMetrics {
     pub turn_duration: Histogram,
     /// Seconds to a turn's first event.
     pub turn_first_event: Histogram,
-    /// Placements that wait; hold a `GaugeGuard`.
+    /// Who waits for room.
     pub queue_depth: IntGauge,
-    /// Seconds waited for capacity.
+    /// Seconds waited for room.
     pub queue_wait: Histogram,
     /// Seconds waited for a session's lock.
     pub lock_wait: Histogram,

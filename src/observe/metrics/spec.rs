@@ -102,8 +102,8 @@ table! {
     TURNS = counter("fairlead_turns_total", &["pool", "result"], "Turns ended.");
     TURN_DURATION = histogram("fairlead_turn_duration_seconds", &["pool"], "Time from what started a turn to its end.", TURN);
     TURN_FIRST_EVENT = histogram("fairlead_turn_time_to_first_event_seconds", &["pool"], "Time from what started a turn to its first event.", FIRST_EVENT);
-    QUEUE_DEPTH = gauge("fairlead_queue_depth", &["pool"], "Placements that wait for capacity.");
-    QUEUE_WAIT = histogram("fairlead_queue_wait_seconds", &["pool"], "Time that placements waited for capacity.", WAIT);
+    QUEUE_DEPTH = gauge("fairlead_queue_depth", &["pool"], "Creates, resumes and turns that wait for room.");
+    QUEUE_WAIT = histogram("fairlead_queue_wait_seconds", &["pool"], "Time that creates, resumes and turns waited for room.", WAIT);
     LOCK_WAIT = histogram("fairlead_lock_wait_seconds", &["pool"], "Time that sends waited for another caller's turn on their session.", WAIT);
     BROADCASTS_DROPPED = counter("fairlead_broadcasts_dropped_total", &["pool"], "Broadcasts that a conn lost because too many waited for it.");
     SPAWNED = gauge("fairlead_spawned_processes", &["pool"], "CLI processes that fairlead started and that run now.");

@@ -128,8 +128,7 @@ impl Mux {
             Draining::Steering => busy && is_immediate(call, body.bytes()),
             Draining::Refused => false,
         };
-        let message = "fairlead is shutting down; connect again";
-        (!passes).then(|| Refusal::new(Reason::Draining, message))
+        (!passes).then(leaving)
     }
 
     pub(super) fn client_notification(&mut self, call: &Call<'_>, body: &Body<'_>, now: Now) {
@@ -177,4 +176,9 @@ impl Mux {
 fn is_immediate(call: &Call<'_>, body: &[u8]) -> bool {
     let mode = call.params.and_then(|p| json::member(body, p, "mode"));
     mode.is_some_and(|m| m.of(body) == b"\"immediate\"")
+}
+
+/// What a leaving fairlead says to what it no longer takes.
+pub(super) fn leaving() -> Refusal {
+    Refusal::new(Reason::Draining, "fairlead is shutting down; connect again")
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::pending::At;
 use super::reply::Code;
-use super::slot::Phase;
+use super::slot::{Phase, Slot};
 use super::{Action, Mux, Now, Outcome, Ticket, Waiting};
 use crate::error::{Reason, Refusal};
 use crate::id::{AskId, LinkId, RawId, SessionId, UpstreamId};
@@ -115,6 +115,7 @@ impl Mux {
                 return self.enqueue(id, session, body, now.at);
             }
             let here = slot.phase != Phase::Away && self.may_answer(&session, method, call, body);
+            let here = here && !self.waits_for_turn(slot, method);
             if let (true, Some(link)) = (here, slot.link) {
                 return self.forward(id, &session, method, link, body, now);
             }
@@ -124,12 +125,19 @@ impl Mux {
                 Some(ask) => Want::Answer(ask),
                 None => Want::Use { on_disk: false },
             },
+            None if self.settings.bounds_turns && starts_turn(method) => Want::Turn,
             None => Want::Use { on_disk: method.is_some_and(Method::is_on_disk) },
         };
         self.set_session(id, &session);
         self.sweep_slots();
         let ticket = self.seek(&session, want, body.to_bytes());
         self.wait_for(id, ticket);
+    }
+
+    /// Whether it starts a turn for which there must be room first. What joins a turn that runs belongs to it.
+    fn waits_for_turn(&self, slot: &Slot, method: Option<&Method>) -> bool {
+        let runs = slot.phase == Phase::Attached && slot.turn.busy();
+        self.settings.bounds_turns && starts_turn(method) && !runs
     }
 
     /// The second session that a request names, if the conn is not attached to it: a CLI would take a part of an id,
@@ -290,6 +298,10 @@ impl Mux {
             self.write_error(id.as_str(), error);
         }
     }
+}
+
+fn starts_turn(method: Option<&Method>) -> bool {
+    method.is_some_and(|m| Starts::of(m.turn()) != Starts::Never)
 }
 
 pub(super) fn too_slow() -> Refusal {

@@ -26,8 +26,10 @@ pub struct Settings {
     pub client_request_timeout: Duration,
     /// For a link to be open and greeted.
     pub handshake_timeout: Duration,
-    /// For a session to be found or placed.
+    /// For a session to be found or placed, and for room for it or for its turn.
     pub seek_timeout: Duration,
+    /// Whether a turn has to be asked for before it starts.
+    pub bounds_turns: bool,
     /// For the rest of a frame that is too large.
     pub discard_timeout: Duration,
     /// For answers still due after the client's FIN.

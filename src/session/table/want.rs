@@ -49,7 +49,7 @@ impl<L> Table<L> {
                     Answer::Go { upstream, epoch, resume, reason }
                 }
                 Want::Answer(ask) if !entry.asks.contains(ask) => Answer::NotAsked,
-                Want::Answer(_) | Want::Use { .. } => {
+                Want::Answer(_) | Want::Use { .. } | Want::Turn => {
                     Answer::Go { upstream, epoch, resume: false, reason }
                 }
             },
@@ -61,13 +61,15 @@ impl<L> Table<L> {
                         self.want_back(session, want, upstream, up(upstream), near)
                     }
                     Want::Answer(_) => Answer::NotAsked,
-                    Want::Use { on_disk: false } if cut => {
+                    Want::Use { on_disk: false } | Want::Turn if cut => {
                         let why = "its CLI went away: resume it first";
                         let refusal = Refusal::new(Reason::UpstreamLost, why);
                         Answer::Refused(refusal.of_session(session.as_str()))
                     }
-                    Want::Use { .. } if !up(upstream) => down(session),
-                    Want::Use { .. } => Answer::Go { upstream, epoch, resume: false, reason },
+                    Want::Use { .. } | Want::Turn if !up(upstream) => down(session),
+                    Want::Use { .. } | Want::Turn => {
+                        Answer::Go { upstream, epoch, resume: false, reason }
+                    }
                 }
             }
         }
@@ -154,7 +156,7 @@ fn existing(want: &Want, policy: CreateExisting, session: &SessionId) -> Result<
             Err(refusal.of_session(session.as_str()))
         }
         (Want::Create | Want::CreateNew, CreateExisting::Pass)
-        | (Want::Resume | Want::Answer(_) | Want::Use { .. }, _) => Ok(false),
+        | (Want::Resume | Want::Answer(_) | Want::Use { .. } | Want::Turn, _) => Ok(false),
     }
 }
 

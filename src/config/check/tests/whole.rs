@@ -73,6 +73,17 @@ rise = 5
 fall = 6
 dead_after = "7s"
 
+[pool.caps]
+max_sessions = 99
+max_sessions_per_tenant = 33
+max_sessions_per_user = 11
+max_turns = 44
+max_turns_per_upstream = 22
+max_turns_per_tenant = 8
+max_turns_per_user = 4
+queue_length = 77
+queue_timeout = "8s"
+
 [[pool.grant]]
 session = "team-.*"
 tenants = ["a", "b"]
@@ -104,6 +115,10 @@ timeout = "1s"
 rise = 2
 fall = 3
 dead_after = "15s"
+
+[pool.caps]
+queue_length = 1024
+queue_timeout = "10s"
 
 [metrics]
 bind = "127.0.0.1:1234"
