@@ -204,11 +204,10 @@ fn caps(caps: &Caps) -> Value {
         ("max_turns_per_tenant", caps.max_turns_per_tenant),
         ("max_turns_per_user", caps.max_turns_per_user),
     ];
-    let mut out = table([
-        ("queue_length", number(caps.queue_length)),
-        ("queue_timeout", time(caps.queue_timeout)),
-    ]);
-    out.extend(bounds.into_iter().filter_map(|(key, n)| Some((key.to_owned(), n?.into()))));
+    let bounds = bounds.into_iter().filter_map(|(key, n)| Some((key.to_owned(), n?.into())));
+    let mut out: Table = bounds.collect();
+    out.insert("queue_length".into(), number(caps.queue_length));
+    out.insert("queue_timeout".into(), time(caps.queue_timeout));
     out.into()
 }
 
