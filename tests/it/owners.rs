@@ -247,3 +247,66 @@ async fn a_conn_does_not_change_hands() {
     ask(&alice, "connect", json!({"token": "alice-token"})).await;
     turn(&alice, "hers", "x").await;
 }
+
+/// A session that a CLI had before anybody wrote down whose it is.
+async fn older(rig: &Rig, cli: usize, session: &str) {
+    let direct = Client::connect(rig.clis[cli].addr).await.unwrap();
+    used(&direct, session).await;
+    detach(&direct, session).await;
+}
+
+#[tokio::test]
+async fn a_session_that_could_not_be_sought_is_nobodys() {
+    let dir = Dir::new();
+    tokens(&dir, &["mallory"]);
+    let setup = guarded(&dir, clis(2)).limits("lookup_timeout = \"300ms\"");
+    let rig = setup.start().await;
+    older(&rig, 0, "old").await;
+    let mallory = known(&rig, "mallory").await;
+    for method in ["session.mode.get", "session.getMetadata"] {
+        rig.clis[0].fault(method, Fault::Never, usize::MAX);
+    }
+    is_ours(&refused(&mallory, "session.create", opened("old")).await, -32041, "no_upstream");
+    rig.clis[0].clear_faults();
+    for method in ["session.resume", "session.create"] {
+        is_ours(&refused(&mallory, method, opened("old")).await, -32042, "access_denied");
+    }
+}
+
+#[tokio::test]
+async fn what_is_found_under_a_deleted_name_is_not_its_owners() {
+    let dir = Dir::new();
+    tokens(&dir, &["mallory"]);
+    let mut rig = guarded(&dir, clis(2)).quick_health().start().await;
+    older(&rig, 0, "old").await;
+    rig.clis[0].kill().await;
+    rig.until_cli(0, "down").await;
+    let mallory = known(&rig, "mallory").await;
+    create(&mallory, "old").await;
+    assert_eq!(ask(&mallory, "session.delete", json!({"sessionId": "old"})).await["success"], true);
+    rig.restart_cli(0).await;
+    rig.until_cli(0, "up").await;
+    for method in ["session.resume", "session.create", "session.resume"] {
+        is_ours(&refused(&mallory, method, opened("old")).await, -32042, "access_denied");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_was_deleted_can_be_used_again_at_once() {
+    let dir = Dir::new();
+    tokens(&dir, &["alice", "bob"]);
+    let rig = guarded(&dir, clis(2)).start().await;
+    let (alice, bob) = (known(&rig, "alice").await, known(&rig, "bob").await);
+    for _ in 0..3 {
+        used(&alice, "s").await;
+        ask(&alice, "session.delete", json!({"sessionId": "s"})).await;
+    }
+    used(&alice, "s").await;
+    // When a name that was deleted later is nobody's, the first one's time is over as well.
+    used(&alice, "t").await;
+    ask(&alice, "session.delete", json!({"sessionId": "t"})).await;
+    eventually("it is nobody's", async || bob.request("session.create", opened("t")).await.is_ok())
+        .await;
+    detach(&alice, "s").await;
+    resume(&alice, "s").await;
+}
