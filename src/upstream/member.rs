@@ -60,6 +60,8 @@ pub struct Member {
     max_turns: Option<u32>,
     sessions: AtomicU32,
     busy: AtomicU32,
+    /// How often there came to be more room.
+    freed: AtomicU64,
     condition: Mutex<Condition>,
     /// When the last byte came from it, on any connection, in ms after `epoch`.
     heard: AtomicU64,
@@ -97,6 +99,7 @@ impl Member {
             max_turns: with.max_turns,
             sessions: AtomicU32::new(0),
             busy: AtomicU32::new(0),
+            freed: AtomicU64::new(0),
             condition: Mutex::new(Condition {
                 address: with.address,
                 health: Health::new(with.rise, with.fall),
@@ -144,6 +147,7 @@ impl Member {
         let changed = self.condition.lock().health.see(seen);
         if let Some(change) = changed {
             self.metrics.state.set(change.to.slug());
+            self.free();
         }
         changed
     }
@@ -191,6 +195,15 @@ impl Member {
         self.epoch + Duration::from_millis(self.heard.load(Ordering::Relaxed))
     }
 
+    /// A number that changes whenever there may be room that there was not.
+    pub fn freed(&self) -> u64 {
+        self.freed.load(Ordering::Relaxed)
+    }
+
+    fn free(&self) {
+        self.freed.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// As the policies see it; `None` if it may take no session.
     pub fn candidate(&self) -> Option<Candidate> {
         let candidate = Candidate {
@@ -232,7 +245,10 @@ impl Lease {
     pub fn set_busy(&mut self, busy: bool) {
         match (self.busy, busy) {
             (false, true) => drop(self.member.busy.fetch_add(1, Ordering::Relaxed)),
-            (true, false) => drop(self.member.busy.fetch_sub(1, Ordering::Relaxed)),
+            (true, false) => {
+                self.member.busy.fetch_sub(1, Ordering::Relaxed);
+                self.member.free();
+            }
             (false, false) | (true, true) => {}
         }
         self.busy = busy;
@@ -247,6 +263,7 @@ impl Drop for Lease {
         self.set_busy(false);
         self.member.sessions.fetch_sub(1, Ordering::Relaxed);
         self.member.metrics.sessions.dec();
+        self.member.free();
     }
 }
 

@@ -92,6 +92,8 @@ struct Decisions {
     promises: AHashMap<(ConnId, Ticket), Promise>,
     /// Sessions that were claimed for somebody who has not come back yet.
     claims: Claims,
+    /// What the members gave back when those in the queue were last called.
+    freed: u64,
     /// A task waits for the deadlines of those in the queue.
     watched: bool,
     /// What is to be told once the lock is free.
@@ -146,6 +148,7 @@ impl Pool {
             queue: Queue::new(with.patience.length),
             promises: AHashMap::new(),
             claims: Claims::new(),
+            freed: 0,
             watched: false,
             told: Vec::new(),
         };

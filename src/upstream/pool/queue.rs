@@ -96,8 +96,17 @@ impl Pool {
         self.enqueue(decisions, waiter, refusal).map_err(|refusal| refusal.map(Found::Refused))
     }
 
-    /// Calls all who fit by now. What they need is theirs.
+    /// Calls all who fit by now, if anything was given back since the last time. What they need is theirs.
     pub(super) fn call(&self, decisions: &mut Decisions) {
+        let freed = self.members.iter().map(|m| m.freed()).fold(0, u64::wrapping_add);
+        if std::mem::replace(&mut decisions.freed, freed) != freed {
+            self.call_all(decisions);
+        }
+        let length = decisions.queue.len();
+        self.metrics.queue_depth.set(i64::try_from(length).unwrap_or(i64::MAX));
+    }
+
+    fn call_all(&self, decisions: &mut Decisions) {
         let Decisions { table, balancer, queue, promises, told, .. } = decisions;
         while let Some(waiter) = queue.next(|waiter| self.fits(table, waiter)) {
             let (conn, ticket) = waiter.asker;
@@ -114,7 +123,6 @@ impl Pool {
             self.metrics.queue_wait.observe(waited.as_secs_f64());
             told.push((conn, Event::Again(ticket, waiter.absence)));
         }
-        self.metrics.queue_depth.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
     }
 
     fn fits(&self, table: &mut Table<Lease>, waiter: &Waiter) -> bool {
