@@ -33,6 +33,8 @@ mod health;
 mod leaving;
 #[path = "it/lost.rs"]
 mod lost;
+#[path = "it/managed.rs"]
+mod managed;
 #[path = "it/oversize.rs"]
 mod oversize;
 #[path = "it/owners.rs"]

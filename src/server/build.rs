@@ -153,7 +153,6 @@ fn metrics(tasks: &Tasks, dropped: impl Fn() -> u64 + Send + Sync + 'static) -> 
     metrics.config_last_reload_successful.set(1);
     let loaded = crate::time::wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     metrics.config_last_reload_success.set(loaded.as_secs().try_into().unwrap_or(i64::MAX));
-    metrics.ledger_up.set(1);
     metrics
 }
 
@@ -260,7 +259,7 @@ impl Maker<'_> {
         let (mut members, mut follow) = (Vec::new(), Vec::new());
         let Some(state) = self.state else { return (members, follow) };
         for index in 0..from.count as usize {
-            let spec = spec(self.config, pool, from, index);
+            let mut spec = spec(self.config, pool, from, index);
             let with = member::Parameters {
                 name: spec.upstream(),
                 address: None,
@@ -269,9 +268,10 @@ impl Maker<'_> {
                 rise: pool.health.rise,
                 fall: pool.health.fall,
             };
+            let (member, ears) = self.member(pool, with);
+            spec.restarts = Arc::clone(&member.metrics.restarts);
             let (managed, supervise) = crate::upstream::source::managed::managed(spec, state);
             self.tasks.spawn_aside("supervise", supervise);
-            let (member, ears) = self.member(pool, with);
             follow.push((Arc::clone(&member), managed));
             members.push((member, ears));
         }

@@ -185,11 +185,15 @@ impl Pool {
             self.decide(|table| table.upstream_is(member.id, true));
         }
         self.changed.notify_waiters();
+        // What it said of itself; of one that is not up it may be what another process said.
+        let hello = if state == State::Up { member.hello() } else { None };
         tracing::info!(
             kind = "upstream",
             pool = self.name,
             upstream = member.name,
             state = state.slug(),
+            version = hello.as_ref().map(|h| h.version.as_str()),
+            protocol = hello.as_ref().map(|h| h.protocol),
             "upstream is {}",
             state.slug()
         );
@@ -208,6 +212,16 @@ impl Pool {
     pub fn member_dead(&self, member: &Member) {
         self.decide(|table| table.upstream_is(member.id, false));
         self.hub.tell_all(&Event::Dead(member.id));
+    }
+
+    /// The process of a member has ended, but not all that it started.
+    pub fn member_ending(&self, member: &Member) {
+        self.decide(|table| table.upstream_ending(member.id));
+    }
+
+    /// Nothing lives any more of the process that a member had before.
+    pub fn member_reaped(&self, member: &Member) {
+        self.decide(|table| table.upstream_reaped(member.id));
     }
 
     /// Somebody wants a session. `None`: the answer comes to the conn's inbox, as [`Event::Again`].
@@ -348,10 +362,14 @@ impl Pool {
 
     /// The session is attached to the conn.
     pub fn attached(&self, session: &SessionId, conn: ConnId, epoch: u64) {
-        self.decide(|table| {
-            table.attached(session, conn, epoch);
+        let failover = self.decide(|table| {
+            let failover = table.attached(session, conn, epoch);
             table.lend(session, |upstream| self.member(upstream).map(Lease::take));
+            failover
         });
+        if failover {
+            self.metrics.failovers.inc("ok");
+        }
     }
 
     /// It is not, after all.
@@ -362,11 +380,14 @@ impl Pool {
         epoch: u64,
         absent: bool,
     ) {
-        let gone = self.decide(|table| {
+        let (gone, failover) = self.decide(|table| {
             let known = table.upstream_of(session).is_some();
-            table.not_placed(session, conn, epoch, absent, time::now());
-            known && table.upstream_of(session).is_none()
+            let failover = table.not_placed(session, conn, epoch, absent, time::now());
+            (known && table.upstream_of(session).is_none(), failover)
         });
+        if failover {
+            self.metrics.failovers.inc("failed");
+        }
         if gone {
             self.disown(session);
         }

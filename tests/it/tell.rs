@@ -130,7 +130,9 @@ async fn the_numbers_of_a_conns_life_agree() {
     assert_eq!(metrics.sum("fairlead_turn_time_to_first_event_seconds_count", &[]), 1.0);
     assert_eq!(metrics.sum("fairlead_listener_connections", &[]), 1.0);
     assert_eq!(metrics.sum("fairlead_upstream_links", &[]), 1.0);
-    assert_eq!(metrics.sum("fairlead_upstream_info", &[("version", "1.0.102")]), 1.0);
+    let said = [("version", "1.0.102"), ("protocol", "3")];
+    assert_eq!(metrics.sum("fairlead_upstream_info", &said), 1.0);
+    assert!(!metrics.0.contains("fairlead_ledger_up "), "there is no ledger");
     assert_eq!(metrics.sum("fairlead_task_panics_total", &[]), 0.0);
     rig.until("the session is counted", |m| {
         m.sum("fairlead_sessions", &[("state", "live")]) == 1.0
