@@ -126,6 +126,7 @@ fn settings() -> Settings {
         client_request_timeout: Duration::from_secs(60),
         handshake_timeout: Duration::from_secs(5),
         seek_timeout: Duration::from_secs(5),
+        greet_timeout: Duration::from_secs(5),
         discard_timeout: Duration::from_secs(10),
         finish_timeout: Duration::from_secs(5),
         authentication: Authentication::NotConfigured,

@@ -321,6 +321,9 @@ fn watch_parameters(config: &Config, pool: &config::Pool) -> watch::Parameters {
     }
 }
 
+/// How much longer a conn waits for the end of `connect_wait` than that is.
+const GREETED: Duration = Duration::from_secs(1);
+
 /// Sessions that one conn may use at a time before it forgets those that it left.
 const SLOTS: usize = 4096;
 
@@ -347,6 +350,7 @@ fn make_listener(
         client_request_timeout: limits.client_request_timeout,
         handshake_timeout: limits.handshake_timeout,
         seek_timeout: limits.lookup_timeout + longest_wait(limits),
+        greet_timeout: limits.connect_wait + GREETED,
         discard_timeout: limits.discard_timeout,
         finish_timeout: limits.finish_timeout,
         authentication: callers::authentication(from),

@@ -101,6 +101,7 @@ fn settings(rng: &mut Rng) -> Settings {
         client_request_timeout: Duration::from_secs(8),
         handshake_timeout: Duration::from_secs(5),
         seek_timeout: Duration::from_secs(6),
+        greet_timeout: Duration::from_secs(6),
         discard_timeout: Duration::from_secs(5),
         finish_timeout: Duration::from_secs(5),
         authentication: Authentication::NotConfigured,

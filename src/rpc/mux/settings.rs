@@ -28,6 +28,8 @@ pub struct Settings {
     pub handshake_timeout: Duration,
     /// For a session to be found or placed.
     pub seek_timeout: Duration,
+    /// For a CLI of the pool to have answered, so that the client can be greeted.
+    pub greet_timeout: Duration,
     /// For the rest of a frame that is too large.
     pub discard_timeout: Duration,
     /// For answers still due after the client's FIN.

@@ -173,6 +173,7 @@ mod tests {
                 client_request_timeout: SECOND * 300,
                 handshake_timeout: SECOND * 300,
                 seek_timeout: SECOND * 300,
+                greet_timeout: SECOND * 300,
                 discard_timeout: SECOND * 300,
                 finish_timeout: SECOND * 300,
                 authentication: crate::rpc::mux::Authentication::NotConfigured,
