@@ -127,6 +127,7 @@ fn settings() -> Settings {
         handshake_timeout: Duration::from_secs(5),
         seek_timeout: Duration::from_secs(5),
         bounds_turns: false,
+        greet_timeout: Duration::from_secs(5),
         discard_timeout: Duration::from_secs(10),
         finish_timeout: Duration::from_secs(5),
         authentication: Authentication::NotConfigured,

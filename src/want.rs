@@ -21,3 +21,13 @@ pub enum Want {
         on_disk: bool,
     },
 }
+
+impl Want {
+    /// Whether a session that only lies on a disk may go to another CLI for it.
+    pub fn moves(&self) -> bool {
+        match self {
+            Want::Create | Want::CreateNew | Want::Resume | Want::Use { on_disk: true } => true,
+            Want::Answer(_) | Want::Turn | Want::Use { on_disk: false } => false,
+        }
+    }
+}

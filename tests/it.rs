@@ -33,8 +33,12 @@ mod half;
 mod health;
 #[path = "it/leaving.rs"]
 mod leaving;
+#[path = "shared/log.rs"]
+mod log;
 #[path = "it/lost.rs"]
 mod lost;
+#[path = "it/managed.rs"]
+mod managed;
 #[path = "it/oversize.rs"]
 mod oversize;
 #[path = "it/owners.rs"]
@@ -43,6 +47,8 @@ mod owners;
 mod placement;
 #[path = "it/process.rs"]
 mod process;
+#[path = "shared/program.rs"]
+mod program;
 #[path = "it/resets.rs"]
 mod resets;
 #[path = "it/restart.rs"]

@@ -154,7 +154,6 @@ fn metrics(tasks: &Tasks, dropped: impl Fn() -> u64 + Send + Sync + 'static) -> 
     metrics.config_last_reload_successful.set(1);
     let loaded = crate::time::wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     metrics.config_last_reload_success.set(loaded.as_secs().try_into().unwrap_or(i64::MAX));
-    metrics.ledger_up.set(1);
     metrics
 }
 
@@ -274,7 +273,7 @@ impl Maker<'_> {
         let (mut members, mut follow) = (Vec::new(), Vec::new());
         let Some(state) = self.state else { return (members, follow) };
         for index in 0..from.count as usize {
-            let spec = spec(self.config, pool, from, index);
+            let mut spec = spec(self.config, pool, from, index);
             let with = member::Parameters {
                 name: spec.upstream(),
                 address: None,
@@ -284,9 +283,10 @@ impl Maker<'_> {
                 rise: pool.health.rise,
                 fall: pool.health.fall,
             };
+            let (member, ears) = self.member(pool, with);
+            spec.restarts = Arc::clone(&member.metrics.restarts);
             let (managed, supervise) = crate::upstream::source::managed::managed(spec, state);
             self.tasks.spawn_aside("supervise", supervise);
-            let (member, ears) = self.member(pool, with);
             follow.push((Arc::clone(&member), managed));
             members.push((member, ears));
         }
@@ -337,6 +337,9 @@ fn watch_parameters(config: &Config, pool: &config::Pool) -> watch::Parameters {
     }
 }
 
+/// How much longer a conn waits for the end of `connect_wait` than that is.
+const GREETED: Duration = Duration::from_secs(1);
+
 /// Sessions that one conn may use at a time before it forgets those that it left.
 const SLOTS: usize = 4096;
 
@@ -365,6 +368,7 @@ fn make_listener(
         handshake_timeout: limits.handshake_timeout,
         seek_timeout: limits.lookup_timeout + longest_wait(limits) + caps.queue_timeout,
         bounds_turns: caps.bounds_turns(),
+        greet_timeout: limits.connect_wait + GREETED,
         discard_timeout: limits.discard_timeout,
         finish_timeout: limits.finish_timeout,
         authentication: callers::authentication(from),

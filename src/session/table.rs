@@ -40,6 +40,8 @@ pub struct Table<L> {
     wakes: Vec<Wake>,
     /// CLIs that went away and did not come back.
     gone: SmallVec<[UpstreamId; 4]>,
+    /// CLIs of whose processes something may live still.
+    ending: SmallVec<[UpstreamId; 4]>,
 }
 
 impl<L> Table<L> {
@@ -53,6 +55,7 @@ impl<L> Table<L> {
             epoch: 0,
             wakes: Vec::new(),
             gone: SmallVec::new(),
+            ending: SmallVec::new(),
         }
     }
 

@@ -165,7 +165,7 @@ impl Member {
 
     /// It said this of itself.
     pub fn set_hello(&self, hello: Hello) {
-        self.metrics.version.set(&hello.version);
+        self.metrics.info.set([&hello.protocol.to_string(), &hello.version]);
         self.condition.lock().hello = Some(hello);
     }
 

@@ -233,11 +233,15 @@ impl Pool {
             self.change(|table| table.upstream_is(member.id, true));
         }
         self.changed.notify_waiters();
+        // What it said of itself; of one that is not up it may be what another process said.
+        let hello = if state == State::Up { member.hello() } else { None };
         tracing::info!(
             kind = "upstream",
             pool = self.name,
             upstream = member.name,
             state = state.slug(),
+            version = hello.as_ref().map(|h| h.version.as_str()),
+            protocol = hello.as_ref().map(|h| h.protocol),
             "upstream is {}",
             state.slug()
         );
@@ -256,6 +260,16 @@ impl Pool {
     pub fn member_dead(&self, member: &Member) {
         self.change(|table| table.upstream_is(member.id, false));
         self.hub.tell_all(&Event::Dead(member.id));
+    }
+
+    /// The process of a member has ended, but not all that it started.
+    pub fn member_ending(&self, member: &Member) {
+        self.change(|table| table.upstream_ending(member.id));
+    }
+
+    /// Nothing lives any more of the process that a member had before.
+    pub fn member_reaped(&self, member: &Member) {
+        self.change(|table| table.upstream_reaped(member.id));
     }
 
     /// Somebody wants a session. `None`: the answer comes to the conn's inbox, as [`Event::Again`].
@@ -347,10 +361,14 @@ impl Pool {
     /// The session is attached to the conn.
     pub fn attached(&self, session: &SessionId, conn: ConnId, epoch: u64, by: By<'_>) {
         let lease = |id| Some(self.lease(self.member(id)?, &self.owner_of(session, by)));
-        self.change(|table| {
-            table.attached(session, conn, epoch);
+        let failover = self.change(|table| {
+            let failover = table.attached(session, conn, epoch);
             table.lend(session, lease);
+            failover
         });
+        if failover {
+            self.metrics.failovers.inc("ok");
+        }
     }
 
     /// It is not, after all.
@@ -361,11 +379,14 @@ impl Pool {
         epoch: u64,
         absent: bool,
     ) {
-        let gone = self.change(|table| {
+        let (gone, failover) = self.change(|table| {
             let known = table.upstream_of(session).is_some();
-            table.not_placed(session, conn, epoch, absent, time::now());
-            known && table.upstream_of(session).is_none()
+            let failover = table.not_placed(session, conn, epoch, absent, time::now());
+            (known && table.upstream_of(session).is_none(), failover)
         });
+        if failover {
+            self.metrics.failovers.inc("failed");
+        }
         if gone {
             self.disown(session);
         }

@@ -104,6 +104,7 @@ fn settings(rng: &mut Rng) -> Settings {
         handshake_timeout: Duration::from_secs(5),
         seek_timeout: Duration::from_secs(6),
         bounds_turns: rng.one_in(2),
+        greet_timeout: Duration::from_secs(6),
         discard_timeout: Duration::from_secs(5),
         finish_timeout: Duration::from_secs(5),
         authentication: Authentication::NotConfigured,

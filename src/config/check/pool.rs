@@ -16,7 +16,7 @@ use crate::config::model::{
 use crate::config::problem::names_secret;
 use crate::config::reader::Reader;
 use crate::config::secret::{Secret, SecretSource};
-use crate::config::values::{self, MS, WEEK};
+use crate::config::values::{self, MS, Read, WEEK};
 use crate::time::Duration;
 
 const MAX_WEIGHT: u32 = 1000;
@@ -40,7 +40,7 @@ pub(super) struct Draft {
 }
 
 pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -> Draft {
-    let name = r.require("name", values::name);
+    let name = r.require("name", pool_name);
     let token = match r.raw("token") {
         Some(value) => secret("token", value, world, problems).map(Some),
         None => Some(None),
@@ -72,6 +72,20 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     };
     let balance_at = r.place_of(if r.raw("affinity").is_some() { "affinity" } else { "balance" });
     Draft { name, balance_at, upstreams: fixed, unknown_sessions, pool }
+}
+
+/// A pool's folder in `state_dir` has its name.
+fn pool_name(value: &DeValue<'_>) -> Read<String> {
+    /// What fairlead itself has there.
+    const OURS: [&str; 5] =
+        ["ledger", "lock", "managed.json", "managed.json.bad", "managed.json.new"];
+    let name = values::name(value)?;
+    if OURS.contains(&name.as_str()) {
+        return Err(
+            format!("{name:?} is what a file of fairlead's own in state_dir is called").into()
+        );
+    }
+    Ok(name)
 }
 
 /// Nothing only if a problem was reported.

@@ -192,6 +192,15 @@ fn missing_keys_are_missed_at_their_table() {
 }
 
 #[test]
+fn a_pool_is_not_called_like_what_fairlead_keeps_in_its_state_directory() {
+    for name in ["ledger", "lock", "managed.json", "managed.json.new", "managed.json.bad"] {
+        let pool = POOL.replace("\"cli\"", &format!("{name:?}"));
+        let found = problems(&format!("{LISTENER}{pool}"));
+        assert!(found.iter().any(|p| p.contains("a file of fairlead's own")), "{name}: {found:?}");
+    }
+}
+
+#[test]
 fn names_and_binds_are_unique() {
     after_pool(
         &format!("{LISTENER}{}", LISTENER.replace("4320", "4330")),

@@ -93,6 +93,10 @@ pub enum Outcome {
 /// Things that are counted, and that nobody is told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Oddity {
+    /// A client's frame that is no message we can take: answered with -32600, or, in its place, the CLI that it was for.
+    Invalid,
+    /// A client's frame over the limit, of which the id could be read.
+    TooLarge,
     /// An answer that nobody waits for any more.
     LateReply,
     /// A client's answer to a request that no CLI made.
@@ -113,6 +117,8 @@ impl Oddity {
     /// The word for metrics and logs.
     pub const fn slug(self) -> &'static str {
         match self {
+            Oddity::Invalid => "invalid",
+            Oddity::TooLarge => "frame_too_large",
             Oddity::LateReply => "late_reply",
             Oddity::UnknownReply => "unknown_reply",
             Oddity::StrayNotification => "stray_notification",

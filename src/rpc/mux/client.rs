@@ -5,13 +5,14 @@ use std::collections::hash_map::Entry;
 use super::pending::{At, Pending};
 use super::reply::Code;
 use super::slot::Phase;
-use super::{End, Mux, Now, Oddity, Ticket};
+use super::{Action, End, Mux, Now, Oddity, Outcome, Ticket};
 use crate::error::{Reason, Refusal};
 use crate::id::{RawId, SessionId};
 use crate::rpc::frame::{Body, Frame};
 use crate::rpc::json;
 use crate::rpc::message::{self, Call, ClientKind, Refused, SessionParam};
 use crate::rpc::methods::{self, Draining, Method};
+use crate::time::Duration;
 
 /// The longest id that is looked for, in bytes. A CLI names files by its sessions' ids: none is as long.
 const MAX_SESSION_ID: usize = 255;
@@ -41,12 +42,15 @@ impl Mux {
     fn client_frame_too_large(&mut self, head: &[u8], now: Now) {
         self.discarding_since = Some(now.at);
         match message::peek_id(head) {
-            Some(id) if message::is_answer(head) => self.answer_refused(id),
+            Some(id) if message::is_answer(head) => {
+                self.odd(Oddity::TooLarge);
+                self.answer_refused(id);
+            }
             Some(id) => {
+                self.odd(Oddity::TooLarge);
                 let limit = self.settings.client_frame.body;
                 let message = format!("the frame is larger than {limit} bytes");
-                let refusal = Refusal::new(Reason::FrameTooLarge, message);
-                self.write_error(id, &refusal.to_json());
+                self.turn_away(id, None, &Refusal::new(Reason::FrameTooLarge, message));
             }
             None => self.end = Some(End::Protocol("frame_too_large")),
         }
@@ -61,12 +65,10 @@ impl Mux {
             },
             // Answered, an answer would settle a request of the client's own.
             Err(Refused::Answerable(id, _)) if self.answers_asked(id, body.bytes()) => {
+                self.odd(Oddity::Invalid);
                 self.answer_refused(id);
             }
-            Err(Refused::Answerable(id, what)) => {
-                let message = format!("Invalid request: {what}");
-                self.write_invalid(id, Code::InvalidRequest, &message);
-            }
+            Err(Refused::Answerable(id, what)) => self.turn_back(id, what),
             // An answer with `id: null` would kill the reader of some SDKs.
             Err(Refused::Hopeless(what)) => self.end = Some(End::Protocol(what)),
         }
@@ -77,25 +79,19 @@ impl Mux {
             return;
         }
         if self.late.contains_key(id.as_bytes()) {
-            let message = "Invalid request: the id is in use";
-            return self.write_invalid(id, Code::InvalidRequest, message);
-        }
-        if call.session.id().is_some_and(|session| session.len() > MAX_SESSION_ID) {
-            let message = "Session not found: its id is longer than any";
-            let refusal = Refusal::new(Reason::AccessDenied, message);
-            return self.write_error(id, &refusal.to_json());
+            return self.turn_back(id, "the id is in use");
         }
         let method = methods::method(&call.method);
+        if call.session.id().is_some_and(|session| session.len() > MAX_SESSION_ID) {
+            let message = "Session not found: its id is longer than any";
+            return self.turn_away(id, method, &Refusal::new(Reason::AccessDenied, message));
+        }
         let full = self.pending.len() + self.late.len() >= self.settings.pending;
         let room = match self.pending.entry(RawId::new(id)) {
-            Entry::Occupied(_) => {
-                let message = "Invalid request: the id is in use";
-                return self.write_invalid(id, Code::InvalidRequest, message);
-            }
+            Entry::Occupied(_) => return self.turn_back(id, "the id is in use"),
             Entry::Vacant(_) if full => {
-                let refusal =
-                    Refusal::new(Reason::Overloaded, "too many requests wait on this conn");
-                return self.write_error(id, &refusal.to_json());
+                let message = "too many requests wait on this conn";
+                return self.turn_away(id, method, &Refusal::new(Reason::Overloaded, message));
             }
             Entry::Vacant(room) => room,
         };
@@ -108,6 +104,19 @@ impl Mux {
             Some(method) => self.route(&id, method, call, body, now),
             None => self.route_unknown(&id, call, body, now),
         }
+    }
+
+    /// Refuses a request that never was on the table.
+    fn turn_away(&mut self, id: &str, method: Option<&'static Method>, refusal: &Refusal) {
+        self.write_error(id, &refusal.to_json());
+        let outcome = Outcome::Refused(refusal.reason);
+        self.actions.push_back(Action::Answered(method, outcome, Duration::ZERO));
+    }
+
+    /// Answers a frame that is no request that could be taken.
+    fn turn_back(&mut self, id: &str, what: &str) {
+        self.odd(Oddity::Invalid);
+        self.write_invalid(id, Code::InvalidRequest, &format!("Invalid request: {what}"));
     }
 
     /// What a leaving fairlead no longer takes: anything that would start work.

@@ -3,10 +3,11 @@
 
 use super::greeting::greets;
 use super::reply::Code;
-use super::{Action, Authentication, End, Mux, Oddity, Settings, Token, Waiting};
+use super::{Action, Authentication, End, Mux, Oddity, Outcome, Settings, Token, Waiting};
 use crate::id::RawId;
 use crate::rpc::frame::FrameLimits;
-use crate::time::Instant;
+use crate::rpc::methods;
+use crate::time::{Duration, Instant};
 
 /// The largest frame of a stranger, in bytes.
 const STRANGERS_FRAME: usize = 64 * 1024;
@@ -51,6 +52,8 @@ impl Mux {
         }
         self.odd(Oddity::Unauthenticated);
         self.write_invalid(id, Code::AuthenticationRequired, "AUTHENTICATION_REQUIRED");
+        let answered = Action::Answered(methods::method(method), Outcome::Invalid, Duration::ZERO);
+        self.actions.push_back(answered);
         true
     }
 

@@ -30,6 +30,8 @@ pub struct Settings {
     pub seek_timeout: Duration,
     /// Whether a turn has to be asked for before it starts.
     pub bounds_turns: bool,
+    /// For a CLI of the pool to have answered, so that the client can be greeted.
+    pub greet_timeout: Duration,
     /// For the rest of a frame that is too large.
     pub discard_timeout: Duration,
     /// For answers still due after the client's FIN.

@@ -174,6 +174,7 @@ mod tests {
                 handshake_timeout: SECOND * 300,
                 seek_timeout: SECOND * 300,
                 bounds_turns: false,
+                greet_timeout: SECOND * 300,
                 discard_timeout: SECOND * 300,
                 finish_timeout: SECOND * 300,
                 authentication: crate::rpc::mux::Authentication::NotConfigured,

@@ -12,8 +12,8 @@ use crate::time::Instant;
 pub(super) enum Stage {
     /// The CLIs are being asked.
     Sought,
-    /// A conn's create or resume is under way; `known`: it was stored before.
-    Placing { by: ConnId, known: bool },
+    /// A conn's create or resume is under way; `known`: it was stored before; `failover`: it was lost with another CLI.
+    Placing { by: ConnId, known: bool, failover: bool },
     /// In memory.
     Live,
     /// Its end is written, but its CLI keeps what is left of it in memory.

@@ -10,7 +10,7 @@
 //! - it is ready when it has announced its port on its own pipe and answers `ping` there, so a
 //!   stranger that took the port in between is never mistaken for it;
 //! - it is dead when nothing that it started lives any more and it is reaped. Only then does the
-//!   status say so: a session may move then, and not before;
+//!   status say so; once its main process has ended, no session of its moves before that;
 //! - it is on a list in the state directory, by pid and start time, so that the next fairlead can
 //!   end what a killed one left.
 //!
@@ -33,6 +33,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
@@ -44,6 +45,7 @@ use self::backoff::Backoff;
 use self::state::{Entry, State};
 use self::supervise::{Order, Orders, Supervisor};
 use self::thread::Thread;
+use crate::observe::metrics::CounterBy;
 use crate::time::{self, Duration, Instant};
 
 /// What to run, and how patiently.
@@ -69,6 +71,8 @@ pub struct Spec {
     pub backoff_min: Duration,
     /// The longest wait. A CLI that was ready for this long has recovered.
     pub backoff_max: Duration,
+    /// Counts its starts but the first, by why there was another.
+    pub restarts: Arc<CounterBy>,
 }
 
 impl Spec {
@@ -86,6 +90,7 @@ impl Spec {
             stop_timeout: Duration::from_secs(15),
             backoff_min: Duration::from_secs(1),
             backoff_max: Duration::from_secs(60),
+            restarts: Arc::default(),
         }
     }
 
