@@ -49,6 +49,8 @@ mod restart;
 mod rig;
 #[path = "it/routing.rs"]
 mod routing;
+#[path = "it/secrets.rs"]
+mod secrets;
 #[path = "it/shared_session.rs"]
 mod shared_session;
 #[path = "it/stalls.rs"]

@@ -153,7 +153,7 @@ impl World {
         if let Some(link) = self.conns[c].links.get_mut(&id) {
             link.end = Some(cc);
         }
-        self.conns[c].mux.link_opened(id);
+        self.conns[c].mux.link_opened(id, self.token.as_ref());
         true
     }
 
