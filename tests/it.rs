@@ -41,6 +41,8 @@ mod owners;
 mod placement;
 #[path = "it/process.rs"]
 mod process;
+#[path = "it/rates.rs"]
+mod rates;
 #[path = "it/resets.rs"]
 mod resets;
 #[path = "it/restart.rs"]
@@ -49,12 +51,16 @@ mod restart;
 mod rig;
 #[path = "it/routing.rs"]
 mod routing;
+#[path = "it/seats.rs"]
+mod seats;
 #[path = "it/secrets.rs"]
 mod secrets;
 #[path = "it/shared_session.rs"]
 mod shared_session;
 #[path = "it/stalls.rs"]
 mod stalls;
+#[path = "it/strangers.rs"]
+mod strangers;
 #[path = "it/surrogates.rs"]
 mod surrogates;
 #[path = "it/tell.rs"]

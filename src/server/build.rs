@@ -19,12 +19,13 @@ use crate::observe::metrics::{MethodName, Metrics, Vocabulary};
 use crate::observe::readiness::Readiness;
 use crate::probe::watch;
 use crate::proxy::admit::Keys;
+use crate::proxy::callers::Callers;
 use crate::proxy::jsonrpc::{Budget, Listener};
 use crate::rpc::frame::FrameLimits;
 use crate::rpc::methods::{self, Route};
 use crate::rpc::mux::{LinkToken, Settings};
 use crate::session::table::{self, CreateExisting, Storage};
-use crate::time::Duration;
+use crate::time::{self, Duration};
 use crate::upstream::member::{self, Ears, Member};
 use crate::upstream::pool::{self, Pool};
 use crate::upstream::source::managed::{Home, Managed, Spec, StateDir};
@@ -373,6 +374,7 @@ fn make_listener(
         trust: from.trust,
         anonymous: Arc::new(callers::anonymous(from)),
         required_id: from.required_id.clone(),
+        callers: Callers::new(&from.callers, from.identities().take_tokens(), time::now()),
         keys: Keys { identity: from.identity.clone(), affinity },
         pool: Arc::clone(pool),
         metrics: metrics.listener(&from.name),

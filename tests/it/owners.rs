@@ -77,24 +77,6 @@ async fn nothing_is_answered_before_a_good_token() {
 }
 
 #[tokio::test]
-async fn a_stranger_that_goes_on_asking_or_says_nothing_is_let_go() {
-    let dir = Dir::new();
-    tokens(&dir, &["alice"]);
-    let setup = guarded(&dir, clis(1)).limits("handshake_timeout = \"1s\"");
-    let rig = setup.start().await;
-    let (loud, silent, large) = (rig.client().await, rig.client().await, rig.client().await);
-    for _ in 0..33 {
-        loud.post("ping", json!({})).await.unwrap();
-    }
-    within("the loud one ends", loud.until_closed()).await;
-    within("the silent one ends", silent.until_closed()).await;
-    let error = large.request("ping", json!({"message": "x".repeat(100_000)})).await;
-    assert!(error.is_err_and(|error| error.code == -32046 || error.code != -32001));
-    let friend = known(&rig, "alice").await;
-    ask(&friend, "ping", json!({"message": "x".repeat(100_000)})).await;
-}
-
-#[tokio::test]
 async fn a_stranger_hears_of_a_session_what_it_hears_of_none() {
     let dir = Dir::new();
     tokens(&dir, &["alice", "bob"]);

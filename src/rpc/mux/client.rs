@@ -19,8 +19,10 @@ const MAX_SESSION_ID: usize = 255;
 impl Mux {
     /// Bytes came from the client.
     pub fn client_bytes(&mut self, mut input: &[u8], now: Now) {
+        self.strangers_bytes(input.len());
         while self.end.is_none() {
             match self.decoder.next(&mut input) {
+                Ok(Some(_)) if self.strangers_frame() => {}
                 Ok(Some(Frame::Whole(body))) => {
                     self.frames_in += 1;
                     self.client_frame(&body, now);
@@ -42,6 +44,7 @@ impl Mux {
         self.discarding_since = Some(now.at);
         match message::peek_id(head) {
             Some(id) if message::is_answer(head) => self.answer_refused(id),
+            Some(id) if self.refuse_hasty(id, None, now.at) => {}
             Some(id) => {
                 let limit = self.settings.client_frame.body;
                 let message = format!("the frame is larger than {limit} bytes");
@@ -63,6 +66,7 @@ impl Mux {
             Err(Refused::Answerable(id, _)) if self.answers_asked(id, body.bytes()) => {
                 self.answer_refused(id);
             }
+            Err(Refused::Answerable(id, _)) if self.refuse_hasty(id, None, now.at) => {}
             Err(Refused::Answerable(id, what)) => {
                 let message = format!("Invalid request: {what}");
                 self.write_invalid(id, Code::InvalidRequest, &message);
@@ -73,7 +77,8 @@ impl Mux {
     }
 
     fn client_request(&mut self, id: &str, call: &Call<'_>, body: &Body<'_>, now: Now) {
-        if self.refuse_stranger(id, &call.method) {
+        let method = methods::method(&call.method);
+        if self.refuse_stranger(id, &call.method) || self.refuse_hasty(id, method, now.at) {
             return;
         }
         if self.late.contains_key(id.as_bytes()) {
@@ -85,7 +90,6 @@ impl Mux {
             let refusal = Refusal::new(Reason::AccessDenied, message);
             return self.write_error(id, &refusal.to_json());
         }
-        let method = methods::method(&call.method);
         let full = self.pending.len() + self.late.len() >= self.settings.pending;
         let room = match self.pending.entry(RawId::new(id)) {
             Entry::Occupied(_) => {
@@ -139,6 +143,9 @@ impl Mux {
         };
         if self.stranger.is_some() {
             return self.odd(Oddity::Unauthenticated);
+        }
+        if self.charge(now.at).is_err() {
+            return self.odd(Oddity::RateLimited);
         }
         let link = match self.slots.get_mut(session.as_bytes()) {
             // It must not overtake what waits for the session to be found.

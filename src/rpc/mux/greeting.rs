@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::reply::Code;
-use super::{Action, Authentication, Hello, LinkToken, Mux, Now, Outcome, Ticket, Token, Waiting};
+use super::{Action, Hello, LinkToken, Mux, Now, Outcome, Ticket, Token, Waiting};
 use crate::error::{Reason, Refusal, push_json_string};
 use crate::id::{LinkId, RawId};
 use crate::rpc::json::{self, Span};
@@ -15,7 +15,7 @@ pub(super) const OURS: &str = "\"fairlead\"";
 
 impl Mux {
     pub(super) fn client_connect(&mut self, id: &RawId, body: &[u8], call: &Call<'_>, now: Now) {
-        let takes_token = self.settings.authentication != Authentication::NotConfigured;
+        let takes_token = self.takes_tokens();
         match read_connect(body, call.params, takes_token) {
             Err(Bad::Token) => {
                 let message = "AUTHENTICATION_NOT_CONFIGURED";
