@@ -76,7 +76,7 @@ impl Bench {
                 self.mux.found(ticket, found, self.now);
             } else if let Action::Open(link, _) = action {
                 self.link = link;
-                self.mux.link_opened(link);
+                self.mux.link_opened(link, None);
             }
         }
         if let Some(out) = self.mux.link_out(self.link) {
@@ -132,7 +132,6 @@ fn settings() -> Settings {
         finish_timeout: Duration::from_secs(5),
         authentication: Authentication::NotConfigured,
         authentication_timeout: Duration::from_secs(10),
-        token: None,
     }
 }
 

@@ -49,6 +49,8 @@ mod placement;
 mod process;
 #[path = "shared/program.rs"]
 mod program;
+#[path = "it/rates.rs"]
+mod rates;
 #[path = "it/resets.rs"]
 mod resets;
 #[path = "it/restart.rs"]
@@ -57,10 +59,16 @@ mod restart;
 mod rig;
 #[path = "it/routing.rs"]
 mod routing;
+#[path = "it/seats.rs"]
+mod seats;
+#[path = "it/secrets.rs"]
+mod secrets;
 #[path = "it/shared_session.rs"]
 mod shared_session;
 #[path = "it/stalls.rs"]
 mod stalls;
+#[path = "it/strangers.rs"]
+mod strangers;
 #[path = "it/surrogates.rs"]
 mod surrogates;
 #[path = "it/tell.rs"]

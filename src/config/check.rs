@@ -5,6 +5,7 @@
 
 mod access;
 mod agree;
+mod callers;
 mod identity;
 mod listener;
 mod pool;

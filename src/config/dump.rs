@@ -5,8 +5,8 @@
 use toml::{Table, Value};
 
 use super::model::{
-    Balance, Caps, Config, EnvValue, Grant, Health, Identity, Jwt, KeySource, Limits, Listener,
-    Managed, Pool, Upstream, Upstreams,
+    Balance, CallerLimits, Caps, Config, EnvValue, Grant, Health, Identity, Jwt, KeySource, Limits,
+    Listener, Managed, Pool, Upstream, Upstreams,
 };
 use super::values::{show_duration, show_size};
 use crate::identity::source_ip::Range;
@@ -61,8 +61,26 @@ fn listener(listener: &Listener) -> Table {
     if let Some(pattern) = &listener.required_id {
         out.insert("session_id_required_pattern".into(), text(pattern.as_str()));
     }
+    out.extend(callers(&listener.callers));
     if !listener.identity.is_empty() {
         out.insert("identity".into(), list(&listener.identity, identity));
+    }
+    out
+}
+
+fn callers(limits: &CallerLimits) -> Table {
+    let conns = [
+        ("max_conns", limits.max_conns),
+        ("max_conns_per_address", limits.max_conns_per_address),
+        ("max_conns_per_caller", limits.max_conns_per_caller),
+    ];
+    let conns = conns.into_iter().filter_map(|(key, most)| Some((key.to_owned(), number(most?))));
+    let mut out: Table = conns.collect();
+    out.insert("max_failed_connects".into(), limits.max_failed_connects.unwrap_or(0).into());
+    if let Some(rate) = limits.rate {
+        let (requests, burst) = (rate.requests.into(), rate.burst.into());
+        let rate = table([("requests", requests), ("per", time(rate.per)), ("burst", burst)]);
+        out.insert("rate".into(), rate.into());
     }
     out
 }

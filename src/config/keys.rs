@@ -37,7 +37,18 @@ pub const LISTENER: Section = Section {
         "trust",
         "session_id_required_pattern",
         "unknown_sessions",
+        "max_conns",
+        "max_conns_per_address",
+        "max_conns_per_caller",
+        "max_failed_connects",
+        "rate",
     ],
+};
+/// `[listener.rate]`
+pub const RATE: Section = Section {
+    title: "[listener.rate]",
+    path: "listener.rate",
+    keys: &["requests", "per", "burst"],
 };
 /// `[[listener.identity]]`
 pub const IDENTITY: Section = Section {
@@ -182,8 +193,8 @@ pub const TOKEN: Section = Section {
 };
 
 /// Every section of the configuration file, in the order of the documentation.
-pub const ALL: [&Section; 18] = [
-    &ROOT, &RUNTIME, &LISTENER, &IDENTITY, &TOKENS, &JWKS, &RANGE, &POOL, &UPSTREAM, &GRANT,
+pub const ALL: [&Section; 19] = [
+    &ROOT, &RUNTIME, &LISTENER, &RATE, &IDENTITY, &TOKENS, &JWKS, &RANGE, &POOL, &UPSTREAM, &GRANT,
     &MANAGED, &HEALTH, &CAPS, &SECRET, &METRICS, &DRAIN, &LIMITS, &LOG,
 ];
 

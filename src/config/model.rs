@@ -20,6 +20,7 @@ macro_rules! words {
 }
 
 mod access;
+mod callers;
 mod caps;
 mod identity;
 mod limits;
@@ -29,6 +30,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use access::{Authentication, Grant, UnknownSessions};
+pub use callers::{CallerLimits, CallerRate};
 pub use caps::Caps;
 pub use identity::{Identity, Jwt, KeySource, Named, Pattern, TokenFile};
 pub use limits::Limits;
@@ -102,6 +104,8 @@ pub struct Listener {
     pub required_id: Option<Pattern>,
     /// Whose a session is that exists and that nobody is known to own.
     pub unknown_sessions: UnknownSessions,
+    /// What one caller and one address may take.
+    pub callers: CallerLimits,
 }
 
 impl Listener {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use tokio::net::TcpListener;
 
 use super::workers::Workers;
-use super::{Addresses, StartError, callers, managed};
+use super::{Addresses, StartError, callers, managed, secrets};
 use crate::balance::Policy;
 use crate::config::{self, Balance, Config, Limits, Upstreams};
 use crate::drain::{self, Tasks, Trigger, Watcher};
@@ -19,13 +19,14 @@ use crate::observe::metrics::{MethodName, Metrics, Vocabulary};
 use crate::observe::readiness::Readiness;
 use crate::probe::watch;
 use crate::proxy::admit::Keys;
+use crate::proxy::callers::Callers;
 use crate::proxy::jsonrpc::{Budget, Listener};
 use crate::rpc::frame::FrameLimits;
 use crate::rpc::methods::{self, Route};
 use crate::rpc::mux::{LinkToken, Settings};
 use crate::session::quota::Bounds;
 use crate::session::table::{self, CreateExisting, Storage};
-use crate::time::Duration;
+use crate::time::{self, Duration};
 use crate::upstream::member::{self, Ears, Member};
 use crate::upstream::pool::{self, Patience, Pool};
 use crate::upstream::source::managed::{Home, Managed, Spec, StateDir};
@@ -235,6 +236,18 @@ impl Maker<'_> {
             self.tasks.spawn_aside("follow", task);
             self.managed.push(managed);
         }
+        if let (Upstreams::Fixed(_), Some(token)) = (&from.upstreams, &from.token)
+            && token.file().is_some()
+        {
+            let members = pool.members.clone();
+            let put = move |token| {
+                for member in &members {
+                    member.set_token(Some(LinkToken::clone(&token)));
+                }
+            };
+            let follow = secrets::follow(pool.name.clone(), token.clone(), put);
+            self.tasks.spawn_aside("secret", follow);
+        }
         let blocker =
             self.readiness.block(format!("pool {}: not known whether its CLIs are up", from.name));
         let waited = Arc::clone(&pool);
@@ -261,6 +274,7 @@ impl Maker<'_> {
             max_turns: pool.caps.max_turns_per_upstream,
             rise: pool.health.rise,
             fall: pool.health.fall,
+            token: pool.token.as_ref().map(secrets::link_token),
         };
         upstreams.iter().map(|upstream| self.member(pool, with(upstream))).collect()
     }
@@ -282,9 +296,13 @@ impl Maker<'_> {
                 max_turns: pool.caps.max_turns_per_upstream,
                 rise: pool.health.rise,
                 fall: pool.health.fall,
+                token: None,
             };
             let (member, ears) = self.member(pool, with);
             spec.restarts = Arc::clone(&member.metrics.restarts);
+            let of = Arc::clone(&member);
+            let put = move |token| of.set_token(token);
+            spec.renew = Some(secrets::renew(&pool.name, from, pool.token.as_ref(), put));
             let (managed, supervise) = crate::upstream::source::managed::managed(spec, state);
             self.tasks.spawn_aside("supervise", supervise);
             follow.push((Arc::clone(&member), managed));
@@ -300,20 +318,13 @@ fn spec(config: &Config, pool: &config::Pool, from: &config::Managed, index: usi
         config::Home::Pool => Home::Pool,
     };
     let dir = home.dir(&config.state_dir, &pool.name);
-    let env = from.env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
     Spec {
-        env: env.collect(),
-        token: pool.token.as_ref().map(|token| token.expose().to_owned()),
         ready_deadline: from.ready_deadline,
         stop_timeout: from.stop_timeout,
         backoff_min: from.restart_backoff_min,
         backoff_max: from.restart_backoff_max,
         ..Spec::new(pool.name.clone(), index, from.command.clone(), dir)
     }
-}
-
-fn link_token(pool: &config::Pool) -> Option<LinkToken> {
-    pool.token.as_ref().map(|token| LinkToken(token.expose().to_owned()))
 }
 
 /// What a client's request may wait for beside one look-up and room: for the look-up's turn, a link, or an answer of the
@@ -332,7 +343,6 @@ fn watch_parameters(config: &Config, pool: &config::Pool) -> watch::Parameters {
         interval: pool.health.interval,
         timeout: pool.health.timeout,
         dead_after: pool.health.dead_after,
-        token: link_token(pool),
         frame: upstream_frame(config),
     }
 }
@@ -373,7 +383,6 @@ fn make_listener(
         finish_timeout: limits.finish_timeout,
         authentication: callers::authentication(from),
         authentication_timeout: limits.handshake_timeout,
-        token: config.pool(&from.pool).and_then(link_token),
     };
     let balance = config.pool(&from.pool).map(|p| p.balance);
     let affinity = match balance {
@@ -387,6 +396,7 @@ fn make_listener(
         trust: from.trust,
         anonymous: Arc::new(callers::anonymous(from)),
         required_id: from.required_id.clone(),
+        callers: Callers::new(&from.callers, from.identities().take_tokens(), time::now()),
         keys: Keys { identity: from.identity.clone(), affinity },
         pool: Arc::clone(pool),
         metrics: metrics.listener(&from.name),

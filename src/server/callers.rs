@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::StartError;
+use super::secrets::{LOOK, stamp};
 use crate::caller::{Caller, Owner};
 use crate::config::{self, Config, Identity, UnknownSessions};
 use crate::drain::Tasks;
@@ -15,11 +16,7 @@ use crate::ledger::Ledger;
 use crate::observe::metrics::Metrics;
 use crate::proxy::jsonrpc::Claims;
 use crate::rpc::mux::Authentication;
-use crate::time::Duration;
 use crate::upstream::pool::{Owners, Unknown, Visitor};
-
-/// How often files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
 
 /// What a listener makes of a token.
 pub(super) fn authentication(listener: &config::Listener) -> Authentication {
@@ -58,14 +55,12 @@ pub(super) fn claims(listener: &config::Listener, tasks: &Tasks) -> Arc<Claims> 
 
 /// Reads what changed, for as long as the process runs.
 async fn follow(listener: String, mut all: Vec<Identity>, known: Arc<RwLock<Arc<Identities>>>) {
-    let stamp = |all: &[Identity]| -> Vec<_> {
-        let files = all.iter().filter_map(Identity::file);
-        files.map(|file| std::fs::metadata(file).and_then(|m| m.modified()).ok()).collect()
-    };
-    let mut seen = stamp(&all);
+    let stamps =
+        |all: &[Identity]| -> Vec<_> { all.iter().filter_map(Identity::file).map(stamp).collect() };
+    let mut seen = stamps(&all);
     loop {
         tokio::time::sleep(LOOK).await;
-        let now = stamp(&all);
+        let now = stamps(&all);
         if now == seen {
             continue;
         }

@@ -85,11 +85,12 @@ mod tests {
     use crate::id::{ConnId, SessionId, UpstreamId};
     use crate::observe::metrics::{Metrics, Vocabulary};
     use crate::rpc::mux::{Found, Left, Ticket};
+    use crate::session::quota::Bounds;
     use crate::session::table::{CreateExisting, State, Storage};
     use crate::time::Duration;
     use crate::upstream::hub::Event;
     use crate::upstream::member;
-    use crate::upstream::pool::{By, Key, Parameters, Unknown, Visitor};
+    use crate::upstream::pool::{By, Key, Parameters, Patience, Unknown, Visitor};
     use crate::want::Want;
 
     const CONN: ConnId = ConnId(1);
@@ -120,8 +121,10 @@ mod tests {
                     address: None,
                     weight: 1,
                     max_sessions: None,
+                    max_turns: None,
                     rise: 1,
                     fall: 1,
+                    token: None,
                 };
                 let (member, _ears) = Member::new(UpstreamId(number), with, series);
                 member.see(Seen::Answered);
@@ -134,10 +137,19 @@ mod tests {
                 lookup_timeout: Duration::from_secs(1),
                 lookup_wait: Duration::from_secs(1),
                 fleet_timeout: Duration::from_secs(1),
+                sessions: Bounds::default(),
+                turns: Bounds::default(),
+                patience: Patience { length: 0, timeout: Duration::ZERO },
             };
             let (members, series) = (vec![member(0), member(1)], metrics.pool("p"));
             let pool = Pool::new("p".into(), members, with, None, series, tasks.clone());
             Rig { metrics, tasks, pool }
+        }
+
+        fn attach(&self, session: &SessionId, epoch: u64) {
+            let visitor = Visitor { caller: Caller::anonymous("l"), unknown: Unknown::Adopt };
+            let by = By { visitor: &visitor, key: &Key::default() };
+            self.pool.attached(session, CONN, epoch, by);
         }
 
         /// Where the session is, or goes; `None`: that is waited for.
@@ -170,7 +182,7 @@ mod tests {
         let session = SessionId::new("s");
         let inbox = rig.pool.hub.enter(CONN);
         let (home, epoch) = rig.seek(&Want::CreateNew).unwrap();
-        rig.pool.attached(&session, CONN, epoch);
+        rig.attach(&session, epoch);
         let member = Arc::clone(rig.pool.member(home).unwrap());
         let addr = "127.0.0.1:1".parse().unwrap();
         let (status, heard) = watch::channel(Status::Ready { addr, pid: 1, generation: 1 });
@@ -191,10 +203,10 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(20), again).await.unwrap();
         let (elsewhere, epoch) = rig.seek(&Want::Resume).unwrap();
         assert_ne!(elsewhere, home);
-        rig.pool.attached(&session, CONN, epoch);
+        rig.attach(&session, epoch);
         assert!(rig.shows(r#"fairlead_session_failovers_total{pool="p",result="ok"} 1"#));
         // Where it is attached already nothing fails over.
-        rig.pool.attached(&session, CONN, epoch);
+        rig.attach(&session, epoch);
         assert!(rig.shows(r#"fairlead_session_failovers_total{pool="p",result="ok"} 1"#));
     }
 

@@ -13,7 +13,7 @@ use crate::balance::{self, Candidate};
 use crate::health::state::{Change, Health, Seen, State};
 use crate::id::UpstreamId;
 use crate::observe::metrics::UpstreamMetrics;
-use crate::rpc::mux::Hello;
+use crate::rpc::mux::{Hello, LinkToken};
 use crate::time::{self, Duration, Instant};
 
 /// Between two complaints of one member in the log.
@@ -36,12 +36,15 @@ pub struct Parameters {
     pub rise: u32,
     /// Bad ones that make it down.
     pub fall: u32,
+    /// What it wants to hear first; `None`: nothing.
+    pub token: Option<LinkToken>,
 }
 
 struct Condition {
     address: Option<SocketAddr>,
     health: Health,
     hello: Option<Hello>,
+    token: Option<LinkToken>,
 }
 
 /// See the module's head.
@@ -104,6 +107,7 @@ impl Member {
                 address: with.address,
                 health: Health::new(with.rise, with.fall),
                 hello: None,
+                token: with.token,
             }),
             heard: AtomicU64::new(0),
             complained: AtomicU64::new(0),
@@ -125,6 +129,16 @@ impl Member {
         if address.is_some() {
             self.moved.notify_one();
         }
+    }
+
+    /// What a link or watch that is made now presents to it.
+    pub fn token(&self) -> Option<LinkToken> {
+        self.condition.lock().token.clone()
+    }
+
+    /// From now on it wants to hear this.
+    pub fn set_token(&self, token: Option<LinkToken>) {
+        self.condition.lock().token = token;
     }
 
     /// Returns when its process is somewhere else.

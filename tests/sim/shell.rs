@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fairlead::error::{Reason, Refusal};
 use fairlead::id::{ConnId, LinkId, UpstreamId};
-use fairlead::rpc::mux::{Action, End, Found, Hello, Ticket};
+use fairlead::rpc::mux::{Action, End, Found, Hello, Ticket, Verdict};
 use fairlead::rpc::out::Outgoing;
 use fairlead::session::table::Absence;
 
@@ -153,7 +153,7 @@ impl World {
         if let Some(link) = self.conns[c].links.get_mut(&id) {
             link.end = Some(cc);
         }
-        self.conns[c].mux.link_opened(id);
+        self.conns[c].mux.link_opened(id, self.token.as_ref());
         true
     }
 
@@ -300,7 +300,7 @@ impl World {
             }
             Action::Ask(ticket, method, body) => self.ask(c, ticket, method, &body),
             Action::Authenticate(ticket, _) => {
-                self.conns[c].mux.authenticated(ticket, true, now.at);
+                self.conns[c].mux.authenticated(ticket, Verdict::Good, now.at);
             }
             Action::Greet(ticket) => self.tasks.push(Task::Greet(c, ticket)),
             Action::Attached(session, upstream, epoch) => {

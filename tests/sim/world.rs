@@ -81,6 +81,8 @@ pub(crate) struct World {
     pub(crate) sessions: Vec<String>,
     pub(crate) truth: Truth,
     pub(crate) settings: Arc<Settings>,
+    /// What all CLIs want to hear.
+    pub(crate) token: Option<LinkToken>,
     pub(crate) mutation: Option<Mutation>,
     /// Nothing new happens: what is under way comes to its end.
     pub(crate) settling: bool,
@@ -109,7 +111,6 @@ fn settings(rng: &mut Rng) -> Settings {
         finish_timeout: Duration::from_secs(5),
         authentication: Authentication::NotConfigured,
         authentication_timeout: Duration::from_secs(10),
-        token: rng.one_in(2).then(|| LinkToken("secret".into())),
     }
 }
 
@@ -130,6 +131,7 @@ impl World {
         };
         let limit = if rng.one_in(4) { 1 } else { 1000 };
         let settings = Arc::new(settings(&mut rng));
+        let token = rng.one_in(2).then(|| LinkToken("secret".into()));
         let mut world = World {
             base: fairlead::time::now(),
             elapsed: Duration::ZERO,
@@ -145,6 +147,7 @@ impl World {
             sessions,
             truth: Truth { trace: traced.then(Vec::new), ..Truth::default() },
             settings,
+            token,
             mutation,
             settling: false,
             calm,

@@ -111,6 +111,8 @@ pub enum Oddity {
     WrongSession,
     /// A client that must prove who it is did not.
     Unauthenticated,
+    /// A request, or a notification, of a caller that asks more often than it may.
+    RateLimited,
 }
 
 impl Oddity {
@@ -126,6 +128,7 @@ impl Oddity {
             Oddity::BadUpstreamFrame => "bad_upstream_frame",
             Oddity::WrongSession => "wrong_session",
             Oddity::Unauthenticated => "unauthenticated",
+            Oddity::RateLimited => "rate_limited",
         }
     }
 }
@@ -150,6 +153,19 @@ impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")
     }
+}
+
+/// What became of what a client presented.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is let in.
+    Good,
+    /// It is not.
+    Bad,
+    /// It comes too often; it may try again here, after so long.
+    TooOften(Duration),
+    /// It is who it says, and has too many conns: this one ends.
+    TooMany(Refusal),
 }
 
 /// What the mux wants done, in order.

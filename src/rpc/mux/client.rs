@@ -20,8 +20,10 @@ const MAX_SESSION_ID: usize = 255;
 impl Mux {
     /// Bytes came from the client.
     pub fn client_bytes(&mut self, mut input: &[u8], now: Now) {
+        self.strangers_bytes(input.len());
         while self.end.is_none() {
             match self.decoder.next(&mut input) {
+                Ok(Some(_)) if self.strangers_frame() => {}
                 Ok(Some(Frame::Whole(body))) => {
                     self.frames_in += 1;
                     self.client_frame(&body, now);
@@ -46,11 +48,12 @@ impl Mux {
                 self.odd(Oddity::TooLarge);
                 self.answer_refused(id);
             }
+            Some(id) if self.refuse_hasty(id, None, now.at) => {}
             Some(id) => {
                 self.odd(Oddity::TooLarge);
                 let limit = self.settings.client_frame.body;
                 let message = format!("the frame is larger than {limit} bytes");
-                self.turn_away(id, None, &Refusal::new(Reason::FrameTooLarge, message));
+                self.refuse_untaken(id, None, &Refusal::new(Reason::FrameTooLarge, message));
             }
             None => self.end = Some(End::Protocol("frame_too_large")),
         }
@@ -68,6 +71,7 @@ impl Mux {
                 self.odd(Oddity::Invalid);
                 self.answer_refused(id);
             }
+            Err(Refused::Answerable(id, _)) if self.refuse_hasty(id, None, now.at) => {}
             Err(Refused::Answerable(id, what)) => self.turn_back(id, what),
             // An answer with `id: null` would kill the reader of some SDKs.
             Err(Refused::Hopeless(what)) => self.end = Some(End::Protocol(what)),
@@ -75,23 +79,23 @@ impl Mux {
     }
 
     fn client_request(&mut self, id: &str, call: &Call<'_>, body: &Body<'_>, now: Now) {
-        if self.refuse_stranger(id, &call.method) {
+        let method = methods::method(&call.method);
+        if self.refuse_stranger(id, &call.method) || self.refuse_hasty(id, method, now.at) {
             return;
         }
         if self.late.contains_key(id.as_bytes()) {
             return self.turn_back(id, "the id is in use");
         }
-        let method = methods::method(&call.method);
         if call.session.id().is_some_and(|session| session.len() > MAX_SESSION_ID) {
             let message = "Session not found: its id is longer than any";
-            return self.turn_away(id, method, &Refusal::new(Reason::AccessDenied, message));
+            return self.refuse_untaken(id, method, &Refusal::new(Reason::AccessDenied, message));
         }
         let full = self.pending.len() + self.late.len() >= self.settings.pending;
         let room = match self.pending.entry(RawId::new(id)) {
             Entry::Occupied(_) => return self.turn_back(id, "the id is in use"),
             Entry::Vacant(_) if full => {
                 let message = "too many requests wait on this conn";
-                return self.turn_away(id, method, &Refusal::new(Reason::Overloaded, message));
+                return self.refuse_untaken(id, method, &Refusal::new(Reason::Overloaded, message));
             }
             Entry::Vacant(room) => room,
         };
@@ -107,7 +111,7 @@ impl Mux {
     }
 
     /// Refuses a request that never was on the table.
-    fn turn_away(&mut self, id: &str, method: Option<&'static Method>, refusal: &Refusal) {
+    fn refuse_untaken(&mut self, id: &str, method: Option<&'static Method>, refusal: &Refusal) {
         self.write_error(id, &refusal.to_json());
         let outcome = Outcome::Refused(refusal.reason);
         self.actions.push_back(Action::Answered(method, outcome, Duration::ZERO));
@@ -147,6 +151,9 @@ impl Mux {
         };
         if self.stranger.is_some() {
             return self.odd(Oddity::Unauthenticated);
+        }
+        if self.charge(now.at).is_err() {
+            return self.odd(Oddity::RateLimited);
         }
         let link = match self.slots.get_mut(session.as_bytes()) {
             // It must not overtake what waits for the session to be found.

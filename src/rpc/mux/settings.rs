@@ -40,8 +40,6 @@ pub struct Settings {
     pub authentication: Authentication,
     /// For a client to prove who it is, where it must.
     pub authentication_timeout: Duration,
-    /// What each link presents to its CLI.
-    pub token: Option<LinkToken>,
 }
 
 /// What a listener makes of a token in `connect`.

@@ -48,6 +48,17 @@ use self::thread::Thread;
 use crate::observe::metrics::CounterBy;
 use crate::time::{self, Duration, Instant};
 
+/// What a process is given that may be another when the next one starts. Never logged.
+pub struct Credentials {
+    /// As [`Spec::env`].
+    pub env: Vec<(String, String)>,
+    /// As [`Spec::token`].
+    pub token: Option<String>,
+}
+
+/// Says what the process that starts now is given.
+pub type Renew = dyn Fn() -> Credentials + Send + Sync;
+
 /// What to run, and how patiently.
 #[derive(Clone)]
 pub struct Spec {
@@ -61,6 +72,8 @@ pub struct Spec {
     pub env: Vec<(String, String)>,
     /// The pool's token, for `COPILOT_CONNECTION_TOKEN`. Never logged.
     pub token: Option<String>,
+    /// Asked before each start for what stands in place of these two; `None`: they stay.
+    pub renew: Option<Arc<Renew>>,
     /// `COPILOT_HOME`; made (0700) if it is not there. See [`Home`].
     pub home: PathBuf,
     /// From start to ready; then it is killed, which counts as a failure.
@@ -85,12 +98,19 @@ impl Spec {
             command,
             env: Vec::new(),
             token: None,
+            renew: None,
             home,
             ready_deadline: Duration::from_secs(60),
             stop_timeout: Duration::from_secs(15),
             backoff_min: Duration::from_secs(1),
             backoff_max: Duration::from_secs(60),
             restarts: Arc::default(),
+        }
+    }
+
+    fn refresh(&mut self) {
+        if let Some(renew) = &self.renew {
+            Credentials { env: self.env, token: self.token } = renew();
         }
     }
 

@@ -24,6 +24,15 @@ authentication = "optional"
 trust = "user"
 unknown_sessions = "pattern"
 session_id_required_pattern = "[a-z]+-.*"
+max_conns = 70
+max_conns_per_address = 71
+max_conns_per_caller = 72
+max_failed_connects = 73
+
+[listener.rate]
+requests = 74
+per = "7s"
+burst = 76
 
 [[listener.identity]]
 source = "session_id"
@@ -39,6 +48,7 @@ tcp_keepalive = "0s"
 authentication = "required"
 trust = "backend"
 unknown_sessions = "deny"
+max_failed_connects = 0
 
 [[listener.identity]]
 source = "source_ip"

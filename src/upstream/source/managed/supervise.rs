@@ -168,6 +168,7 @@ impl Supervisor {
 
     /// From one start to the moment when nothing of that process is left.
     async fn live(&mut self) -> End {
+        self.spec.refresh();
         let started = match free_port() {
             Ok(port) => {
                 Process::start(&self.spec, port, &self.thread).await.map(|started| (port, started))
