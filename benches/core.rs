@@ -9,6 +9,7 @@ use clap::{Parser, ValueEnum};
 use fairlead::id::{LinkId, SessionId, UpstreamId};
 use fairlead::rpc::frame::FrameLimits;
 use fairlead::rpc::mux::{Action, Authentication, Found, Mux, Now, Settings};
+use fairlead::rpc::policy::Policy;
 use fairlead::testing::wire;
 use fairlead::time::{self, Duration};
 
@@ -131,6 +132,7 @@ fn settings() -> Settings {
         authentication: Authentication::NotConfigured,
         authentication_timeout: Duration::from_secs(10),
         token: None,
+        policy: Policy::default(),
     }
 }
 

@@ -39,6 +39,8 @@ mod oversize;
 mod owners;
 #[path = "it/placement.rs"]
 mod placement;
+#[path = "it/policy.rs"]
+mod policy;
 #[path = "it/process.rs"]
 mod process;
 #[path = "it/resets.rs"]

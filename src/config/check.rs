@@ -7,6 +7,7 @@ mod access;
 mod agree;
 mod identity;
 mod listener;
+mod methods;
 mod pool;
 mod tables;
 

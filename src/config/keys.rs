@@ -37,6 +37,8 @@ pub const LISTENER: Section = Section {
         "trust",
         "session_id_required_pattern",
         "unknown_sessions",
+        "allow",
+        "deny",
     ],
 };
 /// `[[listener.identity]]`

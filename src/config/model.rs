@@ -38,6 +38,7 @@ pub use pool::{
 use crate::caller::Trust;
 use crate::identity::Identities;
 use crate::identity::jwt::Algorithm;
+use crate::rpc::methods::Method;
 use crate::time::Duration;
 
 /// The whole configuration.
@@ -65,6 +66,11 @@ impl Config {
     /// The pool of this name. Every `Listener::pool` has one.
     pub fn pool(&self, name: &str) -> Option<&Pool> {
         self.pools.iter().find(|p| p.name == name)
+    }
+
+    /// Whether any listener of this pool tells its callers apart.
+    pub fn tells_apart(&self, pool: &str) -> bool {
+        self.listeners.iter().any(|listener| listener.pool == pool && listener.proves())
     }
 }
 
@@ -100,6 +106,10 @@ pub struct Listener {
     pub required_id: Option<Pattern>,
     /// Whose a session is that exists and that nobody is known to own.
     pub unknown_sessions: UnknownSessions,
+    /// Methods that are allowed here though they are not by default. None of them is in `deny`.
+    pub allow: Vec<&'static Method>,
+    /// Methods that are taken away.
+    pub deny: Vec<&'static Method>,
 }
 
 impl Listener {

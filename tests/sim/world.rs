@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use fairlead::id::{LinkId, SessionId};
 use fairlead::rpc::frame::FrameLimits;
 use fairlead::rpc::mux::{Authentication, LinkToken, Mux, Now, Settings, Ticket};
+use fairlead::rpc::policy::Policy;
 use fairlead::session::table::{CreateExisting, Storage, Table};
 use fairlead::time::Instant;
 use fairlead::want::Want;
@@ -106,6 +107,7 @@ fn settings(rng: &mut Rng) -> Settings {
         authentication: Authentication::NotConfigured,
         authentication_timeout: Duration::from_secs(10),
         token: rng.one_in(2).then(|| LinkToken("secret".into())),
+        policy: Policy::default(),
     }
 }
 

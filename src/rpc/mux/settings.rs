@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::rpc::frame::FrameLimits;
+use crate::rpc::policy::Policy;
 use crate::time::Instant;
 
 /// What a conn may do and hold. Shared by all conns of a listener.
@@ -38,6 +39,8 @@ pub struct Settings {
     pub authentication_timeout: Duration,
     /// What each link presents to its CLI.
     pub token: Option<LinkToken>,
+    /// What the client may call.
+    pub policy: Policy,
 }
 
 /// What a listener makes of a token in `connect`.

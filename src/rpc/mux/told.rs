@@ -178,6 +178,7 @@ mod tests {
                 authentication: crate::rpc::mux::Authentication::NotConfigured,
                 authentication_timeout: Duration::from_secs(10),
                 token: None,
+                policy: crate::rpc::policy::Policy::default(),
             };
             let now = Now { at: time::now(), wall: time::wall() };
             Conn { mux: Mux::new(Arc::new(settings), 7), now }

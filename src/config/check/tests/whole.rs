@@ -24,6 +24,8 @@ authentication = "optional"
 trust = "user"
 unknown_sessions = "pattern"
 session_id_required_pattern = "[a-z]+-.*"
+allow = ["mcp.config.reload"]
+deny = ["session.shell.exec"]
 
 [[listener.identity]]
 source = "session_id"
