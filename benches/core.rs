@@ -9,6 +9,7 @@ use clap::{Parser, ValueEnum};
 use fairlead::id::{LinkId, SessionId, UpstreamId};
 use fairlead::rpc::frame::FrameLimits;
 use fairlead::rpc::mux::{Action, Authentication, Found, Mux, Now, Settings};
+use fairlead::rpc::policy::Policy;
 use fairlead::testing::wire;
 use fairlead::time::{self, Duration};
 
@@ -132,6 +133,7 @@ fn settings() -> Settings {
         finish_timeout: Duration::from_secs(5),
         authentication: Authentication::NotConfigured,
         authentication_timeout: Duration::from_secs(10),
+        policy: Policy::default(),
     }
 }
 

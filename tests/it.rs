@@ -45,6 +45,8 @@ mod oversize;
 mod owners;
 #[path = "it/placement.rs"]
 mod placement;
+#[path = "it/policy.rs"]
+mod policy;
 #[path = "it/process.rs"]
 mod process;
 #[path = "shared/program.rs"]

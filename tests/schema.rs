@@ -181,14 +181,14 @@ fn every_further_session_id_is_known() {
     for (method, props) in incoming() {
         let further: Vec<_> = props.iter().filter(|prop| names_a_session(prop)).collect();
         match method.route() {
-            Route::Scatter(_) | Route::Deny(_) => {}
+            Route::Scatter(_) | Route::EveryOne | Route::Deny(_) => {}
             Route::Connect
             | Route::Ping
             | Route::Create
             | Route::Resume
             | Route::Session
             | Route::Fork
-            | Route::AnyOne
+            | Route::AnyOne(_)
             | Route::Merge(_)
             | Route::Single(_)
             | Route::Local(_) => {

@@ -8,6 +8,7 @@ mod agree;
 mod callers;
 mod identity;
 mod listener;
+mod methods;
 mod pool;
 mod tables;
 

@@ -61,6 +61,11 @@ fn listener(listener: &Listener) -> Table {
     if let Some(pattern) = &listener.required_id {
         out.insert("session_id_required_pattern".into(), text(pattern.as_str()));
     }
+    for (key, methods) in [("allow", &listener.allow), ("deny", &listener.deny)] {
+        if !methods.is_empty() {
+            out.insert(key.into(), Value::Array(methods.iter().map(|m| text(m.name)).collect()));
+        }
+    }
     out.extend(callers(&listener.callers));
     if !listener.identity.is_empty() {
         out.insert("identity".into(), list(&listener.identity, identity));

@@ -42,6 +42,8 @@ pub const LISTENER: Section = Section {
         "max_conns_per_caller",
         "max_failed_connects",
         "rate",
+        "allow",
+        "deny",
     ],
 };
 /// `[listener.rate]`

@@ -163,7 +163,8 @@ fn class(route: Route) -> &'static str {
         Route::Connect | Route::Ping | Route::Local(_) => "local",
         Route::Create | Route::Resume => "place",
         Route::Session | Route::Fork => "session",
-        Route::AnyOne => "any",
+        Route::AnyOne(_) => "any",
+        Route::EveryOne => "every",
         Route::Merge(_) | Route::Single(_) => "merge",
         Route::Scatter(_) => "scatter",
         Route::Deny(_) => "deny",
@@ -383,6 +384,7 @@ fn make_listener(
         finish_timeout: limits.finish_timeout,
         authentication: callers::authentication(from),
         authentication_timeout: limits.handshake_timeout,
+        policy: callers::policy(config, from),
     };
     let balance = config.pool(&from.pool).map(|p| p.balance);
     let affinity = match balance {

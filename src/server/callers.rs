@@ -16,6 +16,7 @@ use crate::ledger::Ledger;
 use crate::observe::metrics::Metrics;
 use crate::proxy::jsonrpc::Claims;
 use crate::rpc::mux::Authentication;
+use crate::rpc::policy::{Callers, Policy};
 use crate::upstream::pool::{Owners, Unknown, Visitor};
 
 /// What a listener makes of a token.
@@ -37,6 +38,13 @@ pub(super) fn anonymous(listener: &config::Listener) -> Visitor {
         UnknownSessions::Adopt => Unknown::Adopt,
     };
     Visitor { caller: Caller::anonymous(&listener.name), unknown }
+}
+
+/// What a client of the listener may call.
+pub(super) fn policy(config: &Config, listener: &config::Listener) -> Policy {
+    let callers =
+        if config.tells_apart(&listener.pool) { Callers::ToldApart } else { Callers::One };
+    Policy::new(callers, &listener.allow, &listener.deny)
 }
 
 /// What a client of the listener proves.
@@ -109,9 +117,7 @@ pub(super) fn owners(
     pool: &config::Pool,
     ledger: Option<&Arc<Ledger>>,
 ) -> Option<Owners> {
-    let mut listeners = config.listeners.iter().filter(|l| l.pool == pool.name);
-    let told_apart = listeners.any(config::Listener::proves);
-    let ledger = ledger.filter(|_| told_apart)?;
+    let ledger = ledger.filter(|_| config.tells_apart(&pool.name))?;
     let grants = pool.grants.clone();
     let grants = move |session: &SessionId, owner: &Owner| {
         let fits = grants.iter().filter(|g| g.session.named(session.as_str()).is_some());

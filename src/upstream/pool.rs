@@ -127,6 +127,8 @@ pub struct Pool {
     decisions: Mutex<Decisions>,
     gate: Gate,
     seekers: Seekers,
+    /// Held while all CLIs are being changed.
+    changes: tokio::sync::Mutex<()>,
     tasks: Tasks,
     changed: tokio::sync::Notify,
 }
@@ -163,6 +165,7 @@ impl Pool {
             decisions: Mutex::new(decisions),
             gate: Gate::new(),
             seekers: Seekers::default(),
+            changes: tokio::sync::Mutex::default(),
             tasks,
             changed: tokio::sync::Notify::new(),
         })

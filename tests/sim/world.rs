@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use fairlead::id::{LinkId, SessionId};
 use fairlead::rpc::frame::FrameLimits;
 use fairlead::rpc::mux::{Authentication, LinkToken, Mux, Now, Settings, Ticket};
+use fairlead::rpc::policy::Policy;
 use fairlead::session::table::{CreateExisting, Storage, Table};
 use fairlead::time::Instant;
 use fairlead::want::Want;
@@ -111,6 +112,7 @@ fn settings(rng: &mut Rng) -> Settings {
         finish_timeout: Duration::from_secs(5),
         authentication: Authentication::NotConfigured,
         authentication_timeout: Duration::from_secs(10),
+        policy: Policy::default(),
     }
 }
 

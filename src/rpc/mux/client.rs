@@ -111,7 +111,12 @@ impl Mux {
     }
 
     /// Refuses a request that never was on the table.
-    fn refuse_untaken(&mut self, id: &str, method: Option<&'static Method>, refusal: &Refusal) {
+    pub(super) fn refuse_untaken(
+        &mut self,
+        id: &str,
+        method: Option<&'static Method>,
+        refusal: &Refusal,
+    ) {
         self.write_error(id, &refusal.to_json());
         let outcome = Outcome::Refused(refusal.reason);
         self.actions.push_back(Action::Answered(method, outcome, Duration::ZERO));

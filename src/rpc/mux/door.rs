@@ -94,7 +94,7 @@ impl Mux {
         }
         if let Some(refusal) = &stranger.turned_away {
             let refusal = refusal.clone();
-            self.write_refusal(id, &refusal);
+            self.refuse_untaken(id, methods::method(method), &refusal);
             self.end = Some(End::Protocol("too_many_conns"));
             return true;
         }
@@ -170,14 +170,8 @@ impl Mux {
         let Err(wait) = self.charge(now) else { return false };
         let refusal = Refusal::too_often(wait);
         self.odd(Oddity::RateLimited);
-        let outcome = Outcome::Refused(refusal.reason);
-        self.actions.push_back(Action::Answered(method, outcome, Duration::ZERO));
-        self.write_refusal(id, &refusal);
+        self.refuse_untaken(id, method, &refusal);
         true
-    }
-
-    fn write_refusal(&mut self, id: &str, refusal: &Refusal) {
-        self.write_error(id, &refusal.to_json());
     }
 
     /// Who is not known after a while has to come again.

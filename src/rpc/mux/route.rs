@@ -34,26 +34,29 @@ impl Mux {
         body: &Body<'_>,
         now: Now,
     ) {
+        if self.settings.policy.judge(method).is_err() {
+            return self.deny(id, method, now.at);
+        }
         match method.route() {
             Route::Session | Route::Fork => self.session_request(id, Some(method), call, body, now),
             Route::Connect => self.client_connect(id, body.bytes(), call, now),
             Route::Ping => self.client_ping(id, body.bytes(), call, now),
             Route::Create => self.create(id, call, body, now),
             Route::Resume => self.resume(id, call, body, now),
-            Route::AnyOne => self.any_one(id, body, now),
-            Route::Merge(_) | Route::Single(_) | Route::Scatter(_)
+            Route::AnyOne(_) => self.any_one(id, body, now),
+            Route::Merge(_) | Route::Single(_) | Route::Scatter(_) | Route::EveryOne
                 if body.bytes().len() > MAX_FLEET_REQUEST =>
             {
                 let message = format!("{} takes at most {MAX_FLEET_REQUEST} bytes", method.name);
                 self.refuse(id, &Refusal::new(Reason::FrameTooLarge, message), now.at);
             }
-            Route::Merge(_) | Route::Single(_) | Route::Scatter(_)
+            Route::Merge(_) | Route::Single(_) | Route::Scatter(_) | Route::EveryOne
                 if self.asks_enough(body.bytes().len()) =>
             {
                 let message = "too many questions to the whole fleet wait on this conn";
                 self.refuse(id, &Refusal::new(Reason::Overloaded, message), now.at);
             }
-            Route::Merge(_) | Route::Single(_) | Route::Scatter(_) => {
+            Route::Merge(_) | Route::Single(_) | Route::Scatter(_) | Route::EveryOne => {
                 let ticket = self.ticket(Waiting::Ask(id.clone(), body.bytes().len()));
                 self.wait_for(id, ticket);
                 self.actions.push_back(Action::Ask(ticket, method, body.to_bytes()));
@@ -63,11 +66,14 @@ impl Mux {
                     self.write_result(id.as_str(), result.as_bytes());
                 }
             }
-            Route::Deny(_) => {
-                let message = format!("{} is not allowed here", method.name);
-                self.refuse(id, &Refusal::new(Reason::MethodDenied, message), now.at);
-            }
+            Route::Deny(_) => self.deny(id, method, now.at),
         }
+    }
+
+    /// The policy does not allow the method.
+    fn deny(&mut self, id: &RawId, method: &Method, now: Instant) {
+        let message = format!("{} is not allowed here", method.name);
+        self.refuse(id, &Refusal::new(Reason::MethodDenied, message), now);
     }
 
     fn asks_enough(&self, more: usize) -> bool {

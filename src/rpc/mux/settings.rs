@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::rpc::frame::FrameLimits;
+use crate::rpc::policy::Policy;
 use crate::time::Instant;
 
 /// What a conn may do and hold. Shared by all conns of a listener.
@@ -40,6 +41,8 @@ pub struct Settings {
     pub authentication: Authentication,
     /// For a client to prove who it is, where it must.
     pub authentication_timeout: Duration,
+    /// What the client may call.
+    pub policy: Policy,
 }
 
 /// What a listener makes of a token in `connect`.

@@ -179,6 +179,7 @@ mod tests {
                 finish_timeout: SECOND * 300,
                 authentication: crate::rpc::mux::Authentication::NotConfigured,
                 authentication_timeout: Duration::from_secs(10),
+                policy: crate::rpc::policy::Policy::default(),
             };
             let now = Now { at: time::now(), wall: time::wall() };
             Conn { mux: Mux::new(Arc::new(settings), 7), now }
