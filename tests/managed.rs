@@ -101,10 +101,11 @@ async fn a_cli_that_ends_before_it_is_ready_is_tried_again_later_and_its_last_wo
 #[tokio::test]
 async fn a_cli_that_ends_after_it_was_ready_is_replaced_by_the_next_generation() {
     let mut rig = Rig::new();
-    let mut spec = rig.spec(&[STAND_IN, "quits"]);
+    let mut spec = rig.spec(&[STAND_IN, "ok"]);
     spec.backoff_min = Duration::from_millis(1);
     let cli = rig.start(spec);
     let (_, pid, generation) = ready(&cli).await;
+    kill(pid);
     until(&cli, |s| matches!(s, Status::Ready { generation: g, .. } if *g > generation)).await;
     assert!(!lives(pid));
     cli.stop().await;

@@ -40,6 +40,10 @@ use crate::want::Want;
 /// How long a client has to take our last bytes and close, before the conn is dropped.
 const GOODBYE: Duration = Duration::from_secs(1);
 
+/// How long before the end of a drained conn its client is told the last thing: one that hears of the end forgets what it
+/// has not dealt with yet (the Node SDK: an event each turn of its loop).
+const SETTLE: Duration = Duration::from_millis(250);
+
 /// How often deadlines are looked at, while there are any.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -103,6 +107,8 @@ pub struct Conn {
     /// What each unanswered question about a session was.
     seeking: AHashMap<Ticket, (SessionId, Want)>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Until when a conn that could end is still there.
+    settling: Option<Pin<Box<Sleep>>>,
     kept: usize,
     /// Since when the process keeps too much, and what this conn keeps does not change.
     over_since: Option<Instant>,
@@ -143,6 +149,7 @@ impl Conn {
             inbox,
             seeking: AHashMap::new(),
             timer: None,
+            settling: None,
             kept: 0,
             over_since: None,
             pending: 0,
@@ -177,9 +184,14 @@ impl Conn {
                 return Poll::Ready(end);
             }
             self.keep_books();
+            let done = self.mux.done();
+            if done.is_none() {
+                self.settling = None;
+            }
             // What the client has sent by now is still answered.
-            if let Some(end) = self.mux.done().filter(|_| !client)
+            if let Some(end) = done.filter(|_| !client)
                 && (self.mux.client_out().is_empty() || self.client_flow.broken)
+                && self.has_settled(cx, end)
             {
                 return self.say_goodbye(cx, end, now);
             }
@@ -197,6 +209,16 @@ impl Conn {
         }
         self.arm_timer(cx);
         Poll::Pending
+    }
+
+    /// Whether the client has had time for what it was told before a drain ends it.
+    fn has_settled(&mut self, cx: &mut Context<'_>, end: End) -> bool {
+        let (_, told) = self.mux.frames();
+        if end != End::Drained || told == 0 || self.client_flow.broken {
+            return true;
+        }
+        let settling = self.settling.get_or_insert_with(|| Box::pin(tokio::time::sleep(SETTLE)));
+        settling.as_mut().poll(cx).is_ready()
     }
 
     fn poll_inbox(&mut self, cx: &Context<'_>, now: Now) {

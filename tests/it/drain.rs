@@ -25,6 +25,21 @@ async fn idle_conns_are_closed_at_once_and_the_gateway_ends() {
 }
 
 #[tokio::test]
+async fn a_client_has_a_moment_for_the_end_of_its_turn_before_its_conn_ends() {
+    let rig = clis(1).drain("drain_timeout = \"60s\"").start().await;
+    let client = rig.client().await;
+    create(&client, "s").await;
+    rig.hold(&client, "s", "k").await;
+    rig.gateway.leave(Mode::Drain);
+    eventually("it drains", async || rig.gateway.get("/readyz").await.unwrap().0 == 503).await;
+    let released = fairlead::time::now();
+    rig.clis[0].release("k");
+    assert_eq!(client.until_closed().await, Some(Closed::Fin));
+    client.next_event(0, "session.idle").await.unwrap();
+    assert!(released.elapsed() >= Duration::from_millis(250), "{:?}", released.elapsed());
+}
+
+#[tokio::test]
 async fn a_turn_goes_on_to_its_end_and_nothing_new_begins() {
     let rig = clis(2).drain("drain_timeout = \"60s\"").start().await;
     let (a, b) = (rig.client().await, rig.client().await);

@@ -32,12 +32,6 @@ fn main() {
         "token" => serve(port(&args), NO_TOKEN),
         "mute" => std::thread::park(),
         "crash" => fail("no model, no service"),
-        "quits" => {
-            let listener = announce(port(&args));
-            let (stream, _) = listener.accept().unwrap();
-            answer(stream, PONG, 1);
-            std::process::exit(3);
-        }
         "chatty" => {
             println!("{}", "x".repeat(20_000));
             (0..5000).for_each(|n| println!("line {n}"));
@@ -71,16 +65,16 @@ fn announce(port: u16) -> TcpListener {
 fn serve(port: u16, outcome: &'static str) {
     for stream in announce(port).incoming() {
         let stream = stream.unwrap();
-        std::thread::spawn(move || answer(stream, outcome, usize::MAX));
+        std::thread::spawn(move || answer(stream, outcome));
     }
 }
 
-/// Answers at most `times` frames.
-fn answer(stream: TcpStream, outcome: &str, times: usize) {
+/// Answers every frame.
+fn answer(stream: TcpStream, outcome: &str) {
     let mut reader = BufReader::new(stream);
     let body = format!(r#"{{"jsonrpc":"2.0","id":1,{outcome}}}"#);
     let frame = format!("Content-Length: {}\r\n\r\n{body}", body.len());
-    for _ in 0..times {
+    loop {
         let (mut line, mut length) = (String::new(), 0);
         while reader.read_line(&mut line).is_ok_and(|n| n > 2) {
             length = line.trim_end().rsplit(' ').next().unwrap().parse().unwrap();
@@ -127,7 +121,7 @@ fn thief(port: u16) {
         std::process::exit(1);
     });
     let (stream, _) = listener.accept().unwrap();
-    answer(stream, PONG, usize::MAX);
+    answer(stream, PONG);
 }
 
 /// A fairlead in small: one CLI, supervised until somebody kills us.

@@ -68,7 +68,8 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // Whatever is left of it is nobody's business.
+        // Whatever it still writes is nobody's business.
+        let _ = self.child.start_kill();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
