@@ -12,6 +12,7 @@ pub(super) fn isolation(config: &Config) -> Vec<String> {
             anonymous(listener),
             addresses(listener),
             unknown(listener),
+            crowd(listener),
         ];
         sentences.into_iter().flatten().map(|said| format!("listener {}: {said}", listener.name))
     });
@@ -93,6 +94,16 @@ fn unknown(listener: &Listener) -> Option<String> {
             "a session that fairlead does not know belongs to the first who asks for it".into(),
         ),
     }
+}
+
+/// Who can shut the others out where strangers come.
+fn crowd(listener: &Listener) -> Option<String> {
+    let limits = &listener.callers;
+    let per_one = limits.max_conns_per_address.or(limits.max_conns_per_caller).is_some();
+    (!listener.bind.ip().is_loopback() && !per_one).then(|| {
+        "whoever reaches it can take all connections and shut the others out: see max_conns_per_address and max_conns_per_caller"
+            .into()
+    })
 }
 
 fn grant(grant: &Grant) -> String {
@@ -177,6 +188,22 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert!(has(&user, "1 token lets its client act for all users of its tenant"), "{user:?}");
         assert!(!has(&backend, "1 token lets"), "{backend:?}");
+    }
+
+    #[test]
+    fn who_can_shut_others_out_is_said_where_others_come() {
+        let shut_out = |listener: &str, bind: &str| {
+            let world = World { env: &|_| Some("k".repeat(32)), folder: Path::new("/") };
+            let text = format!(
+                "[[listener]]\nname = \"sdk\"\nbind = \"{bind}:4320\"\npool = \"cli\"\n{listener}{JWT}{POOL}"
+            );
+            has(&isolation(&parse("x", &text, &world).unwrap().0), "shut the others out")
+        };
+        assert!(shut_out("", "0.0.0.0"));
+        assert!(shut_out("max_conns = 5\n", "0.0.0.0"));
+        assert!(!shut_out("", "127.0.0.1"));
+        assert!(!shut_out("max_conns_per_address = 5\n", "0.0.0.0"));
+        assert!(!shut_out("max_conns_per_caller = 5\n", "0.0.0.0"));
     }
 
     #[test]
