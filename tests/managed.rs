@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use fairlead::time::{self, Duration};
-use fairlead::upstream::source::managed::{StateDir, Status};
+use fairlead::upstream::source::managed::{Credentials, StateDir, Status};
 
 use self::log::Log;
 use self::rig::{
@@ -68,6 +68,33 @@ async fn the_process_leads_its_own_session_and_sees_only_the_environment_that_is
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     assert_eq!(fields[2..4], [pid.to_string(), pid.to_string()]);
+    cli.stop().await;
+}
+
+#[tokio::test]
+async fn each_process_is_given_what_its_secrets_are_when_it_starts() {
+    let mut rig = Rig::new();
+    let mut spec = rig.spec(&[STAND_IN, "ok"]);
+    let starts = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    spec.renew = Some(std::sync::Arc::new(move || {
+        let start = starts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let env = vec![("MINE".into(), format!("env-{start}"))];
+        Credentials { env, token: Some(format!("token-{start}")) }
+    }));
+    let cli = rig.start(spec);
+    let given = |pid: i32| {
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+        let environ = String::from_utf8(environ).unwrap();
+        let of =
+            |name: &str| environ.split('\0').find_map(|v| v.strip_prefix(name).map(str::to_owned));
+        (of("MINE=").unwrap(), of("COPILOT_CONNECTION_TOKEN=").unwrap())
+    };
+    let (_, first, _) = ready(&cli).await;
+    assert_eq!(given(first), ("env-0".to_owned(), "token-0".to_owned()));
+    cli.restart("another token");
+    until(&cli, |status| matches!(status, Status::Ready { generation: 2, .. })).await;
+    let (_, second, _) = ready(&cli).await;
+    assert_eq!(given(second), ("env-1".to_owned(), "token-1".to_owned()));
     cli.stop().await;
 }
 

@@ -1,7 +1,8 @@
 //! A configuration in words: one line for each listener and pool, for a person who checks it.
 
 use crate::config::{
-    Balance, Config, CreateExisting, Home, Listener, Managed, Pool, Storage, Upstream, Upstreams,
+    Balance, CallerLimits, Config, CreateExisting, Home, Listener, Managed, Pool, Storage,
+    Upstream, Upstreams,
 };
 use crate::time::Duration;
 
@@ -35,14 +36,32 @@ fn listener(listener: &Listener, pool: Option<&Pool>) -> String {
         (false, false) => format!("callers by {}", sources.join(", ")),
     };
     format!(
-        "listener {}: {} on {} -> pool {}{}; {callers}{}",
+        "listener {}: {} on {} -> pool {}{}; {callers}{}{}",
         listener.name,
         listener.protocol.word(),
         listener.bind,
         listener.pool,
         pool_in_words.unwrap_or_default(),
         if listener.insecure && !listener.authenticates() { ", NOT authenticated" } else { "" },
+        bounds(&listener.callers),
     )
+}
+
+/// What is bounded beyond the defaults.
+fn bounds(limits: &CallerLimits) -> String {
+    let conns = |most: Option<usize>, whose| Some(format!("{} connections{whose}", most?));
+    let rate = limits.rate.map(|rate| {
+        let per = time(rate.per);
+        format!("{} requests in {per} of one caller, {} at once", rate.requests, rate.burst)
+    });
+    let all = [
+        conns(limits.max_conns, ""),
+        conns(limits.max_conns_per_address, " from one address"),
+        conns(limits.max_conns_per_caller, " of one caller"),
+        rate,
+    ];
+    let said: Vec<String> = all.into_iter().flatten().collect();
+    if said.is_empty() { String::new() } else { format!("; at most {}", said.join(", ")) }
 }
 
 fn clis(upstreams: &Upstreams) -> String {
@@ -84,10 +103,13 @@ fn pool(pool: &Pool) -> String {
 }
 
 fn addresses(fixed: &[Upstream]) -> String {
+    // What is elsewhere may be a Service or a balancer: nothing in an address tells.
+    let far = fixed.iter().any(|upstream| !upstream.address.ip().is_loopback());
+    let each = if far { ", each address taken for one CLI, not for several behind it" } else { "" };
     let named: Vec<String> = fixed.iter().take(NAMED).map(|u| u.address.to_string()).collect();
     let rest = fixed.len().saturating_sub(NAMED);
     let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-    format!("CLIs at {}{more}", named.join(", "))
+    format!("CLIs at {}{more}{each}", named.join(", "))
 }
 
 fn started(managed: &Managed) -> String {
@@ -138,5 +160,22 @@ mod tests {
         let words = words(&format!("{LISTENER}{pool}"));
         assert!(words[0].contains("(9 CLIs, least loaded, own storage); one anonymous caller"));
         assert!(words[1].contains("127.0.0.1:4 and 5 more;"), "{}", words[1]);
+    }
+
+    #[test]
+    fn an_address_elsewhere_may_hide_several_clis() {
+        let pool = "[[pool]]\nname = \"cli\"\nupstreams = [\"127.0.0.1:1\", \"10.0.0.1:1\"]\n";
+        let words = words(&format!("{LISTENER}{pool}"));
+        assert!(words[1].contains("10.0.0.1:1, each address taken for one CLI"), "{}", words[1]);
+    }
+
+    #[test]
+    fn what_callers_may_take_is_said() {
+        let bounds = "max_conns = 9\nmax_conns_per_address = 8\nmax_conns_per_caller = 7\nrate = { requests = 6, per = \"1m\", burst = 5 }\n";
+        let pool = "[[pool]]\nname = \"cli\"\nupstreams = [\"127.0.0.1:1\"]\n";
+        let words = words(&format!("{LISTENER}{bounds}{pool}"));
+        let said = "; one anonymous caller; at most 9 connections, 8 connections from one address, \
+                    7 connections of one caller, 6 requests in 1m of one caller, 5 at once";
+        assert!(words[0].ends_with(said), "{}", words[0]);
     }
 }

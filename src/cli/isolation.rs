@@ -16,6 +16,7 @@ pub(super) fn isolation(config: &Config) -> Vec<String> {
             reads(listener, config.tells_apart(&listener.pool)),
             changes(listener),
             denied(listener),
+            crowd(listener),
         ];
         sentences.into_iter().flatten().map(|said| format!("listener {}: {said}", listener.name))
     });
@@ -125,6 +126,16 @@ fn names<'a>(methods: impl Iterator<Item = &'a &'static Method>) -> Option<Strin
     (!names.is_empty()).then(|| names.join(", "))
 }
 
+/// Who can shut the others out where strangers come.
+fn crowd(listener: &Listener) -> Option<String> {
+    let limits = &listener.callers;
+    let per_one = limits.max_conns_per_address.or(limits.max_conns_per_caller).is_some();
+    (!listener.bind.ip().is_loopback() && !per_one).then(|| {
+        "whoever reaches it can take all connections and shut the others out: see max_conns_per_address and max_conns_per_caller"
+            .into()
+    })
+}
+
 fn grant(grant: &Grant) -> String {
     let users = match grant.users.as_slice() {
         [] => "all users".to_owned(),
@@ -220,6 +231,22 @@ mod tests {
         let some = said(&format!("{keys}{JWT}"), "");
         assert!(has(&some, "every client may read user.settings.get:"), "{some:?}");
         assert!(has(&some, "nobody may call session.shell.exec"), "{some:?}");
+    }
+
+    #[test]
+    fn who_can_shut_others_out_is_said_where_others_come() {
+        let shut_out = |listener: &str, bind: &str| {
+            let world = World { env: &|_| Some("k".repeat(32)), folder: Path::new("/") };
+            let text = format!(
+                "[[listener]]\nname = \"sdk\"\nbind = \"{bind}:4320\"\npool = \"cli\"\n{listener}{JWT}{POOL}"
+            );
+            has(&isolation(&parse("x", &text, &world).unwrap().0), "shut the others out")
+        };
+        assert!(shut_out("", "0.0.0.0"));
+        assert!(shut_out("max_conns = 5\n", "0.0.0.0"));
+        assert!(!shut_out("", "127.0.0.1"));
+        assert!(!shut_out("max_conns_per_address = 5\n", "0.0.0.0"));
+        assert!(!shut_out("max_conns_per_caller = 5\n", "0.0.0.0"));
     }
 
     #[test]

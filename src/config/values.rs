@@ -192,16 +192,28 @@ pub(super) fn address(value: &DeValue<'_>) -> Read<SocketAddr> {
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Err(format!("{message}: {ip} has no port").into());
     }
-    let named = text.rsplit_once(':').is_some_and(|(host, port)| {
-        port.parse::<u16>().is_ok() && host.starts_with(|c: char| c.is_ascii_alphabetic())
-    });
-    let why = if named { ": host names are not available in this version" } else { "" };
+    let why = if is_named(text) { ": host names are not available in this version" } else { "" };
     Err(Complaint { message: format!("{message}{why}"), suggestion })
 }
 
-/// The address of a peer: with a port that one can connect to.
+/// Whether it is a host name with a port.
+fn is_named(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        port.parse::<u16>().is_ok() && host.starts_with(|c: char| c.is_ascii_alphabetic())
+    })
+}
+
+/// The address of one peer: with a port that one can connect to.
 pub(super) fn peer(value: &DeValue<'_>) -> Read<SocketAddr> {
-    let address = address(value)?;
+    let address = address(value).map_err(|mut complaint| {
+        if value.as_str().is_some_and(is_named) {
+            complaint.message.push_str(
+                "; name the address of each CLI: behind one name, such as that of a Kubernetes Service, there may be many, \
+                 and a session is in one of them alone",
+            );
+        }
+        complaint
+    })?;
     if address.port() == 0 || address.ip().is_unspecified() {
         return Err(format!("{:?} is not an address to connect to", address.to_string()).into());
     }
@@ -419,6 +431,11 @@ mod tests {
                 .unwrap_err()
                 .ends_with("host names are not available in this version")
         );
+        let hidden = read("'cli.svc:4321'", peer).unwrap_err();
+        assert!(hidden.contains(
+            "host names are not available in this version; name the address of each CLI"
+        ));
+        assert!(!read("'127.0.0.1'", peer).unwrap_err().contains("each CLI"));
         assert!(read("'localhost:80'", address).unwrap_err().ends_with("; 127.0.0.1:80"));
         assert!(read("'127.0.0.1:99999'", address).is_err());
         assert!(read("'[::1]:80'", address).is_ok());

@@ -65,14 +65,15 @@ pub(super) fn claims(listener: &config::Listener, tasks: &Tasks) -> Arc<Claims> 
 async fn follow(listener: String, mut all: Vec<Identity>, known: Arc<RwLock<Arc<Identities>>>) {
     let stamps =
         |all: &[Identity]| -> Vec<_> { all.iter().filter_map(Identity::file).map(stamp).collect() };
-    let mut seen = stamps(&all);
+    // The first look reads them in any case: they may have changed since the configuration was read.
+    let mut seen = Vec::new();
     loop {
         tokio::time::sleep(LOOK).await;
         let now = stamps(&all);
         if now == seen {
             continue;
         }
-        seen = now;
+        let first = std::mem::replace(&mut seen, now).is_empty();
         let mut changed = false;
         for identity in &mut all {
             match identity.reread() {
@@ -90,7 +91,9 @@ async fn follow(listener: String, mut all: Vec<Identity>, known: Arc<RwLock<Arc<
         if changed {
             let extractors = all.iter().filter_map(Identity::extractor).collect();
             *known.write() = Arc::new(Identities::new(extractors));
-            tracing::info!(listener, "what proves who calls was read again");
+            if !first {
+                tracing::info!(listener, "what proves who calls was read again");
+            }
         }
     }
 }

@@ -24,7 +24,8 @@ pub(super) fn stamp(file: &Path) -> Option<(SystemTime, u64)> {
 /// Follows the token of CLIs that run elsewhere, for as long as the process runs; `put` is told each new one.
 pub(super) async fn follow(pool: String, mut token: Secret, put: impl Fn(LinkToken)) {
     let Some(file) = token.file().map(Path::to_owned) else { return };
-    let mut seen = stamp(&file);
+    // The first look reads it in any case: it may have changed since the configuration was read.
+    let mut seen = None;
     loop {
         tokio::time::sleep(LOOK).await;
         let now = stamp(&file);
@@ -132,8 +133,17 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_token_is_followed_through_bad_times_and_a_missing_file() {
+    /// Which lines are wanted is kept for all threads: those of one test must not be met by the other.
+    static ALONE: Mutex<()> = Mutex::new(());
+
+    #[test]
+    fn a_token_is_followed_through_bad_times_and_a_missing_file() {
+        let _alone = ALONE.lock();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().start_paused(true).build().unwrap().block_on(follows());
+    }
+
+    async fn follows() {
         let file = File::new("canary-1");
         let (told, mut tokens) = tokio::sync::mpsc::channel(9);
         let put = move |token: LinkToken| told.try_send(token.0).unwrap();
@@ -163,6 +173,7 @@ mod tests {
 
     #[test]
     fn each_process_is_given_what_its_secrets_are_then_and_a_bad_one_leaves_what_was() {
+        let _alone = ALONE.lock();
         let (token, key) = (File::new("canary-t1"), File::new("canary-k1"));
         let text = format!(
             "[[listener]]\nname = \"l\"\nbind = \"127.0.0.1:1\"\npool = \"p\"\n[[pool]]\nname = \"p\"\n\

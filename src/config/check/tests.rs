@@ -247,7 +247,8 @@ fn upstreams_are_one_kind_not_empty_and_unique() {
     in_pool(&POOL.replace("4321", "4320"), "7:14: 127.0.0.1:4320 is a listener of this fairlead");
     in_pool(
         &POOL.replace("127.0.0.1:4321", "cli.svc:4321"),
-        "7:14: upstreams: \"cli.svc:4321\" is not an address",
+        "7:14: upstreams: \"cli.svc:4321\" is not an address such as \"127.0.0.1:4320\": host names are not available \
+         in this version; name the address of each CLI: behind one name, such as that of a Kubernetes Service, there may be many",
     );
 }
 
@@ -256,6 +257,46 @@ fn a_bind_that_others_reach_must_be_accepted() {
     let open = LISTENER.replace("127.0.0.1", "0.0.0.0");
     after_pool(&open, "6:8: 0.0.0.0:4320 can be reached from other machines");
     assert!(right(&format!("{POOL}{open}insecure = true\n")).listeners[0].insecure);
+}
+
+#[test]
+fn what_callers_may_take_has_bounds_and_defaults() {
+    let limits = right(&format!("{LISTENER}{POOL}")).listeners.remove(0).callers;
+    let none = CallerLimits {
+        max_conns: None,
+        max_conns_per_address: None,
+        max_conns_per_caller: None,
+        max_failed_connects: Some(600),
+        rate: None,
+    };
+    assert_eq!(limits, none);
+    let said = "rate = { requests = 5 }\nmax_failed_connects = 0\nmax_conns_per_caller = 3\n";
+    let limits = right(&format!("{LISTENER}{said}{POOL}")).listeners.remove(0).callers;
+    let rate = CallerRate { requests: 5, per: Duration::from_secs(1), burst: 5 };
+    let said = CallerLimits { max_failed_connects: None, max_conns_per_caller: Some(3), ..none };
+    assert_eq!(limits, CallerLimits { rate: Some(rate), ..said });
+    let wrong = |key: &str, expected: &str| after_pool(&format!("{LISTENER}{key}\n"), expected);
+    for key in ["max_conns", "max_conns_per_address", "max_conns_per_caller"] {
+        let at = 4 + key.len();
+        wrong(
+            &format!("{key} = 0"),
+            &format!("8:{at}: {key}: 0 is out of range: from 1 to 10000000"),
+        );
+    }
+    wrong("max_failed_connects = -1", "8:23: max_failed_connects: -1 is out of range: from 0");
+    wrong("rate = { per = \"1s\" }", "8:8: \"requests\" is missing in [listener.rate]");
+    wrong("rate = { requests = 0 }", "8:21: requests: 0 is out of range: from 1 to 1000000");
+    wrong("rate = { requests = 9, burst = 0 }", "8:32: burst: 0 is out of range");
+    wrong("rate = { requests = 9, per = \"0s\" }", "8:30: per: 0s is out of range: from 1ms");
+    wrong(
+        "rate = { requests = 1001, per = \"1ms\" }",
+        "8:21: more than a million requests in a second",
+    );
+    wrong(
+        "rate = { request = 9, requests = 9 }",
+        "8:10: unknown key \"request\" in [listener.rate]",
+    );
+    wrong("rate = 9", "8:8: rate: must be a table");
 }
 
 #[test]
