@@ -11,8 +11,12 @@
 
 #[path = "it/answers.rs"]
 mod answers;
+#[path = "it/audit.rs"]
+mod audit;
 #[path = "it/bounds.rs"]
 mod bounds;
+#[path = "it/canaries.rs"]
+mod canaries;
 #[path = "it/client_lost.rs"]
 mod client_lost;
 #[path = "it/conns.rs"]
@@ -57,5 +61,7 @@ mod shared_session;
 mod stalls;
 #[path = "it/surrogates.rs"]
 mod surrogates;
+#[path = "it/telemetry.rs"]
+mod telemetry;
 #[path = "it/tell.rs"]
 mod tell;

@@ -36,7 +36,9 @@ use crate::error::{Reason, Refusal};
 use crate::id::{LinkId, RawId, SessionId, UpstreamId};
 use crate::time::Instant;
 
-pub use action::{Action, End, Found, Hello, Left, Oddity, Outcome, Ticket, Token, TurnEnd};
+pub use action::{
+    Action, Attach, Denied, End, Found, Hello, Left, Oddity, Outcome, Ticket, Token, TurnEnd,
+};
 use asked::Asked;
 use door::{Stranger, client_frame};
 use link::Link;

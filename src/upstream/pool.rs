@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use self::find::{OURSELVES, Seekers};
 use self::gate::Gate;
 use self::own::May;
-pub use self::own::{By, Grants, Owners, Unknown, Visitor};
+pub use self::own::{By, Grants, Grounds, Owners, Unknown, Visitor};
 use super::hub::{Event, Hub};
 use super::member::{Lease, Member};
 use crate::balance::{Balancer, Candidate, PlacementReason, Policy};
@@ -27,6 +27,7 @@ use crate::error::{Reason, Refusal};
 use crate::health::state::{Change, Seen, State};
 use crate::id::{AskId, ConnId, SessionId, UpstreamId};
 use crate::observe::metrics::PoolMetrics;
+use crate::observe::shown::Shown;
 use crate::rpc::mux::{Found, Hello, Left, Ticket};
 use crate::session::table::{
     self, Absence, Answer, Asker, CreateExisting, Sighting, Storage, Table, Wake,
@@ -323,7 +324,7 @@ impl Pool {
         let epoch = decisions.table.place(session, conn, upstream, reason, lease, time::now());
         self.metrics.placements.inc(reason.slug());
         tracing::info!(
-            kind = "audit", action = "place", pool = self.name, session_id = %session,
+            kind = "audit", action = "place", pool = self.name, session_id = %Shown(session.as_str()),
             upstream = member.name, placement_reason = reason.slug(), conn_id = conn.0, "placed"
         );
         Ok((upstream, epoch, reason))

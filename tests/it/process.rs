@@ -13,15 +13,22 @@ use tokio::process::{Child, ChildStderr, Command};
 use super::rig::*;
 
 /// A running `fairlead run`, killed when dropped.
-struct Program {
+pub(crate) struct Program {
     child: Child,
     log: tokio::io::Lines<BufReader<ChildStderr>>,
-    seen: Vec<String>,
-    folder: PathBuf,
+    /// The lines that were read so far.
+    pub(crate) seen: Vec<String>,
+    /// Has its configuration, and its state in `state`.
+    pub(crate) folder: PathBuf,
 }
 
 impl Program {
-    async fn start(toml: &str) -> Program {
+    pub(crate) async fn start(toml: &str) -> Program {
+        Program::start_with(toml, &[]).await
+    }
+
+    /// With these environment variables, too.
+    pub(crate) async fn start_with(toml: &str, env: &[(&str, &str)]) -> Program {
         let folder = std::env::temp_dir().join(format!("fairlead-it-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir(&folder).unwrap();
         let config = folder.join("fairlead.toml");
@@ -31,6 +38,7 @@ impl Program {
             .arg("run")
             .arg("--config")
             .arg(&config)
+            .envs(env.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -41,7 +49,7 @@ impl Program {
     }
 
     /// Waits for a line of the log that fits.
-    async fn line(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn line(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         within(what, async {
             while let Some(line) = self.log.next_line().await.unwrap() {
                 let value: Value = serde_json::from_str(&line).unwrap_or_default();
@@ -67,13 +75,21 @@ impl Program {
         client
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id().unwrap()).unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
     }
 
+    /// What another command says of its configuration, on both streams.
+    pub(crate) async fn output(&self, command: &[&str], env: &[(&str, &str)]) -> Vec<u8> {
+        let mut fairlead = Command::new(env!("CARGO_BIN_EXE_fairlead"));
+        fairlead.args(command).arg("--config").arg(self.folder.join("fairlead.toml"));
+        let output = fairlead.envs(env.iter().copied()).output().await.unwrap();
+        [output.stdout, output.stderr].concat()
+    }
+
     /// Its exit code, with the rest of its log.
-    async fn end(&mut self) -> Option<i32> {
+    pub(crate) async fn end(&mut self) -> Option<i32> {
         within("it ends", async {
             while let Some(line) = self.log.next_line().await.unwrap() {
                 self.seen.push(line);

@@ -88,7 +88,7 @@ table! {
     LISTENER_REJECTED = counter("fairlead_listener_rejected_total", &["listener", "reason"], "Conns refused before they could send a request.");
     BYTES = counter("fairlead_bytes_total", &["direction", "listener"], "Bytes exchanged with clients; direction is in (from clients) or out (to clients).");
     FRAME_ERRORS = counter("fairlead_frame_errors_total", &["listener", "reason"], "Frames or headers that could not be accepted.");
-    DENIED = counter("fairlead_denied_total", &["listener", "reason"], "Requests that fairlead itself answered with an error; reason as in error.data.reason.");
+    DENIED = counter("fairlead_denied_total", &["listener", "reason"], "Requests that fairlead itself answered with an error; reason as in error.data.reason, or authentication, unauthenticated, unknown_method, id_too_long.");
     RPC_PENDING = gauge("fairlead_rpc_pending", &["listener"], "Requests taken and not yet answered.");
 
     RPC_REQUESTS = counter("fairlead_rpc_requests_total", &["class", "method", "result"], "Requests answered; a method that fairlead does not know is other.");

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use super::pending::{At, Pending};
 use super::reply::Code;
 use super::slot::Phase;
-use super::{End, Mux, Now, Oddity, Ticket};
+use super::{Action, Denied, End, Mux, Now, Oddity, Ticket};
 use crate::error::{Reason, Refusal};
 use crate::id::{RawId, SessionId};
 use crate::rpc::frame::{Body, Frame};
@@ -83,6 +83,8 @@ impl Mux {
         if call.session.id().is_some_and(|session| session.len() > MAX_SESSION_ID) {
             let message = "Session not found: its id is longer than any";
             let refusal = Refusal::new(Reason::AccessDenied, message);
+            let method = methods::method(&call.method);
+            self.actions.push_back(Action::Denied(method, None, Denied::LongId));
             return self.write_error(id, &refusal.to_json());
         }
         let method = methods::method(&call.method);

@@ -3,9 +3,10 @@
 
 use super::greeting::greets;
 use super::reply::Code;
-use super::{Action, Authentication, End, Mux, Oddity, Settings, Token, Waiting};
+use super::{Action, Authentication, Denied, End, Mux, Oddity, Settings, Token, Waiting};
 use crate::id::RawId;
 use crate::rpc::frame::FrameLimits;
+use crate::rpc::methods;
 use crate::time::Instant;
 
 /// The largest frame of a stranger, in bytes.
@@ -50,6 +51,7 @@ impl Mux {
             return false;
         }
         self.odd(Oddity::Unauthenticated);
+        self.actions.push_back(Action::Denied(methods::method(method), None, Denied::Stranger));
         self.write_invalid(id, Code::AuthenticationRequired, "AUTHENTICATION_REQUIRED");
         true
     }
