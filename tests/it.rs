@@ -11,8 +11,12 @@
 
 #[path = "it/answers.rs"]
 mod answers;
+#[path = "it/audit.rs"]
+mod audit;
 #[path = "it/bounds.rs"]
 mod bounds;
+#[path = "it/canaries.rs"]
+mod canaries;
 #[path = "it/caps.rs"]
 mod caps;
 #[path = "it/client_lost.rs"]
@@ -73,5 +77,7 @@ mod stalls;
 mod strangers;
 #[path = "it/surrogates.rs"]
 mod surrogates;
+#[path = "it/telemetry.rs"]
+mod telemetry;
 #[path = "it/tell.rs"]
 mod tell;

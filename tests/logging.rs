@@ -15,6 +15,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use fairlead::identity::token;
+use fairlead::observe::audit::Act;
 use fairlead::observe::lines::{EndedBy, Phase};
 use fairlead::observe::logging::{Format, LEVEL_VARIABLE, start};
 use fairlead::testing::client::Client;
@@ -76,6 +78,37 @@ async fn a_stderr_that_nobody_reads_stops_neither_the_work_nor_the_exit() {
     assert_eq!((&first["kind"], &first["n"]), (&"flood".into(), &0.into()));
 }
 
+const PANICS: &str = "FAIRLEAD_TEST_PANICKING_CHILD";
+const WORKED_ON: &str = "canary-worked-on-4711";
+
+#[tokio::test]
+async fn a_panic_says_where_it_was_and_nothing_of_what_was_worked_on() {
+    if std::env::var_os(PANICS).is_some() {
+        let _log = start("trace", Some(Format::Json)).unwrap();
+        let text = format!("é{WORKED_ON}");
+        let cut = std::thread::spawn(move || text[1..].len()).join();
+        let made = std::thread::spawn(|| panic!("cannot read {WORKED_ON:?}{}", 1)).join();
+        let tasks = fairlead::drain::Tasks::new();
+        let task = async { panic!("{}{WORKED_ON}", 2) };
+        tasks.spawn_aside("bad", task).await.unwrap();
+        let plain = std::thread::spawn(|| panic!("a promise is broken")).join();
+        return assert!(cut.is_err() && made.is_err() && plain.is_err());
+    }
+    let name = "a_panic_says_where_it_was_and_nothing_of_what_was_worked_on";
+    let mut process = Command::new(std::env::current_exe().unwrap());
+    process.args(["--exact", name, "--nocapture"]).env(PANICS, "1").env_remove(LEVEL_VARIABLE);
+    let output = timeout(SOON, process.output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!said.contains(WORKED_ON), "{said}");
+    let lines: Vec<Value> = said.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+    let panics: Vec<_> = lines.iter().filter(|l| l["kind"] == "panic").collect();
+    assert_eq!(panics.len(), 4, "{said}");
+    assert!(panics.iter().all(|l| l["at"].as_str().unwrap().contains("logging.rs:")), "{said}");
+    assert!(said.contains("a promise is broken"), "{said}");
+    assert!(lines.iter().any(|l| l["kind"] == "task"), "{said}");
+}
+
 const TOKEN: &str = "canary-token-4711";
 const PROMPT: &str = "canary-prompt-4711";
 const ARGUMENT: &str = "canary-argument-4711";
@@ -89,16 +122,25 @@ struct Watched {
 
 impl Watched {
     async fn start() -> Watched {
+        Watched::start_with("").await
+    }
+
+    /// With more keys and tables of the listener, in which `FOLDER` is the program's.
+    async fn start_with(listener: &str) -> Watched {
         let with = FakeConfig { token: Some(TOKEN.to_owned()), ..FakeConfig::default() };
         let cli = FakeCli::start(with).await.unwrap();
+        let hash = token::to_hex(&token::hash("alice-token"));
+        let tokens =
+            format!("[[token]]\nsha256 = \"{hash}\"\nuser = \"alice\"\ntenant = \"acme\"\n");
         let toml = format!(
-            "[[listener]]\nname = \"sdk\"\nbind = \"127.0.0.1:0\"\npool = \"p\"\n\
+            "[[listener]]\nname = \"sdk\"\nbind = \"127.0.0.1:0\"\npool = \"p\"\n{listener}\
              [[pool]]\nname = \"p\"\nbalance = \"round_robin\"\ntoken = {{ env = \"TOKEN\" }}\n\
              upstreams = [{{ address = \"{}\", name = \"cli-0\" }}]\n",
             cli.addr
         );
         let env = [("TOKEN", TOKEN), (LEVEL_VARIABLE, "debug")];
-        let mut program = Program::start(&toml, &env).await;
+        let files = [("tokens.toml", tokens.as_str())];
+        let mut program = Program::start_with(&toml, &env, &files).await;
         let address = program.address().await;
         Watched { program, cli, address }
     }
@@ -176,7 +218,7 @@ fn says(line: &Value, expected: &Value) {
     }
 }
 
-const NO_IDENTITY: [&str; 3] = ["identity", "tenant", "traceparent"];
+const NO_IDENTITY: [&str; 4] = ["identity", "tenant", "proof", "traceparent"];
 
 #[tokio::test]
 async fn a_turn_a_session_and_a_conn_say_what_was_and_nothing_of_what_was_said() {
@@ -251,6 +293,31 @@ async fn a_turn_a_session_and_a_conn_say_what_was_and_nothing_of_what_was_said()
 }
 
 #[tokio::test]
+async fn who_called_is_in_each_line() {
+    let listener =
+        "[[listener.identity]]\nsource = \"token\"\ntokens = { file = \"FOLDER/tokens.toml\" }\n";
+    let mut watched = Watched::start_with(listener).await;
+    let client = Client::connect(watched.address).await.unwrap();
+    client.request("connect", json!({"token": "alice-token"})).await.unwrap();
+    let open = json!({"sessionId": "s-1", "model": "fake", "provider": {"type": "openai"}});
+    client.request("session.create", open).await.unwrap();
+    let prompt = json!({"sessionId": "s-1", "prompt": "hello"});
+    client.request("session.send", prompt).await.unwrap();
+    client.next_event(0, "session.idle").await.unwrap();
+    client.close().await;
+    for kind in ["turn", "session", "conn"] {
+        let line = watched.ended(kind).await;
+        says(&line, &json!({"identity": "alice", "tenant": "acme", "proof": "token"}));
+        let absent: &[&str] = match kind {
+            "turn" => &["traceparent", "t_queue"],
+            "conn" => &["traceparent", "tls"],
+            _ => &["traceparent"],
+        };
+        whole(&line, absent);
+    }
+}
+
+#[tokio::test]
 async fn the_letters_say_who_ended_it_and_in_which_phase() {
     let mut watched = Watched::start().await;
     let idle = watched.client().await;
@@ -285,4 +352,7 @@ fn the_document_has_every_letter() {
     assert!(document.contains(&format!("|---|---|\n{who}\n")), "wanted:\n{who}");
     let phases = table(Phase::ALL.map(Phase::told).to_vec());
     assert!(document.ends_with(&format!("|---|---|\n{phases}")), "wanted:\n{phases}");
+    let row = |(act, told): (Act, &str)| format!("| `{}` | {told} |\n", act.slug());
+    let acts = Act::ALL.map(row).concat();
+    assert!(document.contains(&format!("|---|---|\n{acts}\n")), "wanted:\n{acts}");
 }

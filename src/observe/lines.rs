@@ -10,6 +10,8 @@ use std::time::Duration;
 
 pub use termination::{EndedBy, Phase, Termination};
 
+use super::shown::Shown;
+
 /// The target of these lines: `FAIRLEAD_LOG=info,fairlead::lines=off` silences them alone.
 pub const TARGET: &str = "fairlead::lines";
 
@@ -18,10 +20,12 @@ pub const TARGET: &str = "fairlead::lines";
 pub struct Who<'a> {
     /// The conn, counted from the start of the process; absent where a CLI acted by itself.
     pub conn_id: Option<u64>,
-    /// The caller, as proven, and how.
+    /// The user, as proven.
     pub identity: Option<&'a str>,
-    /// The caller's tenant.
+    /// The tenant, as proven.
     pub tenant: Option<&'a str>,
+    /// How it was proven; absent where nothing was.
+    pub proof: Option<&'a str>,
     /// W3C trace context, if the client sent one.
     pub traceparent: Option<&'a str>,
 }
@@ -139,6 +143,7 @@ macro_rules! line {
             $($own)*
             identity = who.identity,
             tenant = who.tenant,
+            proof = who.proof,
             pool = at.pool,
             upstream = at.upstream,
             placement_reason = at.placement_reason,
@@ -174,7 +179,7 @@ impl ConnEnd<'_> {
 impl SessionEnd<'_> {
     /// Writes the line.
     pub fn log(&self) {
-        line!("session", self.end, { session_id = self.session_id, turns = self.turns, });
+        line!("session", self.end, { session_id = %Shown(self.session_id), turns = self.turns, });
     }
 }
 
@@ -182,7 +187,7 @@ impl TurnEnd<'_> {
     /// Writes the line.
     pub fn log(&self) {
         line!("turn", self.end, {
-            session_id = self.session_id,
+            session_id = %Shown(self.session_id),
             turn = self.turn,
             method = self.method,
         });
@@ -203,7 +208,12 @@ mod tests {
 
     fn end(by: EndedBy, phase: Phase) -> End<'static> {
         End {
-            who: Who { conn_id: Some(7), identity: Some("alice (token)"), ..Who::default() },
+            who: Who {
+                conn_id: Some(7),
+                identity: Some("alice"),
+                proof: Some("token"),
+                ..Who::default()
+            },
             at: Where { pool: "p", upstream: Some("cli-1"), placement_reason: Some("sticky") },
             traffic: Traffic { bytes_in: Some(1), frames_out: Some(4), ..Traffic::default() },
             times: Times {
@@ -237,7 +247,7 @@ mod tests {
         assert_eq!(line["t_connect"], 0.001_235);
         assert_eq!(line["t_total"], 61.0);
         assert_eq!((&line["bytes_in"], &line["frames_out"]), (&1.into(), &4.into()));
-        assert_eq!((&line["identity"], &line["result"]), (&"alice (token)".into(), &"ok".into()));
+        assert_eq!((&line["identity"], &line["result"]), (&"alice".into(), &"ok".into()));
     }
 
     #[test]

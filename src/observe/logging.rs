@@ -45,7 +45,8 @@ impl std::fmt::Display for LoggingError {
 
 impl std::error::Error for LoggingError {}
 
-/// Starts logging to stderr for the whole process, panics included. `level` is the config's;
+/// Starts logging to stderr for the whole process, panics included: where, and of their messages what stands in the program.
+/// `level` is the config's;
 /// [`LEVEL_VARIABLE`] wins over it. No `format`: text on a terminal, else JSON.
 pub fn start(level: &str, format: Option<Format>) -> Result<LogGuard, LoggingError> {
     let asked = std::env::var(LEVEL_VARIABLE).unwrap_or_else(|_| level.to_owned());
@@ -57,7 +58,7 @@ pub fn start(level: &str, format: Option<Format>) -> Result<LogGuard, LoggingErr
         .map_err(|_| LoggingError::Twice)?;
     std::panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string);
-        tracing::error!(kind = "panic", at, "{}", panic.payload_as_str().unwrap_or("no message"));
+        tracing::error!(kind = "panic", at, "{}", crate::drain::panic_text(panic.payload()));
     }));
     Ok(LogGuard { queue })
 }

@@ -4,6 +4,7 @@
 //! a message. Nothing on the way of a message takes a lock, wakes another task, or looks a label up.
 
 mod actions;
+mod audit;
 mod budget;
 mod flow;
 mod identify;
@@ -30,6 +31,7 @@ use crate::caller::{Claim, Trust};
 use crate::config::Pattern;
 use crate::drain::Mode;
 use crate::id::{ConnId, SessionId};
+use crate::observe::audit::Hush;
 use crate::observe::metrics::{ListenerMetrics, RpcMetrics};
 use crate::rpc::mux::{End, Mux, Now, Settings, Ticket};
 use crate::time::{self, Duration, Instant};
@@ -114,6 +116,8 @@ pub struct Conn {
     over_since: Option<Instant>,
     pending: u32,
     tally: Tally,
+    /// Of what it was refused lately: most conns never are.
+    hush: Option<Box<Hush>>,
     /// Why it ends, once all is said and at most the client's own end is waited for.
     end: Option<End>,
 }
@@ -154,6 +158,7 @@ impl Conn {
             over_since: None,
             pending: 0,
             tally: Tally::new(time::now()),
+            hush: None,
             end: None,
         };
         conn.identify();
@@ -265,6 +270,7 @@ impl Conn {
         let Some(timer) = &mut self.timer else { return };
         if timer.as_mut().poll(cx).is_ready() {
             self.timer = None;
+            self.audit_kept(now.at);
             self.mux.tick(now);
             self.expire_flows(now);
             if !self.mux.needs_ticks() {
@@ -290,7 +296,8 @@ impl Conn {
     fn arm_timer(&mut self, cx: &mut Context<'_>) {
         let waits = self.client_flow.waits() || self.links.iter().any(|l| l.flow.waits());
         let held = self.kept > 0 && self.listener.buffered.is_over();
-        if self.timer.is_none() && (self.mux.needs_ticks() || waits || held) {
+        let hushed = self.hush.as_ref().is_some_and(|hush| hush.keeps());
+        if self.timer.is_none() && (self.mux.needs_ticks() || waits || held || hushed) {
             let mut timer = Box::pin(tokio::time::sleep_until(time::now() + TICK));
             // It is in the future: this only leaves our waker there.
             let _ = timer.as_mut().poll(cx);
@@ -336,6 +343,7 @@ impl Drop for Conn {
         self.listener.pool.leave(self.id);
         self.seat = None;
         self.listener.metrics.connections.dec();
+        self.audit_rest();
         self.report_end(now);
     }
 }

@@ -38,7 +38,8 @@ use crate::rate::Share;
 use crate::time::Instant;
 
 pub use action::{
-    Action, End, Found, Hello, Left, Oddity, Outcome, Ticket, Token, TurnEnd, Verdict,
+    Action, Attach, Denied, End, Found, Hello, Left, Oddity, Outcome, Ticket, Token, TurnEnd,
+    Verdict,
 };
 use asked::Asked;
 use door::{Stranger, client_frame};

@@ -83,6 +83,7 @@ mod tests {
     use crate::caller::Caller;
     use crate::drain::Tasks;
     use crate::id::{ConnId, SessionId, UpstreamId};
+    use crate::observe::audit::Who;
     use crate::observe::metrics::{Metrics, Vocabulary};
     use crate::rpc::mux::{Found, Left, Ticket};
     use crate::session::quota::Bounds;
@@ -146,17 +147,27 @@ mod tests {
             Rig { metrics, tasks, pool }
         }
 
-        fn attach(&self, session: &SessionId, epoch: u64) {
+        /// Lets somebody who may do all do something.
+        fn by<T>(&self, todo: impl FnOnce(By<'_>) -> T) -> T {
             let visitor = Visitor { caller: Caller::anonymous("l"), unknown: Unknown::Adopt };
-            let by = By { visitor: &visitor, key: &Key::default() };
-            self.pool.attached(session, CONN, epoch, by);
+            let who = Who {
+                caller: &visitor.caller,
+                conn_id: CONN,
+                client_addr: "127.0.0.1:1".parse().unwrap(),
+                listener: "l",
+                pool: "p",
+            };
+            todo(By { visitor: &visitor, who, key: &Key::default() })
+        }
+
+        fn attach(&self, session: &SessionId, epoch: u64) {
+            self.by(|by| self.pool.attached(session, CONN, epoch, by));
         }
 
         /// Where the session is, or goes; `None`: that is waited for.
         fn seek(&self, want: &Want) -> Option<(UpstreamId, u64)> {
-            let visitor = Visitor { caller: Caller::anonymous("l"), unknown: Unknown::Adopt };
-            let by = By { visitor: &visitor, key: &Key::default() };
-            match self.pool.seek(CONN, Ticket(1), &SessionId::new("s"), want, None, by)? {
+            let session = SessionId::new("s");
+            match self.by(|by| self.pool.seek(CONN, Ticket(1), &session, want, None, by))? {
                 Found::Go { upstream, epoch, .. } => Some((upstream, epoch)),
                 found => panic!("{found:?}"),
             }

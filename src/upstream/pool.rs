@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use self::find::{OURSELVES, Seekers};
 use self::gate::Gate;
 use self::own::May;
-pub use self::own::{By, Grants, Owners, Unknown, Visitor};
+pub use self::own::{By, Grants, Grounds, Owners, Unknown, Visitor};
 use self::place::{Among, Promise, Sought};
 pub use self::queue::Patience;
 use self::queue::Waiter;

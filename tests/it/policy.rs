@@ -134,3 +134,20 @@ async fn an_unknown_method_goes_to_a_session_of_the_callers_or_nowhere() {
     assert_eq!(refused(&alice, "server.dumpAll", of).await.code, -32601);
     assert_eq!(asked(&rig, "server.dumpAll"), [1]);
 }
+
+#[tokio::test]
+async fn one_change_waits_for_the_other_so_that_all_clis_end_alike() {
+    let rig = clis(2).listener("allow = [\"mcp.config.add\"]").start().await;
+    let (first, second) = (rig.client().await, rig.client().await);
+    rig.clis[0].fault("mcp.config.add", Fault::Never, 1);
+    first.post("mcp.config.add", json!({"name": "a"})).await.unwrap();
+    eventually("both are asked", async || asked(&rig, "mcp.config.add") == [1, 1]).await;
+    second.post("mcp.config.add", json!({"name": "b"})).await.unwrap();
+    // These go the same way, behind it.
+    for _ in 0..3 {
+        ask(&second, "session.list", json!({})).await;
+    }
+    assert_eq!(asked(&rig, "mcp.config.add"), [1, 1]);
+    rig.clis[0].kill().await;
+    eventually("then it is the other's turn", async || asked(&rig, "mcp.config.add")[1] == 2).await;
+}

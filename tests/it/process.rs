@@ -5,6 +5,7 @@ use fairlead::testing::{FakeCli, wire};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
+use tokio::process::Command;
 
 use super::program::Program;
 use super::rig::*;
@@ -17,13 +18,21 @@ impl Program {
         client
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id().unwrap()).unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
     }
 
+    /// What another command says of its configuration, on both streams.
+    pub(crate) async fn output(&self, command: &[&str], env: &[(&str, &str)]) -> Vec<u8> {
+        let mut fairlead = Command::new(env!("CARGO_BIN_EXE_fairlead"));
+        fairlead.args(command).arg("--config").arg(self.folder.join("fairlead.toml"));
+        let output = fairlead.envs(env.iter().copied()).output().await.unwrap();
+        [output.stdout, output.stderr].concat()
+    }
+
     /// Its exit code, with the rest of its log.
-    async fn end(&mut self) -> Option<i32> {
+    pub(crate) async fn end(&mut self) -> Option<i32> {
         within("it ends", async {
             while let Some(line) = self.log.next_line().await.unwrap() {
                 self.seen.push(line);

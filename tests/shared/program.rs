@@ -19,17 +19,31 @@ pub(crate) struct Program {
     pub(crate) log: Lines<BufReader<ChildStderr>>,
     /// What it logged, as far as it was read.
     pub(crate) seen: Vec<String>,
-    folder: PathBuf,
+    /// Has its configuration, and its state in `state`.
+    pub(crate) folder: PathBuf,
 }
 
 impl Program {
     /// Starts it with this configuration, and a state directory of its own.
     pub(crate) async fn start(toml: &str, env: &[(&str, &str)]) -> Program {
+        Program::start_with(toml, env, &[]).await
+    }
+
+    /// With these files in its folder, too, whose path stands for `FOLDER` in the configuration.
+    pub(crate) async fn start_with(
+        toml: &str,
+        env: &[(&str, &str)],
+        files: &[(&str, &str)],
+    ) -> Program {
         let folder = std::env::temp_dir().join(format!("fairlead-test-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir(&folder).unwrap();
         let config = folder.join("fairlead.toml");
         let state = format!("state_dir = {:?}\n", folder.join("state"));
-        std::fs::write(&config, state + toml).unwrap();
+        let toml = toml.replace("FOLDER", &folder.display().to_string());
+        std::fs::write(&config, state + &toml).unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.join(name), text).unwrap();
+        }
         let mut child = Command::new(env!("CARGO_BIN_EXE_fairlead"))
             .arg("run")
             .arg("--config")

@@ -303,7 +303,7 @@ impl World {
                 self.conns[c].mux.authenticated(ticket, Verdict::Good, now.at);
             }
             Action::Greet(ticket) => self.tasks.push(Task::Greet(c, ticket)),
-            Action::Attached(session, upstream, epoch) => {
+            Action::Attached(session, upstream, epoch, _) => {
                 self.touches(c, session.as_str());
                 self.conns[c].on.insert(session.to_string(), upstream.0);
                 self.truth.since.insert((c, session.to_string()), self.truth.last_token);
@@ -352,6 +352,8 @@ impl World {
                 self.members[u as usize].was_down = true;
             }
             Action::TurnEnded(_)
+            | Action::Denied(..)
+            | Action::Deleted { .. }
             | Action::Answered(..)
             | Action::Misconfigured(..)
             | Action::LinkFailed(_)

@@ -7,10 +7,11 @@ use super::{Conn, report};
 use crate::error::{Reason, Refusal};
 use crate::health::state::Seen;
 use crate::id::SessionId;
+use crate::observe::audit::Act;
 use crate::placement::PlacementReason;
 use crate::rpc::message::{self, ClientKind};
-use crate::rpc::methods::Method;
-use crate::rpc::mux::{Action, Found, Now, Outcome, Ticket};
+use crate::rpc::methods::{Method, Route};
+use crate::rpc::mux::{Action, Found, Left, Now, Outcome, Ticket};
 use crate::session::table::Absence;
 use crate::tenancy;
 use crate::time::Duration;
@@ -77,16 +78,20 @@ impl Conn {
             Action::Ask(ticket, method, body) => self.ask_fleet(ticket, method, &body),
             Action::Authenticate(ticket, token) => self.authenticate(ticket, token, now),
             Action::Greet(ticket) => self.greet(ticket, now),
-            Action::Attached(session, _, epoch) => {
+            Action::Attached(session, _, epoch, how) => {
                 self.tally.sessions += 1;
                 let key = self.listener.keys.of(&self.visitor.caller, session.as_str());
-                let by = By { visitor: &self.visitor, key: &key };
+                let by = By { visitor: &self.visitor, key: &key, who: self.whoever() };
                 pool.attached(&session, self.id, epoch, by);
+                self.audit_attached(&session, how);
             }
             Action::NotPlaced { session, epoch, absent } => {
                 pool.not_placed(&session, self.id, epoch, absent);
             }
             Action::Left(session, upstream, epoch, how, stay) => {
+                if how == Left::Deleted {
+                    self.audit_allowed(Act::Delete, &session, None);
+                }
                 pool.left(&session, self.id, upstream, epoch, how);
                 self.report_session(&session, upstream, how, stay.as_deref(), now);
             }
@@ -94,6 +99,14 @@ impl Conn {
                 let by = (&self.visitor.caller, parent.as_ref());
                 let epoch = pool.learned(&session, upstream, by, attached.then_some(self.id));
                 self.mux.learned(&session, upstream, epoch);
+                let method = if parent.is_some() { "sessions.fork" } else { "session.create" };
+                self.audit_allowed(Act::Create, &session, Some(method));
+            }
+            Action::Denied(method, session, what) => {
+                self.audit_denied(method, session.as_ref(), what, now.at);
+            }
+            Action::Deleted { method, freed, empty } => {
+                self.audit_deleted(method, &freed, &empty, now.at);
             }
             Action::Busy(session, epoch, busy) => pool.turn(&session, self.id, epoch, busy),
             Action::TurnEnded(turn) => self.report_turn(&turn),
@@ -143,7 +156,7 @@ impl Conn {
             return self.mux.found(ticket, Found::Refused(refusal), now);
         }
         let key = self.listener.keys.of(&self.visitor.caller, session.as_str());
-        let by = By { visitor: &self.visitor, key: &key };
+        let by = By { visitor: &self.visitor, who: self.whoever(), key: &key };
         match self.listener.pool.seek(self.id, ticket, &session, &want, absence, by) {
             Some(found) => self.mux.found(ticket, found, now),
             None => {
@@ -175,6 +188,9 @@ impl Conn {
             _ => None,
         };
         let params = params.map(|p| String::from_utf8_lossy(p.of(body)).into_owned());
+        if method.route() == Route::EveryOne {
+            self.audit_change(method);
+        }
         let visitor = Arc::clone(&self.visitor);
         self.listener.pool.ask_fleet(self.id, ticket, method, params, visitor);
     }

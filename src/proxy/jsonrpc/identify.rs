@@ -129,19 +129,12 @@ impl Conn {
         Ok(())
     }
 
-    fn deny(&self, why: &str) {
-        tracing::warn!(
-            kind = "audit", action = "authenticate", decision = "deny", reason = why,
-            conn_id = self.id.0, client_addr = %self.peer, listener = self.listener.name,
-            "the client is not let in"
-        );
-    }
-
     /// Ends the conn when what proved its caller holds no longer.
     pub(super) fn poll_expiry(&mut self, cx: &mut Context<'_>, now: Now) {
         let Some(expiry) = &mut self.expiry else { return };
         if Pin::new(expiry).poll(cx) == Poll::Ready(()) {
             self.expiry = None;
+            self.deny("expired");
             self.mux.expire(now);
         }
     }

@@ -3,6 +3,7 @@
 use super::Conn;
 use crate::error::Reason;
 use crate::id::{SessionId, UpstreamId};
+use crate::observe::audit;
 use crate::observe::lines::{self, ConnEnd, EndedBy, Phase, SessionEnd, Termination, Times};
 use crate::observe::lines::{Traffic, TurnEnd, Where, Who};
 use crate::observe::metrics::{ListenerMetrics, RpcResult};
@@ -64,7 +65,14 @@ impl Conn {
     }
 
     fn who(&self) -> Who<'_> {
-        Who { conn_id: Some(self.id.0), ..Who::default() }
+        let caller = &self.visitor.caller;
+        Who {
+            conn_id: Some(self.id.0),
+            identity: caller.user.as_deref(),
+            tenant: caller.tenant(),
+            proof: audit::proof(caller),
+            traceparent: None,
+        }
     }
 
     fn at(&self, upstream: UpstreamId, reason: Option<PlacementReason>) -> Where<'_> {

@@ -7,6 +7,7 @@ use crate::error::{Reason, Refusal};
 use crate::id::{AskId, LinkId, SessionId, UpstreamId};
 use crate::placement::PlacementReason;
 use crate::rpc::methods::Method;
+use crate::rpc::policy::Why;
 use crate::time::Duration;
 use crate::want::Want;
 
@@ -58,6 +59,17 @@ pub enum Left {
     Deleted,
     /// The link to its CLI broke.
     LinkLost,
+}
+
+/// How a session came to be attached to a conn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attach {
+    /// It was made.
+    Created,
+    /// It was resumed.
+    Resumed,
+    /// The client asked to make it, and it was there: it was resumed.
+    Reopened,
 }
 
 /// How a turn ended, as the conn that started it saw it.
@@ -133,6 +145,23 @@ impl Oddity {
     }
 }
 
+/// What a client may not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// A session that is not the client's, or is not there.
+    Session,
+    /// A session whose id is longer than any.
+    LongId,
+    /// A session under this name.
+    Name,
+    /// A method that is not allowed.
+    Method(Why),
+    /// A method that is in no table, without a session.
+    Unknown,
+    /// Anything, before the client has proven who it is.
+    Stranger,
+}
+
 /// Why a conn ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -188,7 +217,7 @@ pub enum Action {
     /// Say when a CLI has answered for the pool: [`super::Mux::greeted`].
     Greet(Ticket),
     /// A session is attached to this conn.
-    Attached(SessionId, UpstreamId, u64),
+    Attached(SessionId, UpstreamId, u64, Attach),
     /// A session was not attached after all; `absent`: because no CLI has it.
     NotPlaced {
         /// Which.
@@ -217,6 +246,19 @@ pub enum Action {
     TurnEnded(Box<TurnReport>),
     /// A session asked its clients for something.
     Announced(SessionId, AskId),
+    /// A request was refused because the client may not have what it asks for: its method, where that is known, and its
+    /// session.
+    Denied(Option<&'static Method>, Option<SessionId>, Denied),
+    /// A request that names several sessions deleted them; `empty`: those of which nothing was left to free, if they were
+    /// there and the client's.
+    Deleted {
+        /// By which method.
+        method: &'static Method,
+        /// What they took on disk is free.
+        freed: Vec<SessionId>,
+        /// The others.
+        empty: Vec<SessionId>,
+    },
     /// A request of the client was answered.
     Answered(Option<&'static Method>, Outcome, Duration),
     /// A CLI does not let us in; the number is its error code.
@@ -248,6 +290,8 @@ impl Action {
             | Action::Busy(..)
             | Action::TurnEnded(_)
             | Action::Announced(..)
+            | Action::Denied(..)
+            | Action::Deleted { .. }
             | Action::Answered(..)
             | Action::Misconfigured(..)
             | Action::Leaving(_)

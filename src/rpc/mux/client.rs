@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use super::pending::{At, Pending};
 use super::reply::Code;
 use super::slot::Phase;
-use super::{Action, End, Mux, Now, Oddity, Outcome, Ticket};
+use super::{Action, Denied, End, Mux, Now, Oddity, Outcome, Ticket};
 use crate::error::{Reason, Refusal};
 use crate::id::{RawId, SessionId};
 use crate::rpc::frame::{Body, Frame};
@@ -88,6 +88,7 @@ impl Mux {
         }
         if call.session.id().is_some_and(|session| session.len() > MAX_SESSION_ID) {
             let message = "Session not found: its id is longer than any";
+            self.actions.push_back(Action::Denied(method, None, Denied::LongId));
             return self.refuse_untaken(id, method, &Refusal::new(Reason::AccessDenied, message));
         }
         let full = self.pending.len() + self.late.len() >= self.settings.pending;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::greeting::greets;
 use super::reply::Code;
-use super::{Action, Authentication, End, Mux, Oddity, Outcome, Settings, Token, Verdict, Waiting};
+use super::{
+    Action, Authentication, Denied, End, Mux, Oddity, Outcome, Settings, Token, Verdict, Waiting,
+};
 use crate::error::Refusal;
 use crate::id::RawId;
 use crate::rate::Share;
@@ -99,6 +101,7 @@ impl Mux {
             return true;
         }
         self.odd(Oddity::Unauthenticated);
+        self.actions.push_back(Action::Denied(methods::method(method), None, Denied::Stranger));
         self.write_invalid(id, Code::AuthenticationRequired, "AUTHENTICATION_REQUIRED");
         let answered = Action::Answered(methods::method(method), Outcome::Invalid, Duration::ZERO);
         self.actions.push_back(answered);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Action, Mux, Now, Outcome, Ticket, TurnEnd, Waiting};
+use super::{Action, Denied, Mux, Now, Outcome, Ticket, TurnEnd, Waiting};
 use crate::error::{Reason, Refusal};
 use crate::id::{LinkId, RawId, SessionId};
 use crate::rpc::message;
@@ -160,7 +160,31 @@ impl Mux {
             return;
         };
         self.write_error(id.as_str(), &refusal.to_json());
+        self.denied(&pending, refusal);
         self.abandon(id, &pending, refusal.reason, now);
+    }
+
+    /// Tells of a refusal that says what the client may not have.
+    pub(super) fn denied(&mut self, pending: &Pending, refusal: &Refusal) {
+        let what = match refusal.reason {
+            Reason::AccessDenied => Denied::Session,
+            Reason::MethodDenied => match pending.method.map(|m| self.settings.policy.judge(m)) {
+                Some(Err(why)) => Denied::Method(why),
+                Some(Ok(())) | None => Denied::Name,
+            },
+            Reason::UpstreamLost
+            | Reason::NoUpstream
+            | Reason::SessionBusy
+            | Reason::Overloaded
+            | Reason::FrameTooLarge
+            | Reason::Draining
+            | Reason::UpstreamTimeout
+            | Reason::SessionLost => return,
+        };
+        // The one that the refusal is about: a request may name two.
+        let session = refusal.session.as_deref().map(SessionId::new);
+        let session = session.or_else(|| pending.session.clone());
+        self.actions.push_back(Action::Denied(pending.method, session, what));
     }
 
     /// Undoes what a request that will not be answered by a CLI had begun.

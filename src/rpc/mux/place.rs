@@ -6,7 +6,7 @@ use super::client::leaving;
 use super::pending::{At, Pending, Place};
 use super::reply::Code;
 use super::slot::{Gets, Phase, Slot};
-use super::{Action, Found, Left, Mux, Now, Oddity, Outcome, Stay, Ticket, Waiting};
+use super::{Action, Attach, Found, Left, Mux, Now, Oddity, Outcome, Stay, Ticket, Waiting};
 use crate::error::Refusal;
 use crate::id::{LinkId, RawId, SessionId, UpstreamId};
 use crate::placement::PlacementReason;
@@ -281,7 +281,12 @@ impl Mux {
         let slot = self.slots.get(session);
         if slot.is_some_and(|s| s.epoch == place.epoch && s.link == Some(link)) {
             self.attach(session, now);
-            self.actions.push_back(Action::Attached(session.clone(), upstream, place.epoch));
+            let how = match pending.method.map(Method::route) {
+                Some(Route::Create) if place.instead => Attach::Reopened,
+                Some(Route::Create) => Attach::Created,
+                Some(_) | None => Attach::Resumed,
+            };
+            self.actions.push_back(Action::Attached(session.clone(), upstream, place.epoch, how));
         } else {
             self.not_placed(session, place.epoch, false);
         }

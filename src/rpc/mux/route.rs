@@ -5,12 +5,13 @@ use bytes::Bytes;
 use super::pending::At;
 use super::reply::Code;
 use super::slot::{Phase, Slot};
-use super::{Action, Mux, Now, Outcome, Ticket, Waiting};
+use super::{Action, Denied, Mux, Now, Outcome, Ticket, Waiting};
 use crate::error::{Reason, Refusal};
 use crate::id::{AskId, LinkId, RawId, SessionId, UpstreamId};
 use crate::rpc::frame::Body;
 use crate::rpc::json;
-use crate::rpc::message::Call;
+use crate::rpc::merge::Scatter;
+use crate::rpc::message::{self, Call};
 use crate::rpc::methods::{Method, Route};
 use crate::rpc::turn::Starts;
 use crate::time::Instant;
@@ -100,6 +101,7 @@ impl Mux {
         }
         let message = format!("Unhandled method {}", call.method);
         self.invalid(id, Code::MethodNotFound, &message, now.at);
+        self.actions.push_back(Action::Denied(None, None, Denied::Unknown));
     }
 
     fn session_request(
@@ -289,8 +291,12 @@ impl Mux {
         let Some(Waiting::Ask(id, _)) = self.waiting.remove(&ticket) else { return };
         match answer {
             Ok(result) => {
-                if self.settle(id.as_bytes(), Outcome::Ok, now.at).is_some() {
-                    self.write_result(id.as_str(), result);
+                let Some(pending) = self.settle(id.as_bytes(), Outcome::Ok, now.at) else { return };
+                self.write_result(id.as_str(), result);
+                let bulk = |m: &&Method| m.route() == Route::Scatter(Scatter::BulkDelete);
+                if let Some(method) = pending.method.filter(bulk) {
+                    let (freed, empty) = deleted(result);
+                    self.actions.push_back(Action::Deleted { method, freed, empty });
                 }
             }
             Err(refusal) => self.refuse(&id, &refusal, now.at),
@@ -312,6 +318,18 @@ fn starts_turn(method: Option<&Method>) -> bool {
 
 pub(super) fn too_slow() -> Refusal {
     Refusal::new(Reason::Overloaded, "the CLI takes its requests too slowly")
+}
+
+/// The sessions that a `sessions.bulkDelete` has freed, by its result, and those of which there was nothing.
+fn deleted(result: &[u8]) -> (Vec<SessionId>, Vec<SessionId>) {
+    let (mut freed, mut empty) = (Vec::new(), Vec::new());
+    if let Some(all) = json::member(result, message::whole(result), "freedBytes") {
+        let _ = json::members(result, all, |key, bytes| {
+            let list = if bytes.of(result) == b"0" { &mut empty } else { &mut freed };
+            list.extend(json::decode(result, &key).map(|id| SessionId::new(&id)));
+        });
+    }
+    (freed, empty)
 }
 
 /// A text among the params.

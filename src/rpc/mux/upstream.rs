@@ -119,6 +119,7 @@ impl Mux {
             }
             Err(refusal) => {
                 self.write_error(id.as_str(), &refusal.to_json());
+                self.denied(&pending, &refusal);
                 let refused = Outcome::Refused(refusal.reason);
                 self.actions.push_back(Action::Answered(pending.method, refused, took));
                 self.link_lost(link, now);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Pool;
 use super::gate::Place;
 use crate::id::{SessionId, UpstreamId};
+use crate::observe::shown::Shown;
 use crate::session::table::{Sighting, Storage};
 use crate::upstream::ask::Reply;
 use crate::upstream::member::Member;
@@ -27,7 +28,7 @@ impl Pool {
             let sighting = asked.await.unwrap_or(Sighting::Unasked);
             if sighting == Sighting::LiveTwice {
                 tracing::error!(
-                    kind = "audit", action = "split_brain", pool = pool.name, session_id = %session,
+                    kind = "audit", action = "split_brain", pool = pool.name, session_id = %Shown(session.as_str()),
                     "two CLIs have this session in memory: it is left alone"
                 );
             }

@@ -14,6 +14,8 @@ use crate::caller::{Caller, Owner};
 use crate::error::{Reason, Refusal};
 use crate::id::{ConnId, SessionId};
 use crate::ledger::{Class, Ledger, LedgerError, Receipt, Record};
+use crate::observe::audit::{Act, Decision, Line, Who};
+use crate::observe::shown::Shown;
 use crate::rpc::mux::{Found, Ticket};
 use crate::session::table::{Absence, LINGER, Table};
 use crate::tenancy;
@@ -46,8 +48,38 @@ pub struct Visitor {
 pub struct By<'a> {
     /// Who.
     pub visitor: &'a Visitor,
+    /// The same, for the audit.
+    pub who: Who<'a>,
     /// What the listener reads in the session's id.
     pub key: &'a Key,
+}
+
+/// What a caller has to do with a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grounds {
+    /// The pool's callers are not told apart.
+    OneCaller,
+    /// It is its own.
+    Owner,
+    /// Its owner lets the caller in.
+    Granted,
+    /// It is somebody else's.
+    NotOwner,
+    /// Nobody is known to own it.
+    Unknown,
+}
+
+impl Grounds {
+    /// The word for the audit.
+    pub const fn slug(self) -> &'static str {
+        match self {
+            Grounds::OneCaller => "one_caller",
+            Grounds::Owner => "owner",
+            Grounds::Granted => "granted",
+            Grounds::NotOwner => "not_owner",
+            Grounds::Unknown => "unknown_session",
+        }
+    }
 }
 
 /// Whom else the owners of some sessions let in.
@@ -136,10 +168,15 @@ impl Pool {
         let record =
             Record { owner, grants: Vec::new(), upstream: None, created: now, used: now, class };
         match owners.ledger.claim(&self.name, session, record) {
-            Ok(receipt) => match self.written(receipt, session, sought.asker, sought.absence) {
-                Some(written) => written.map(|()| true).map_err(Some),
-                None => Err(None),
-            },
+            Ok(receipt) => {
+                if self.change(|table| table.upstream_of(session).is_some()) {
+                    self.audit_adopted(session, by);
+                }
+                match self.written(receipt, session, sought.asker, sought.absence) {
+                    Some(written) => written.map(|()| true).map_err(Some),
+                    None => Err(None),
+                }
+            }
             Err(record) if owners.lets_in(&by.visitor.caller, session, &record) => Ok(false),
             Err(_) => Err(Some(Found::Refused(Refusal::session_not_found(session.as_str())))),
         }
@@ -191,6 +228,34 @@ impl Pool {
         }
     }
 
+    /// What the caller has to do with the session.
+    pub fn grounds(&self, visitor: &Visitor, session: &SessionId) -> Grounds {
+        let Some(owners) = &self.owners else { return Grounds::OneCaller };
+        match owners.ledger.get(&self.name, session) {
+            None => Grounds::Unknown,
+            Some(record) if tenancy::may_use(&visitor.caller, &record.owner, &[]) => Grounds::Owner,
+            Some(record) if owners.lets_in(&visitor.caller, session, &record) => Grounds::Granted,
+            Some(_) => Grounds::NotOwner,
+        }
+    }
+
+    fn audit_adopted(&self, session: &SessionId, by: By<'_>) {
+        let reason = match by.visitor.unknown {
+            Unknown::Deny => "deny",
+            Unknown::Pattern => "pattern",
+            Unknown::Adopt => "first",
+        };
+        Line {
+            who: by.who,
+            act: Act::Adopt,
+            decision: Decision::Allow,
+            reason,
+            session: Some(session),
+            method: None,
+        }
+        .log();
+    }
+
     /// A session was made by a CLI under a name of its own, for this caller; `parent`: as a copy of this one.
     /// Returns whose it is.
     pub(super) fn own(
@@ -214,7 +279,7 @@ impl Pool {
         };
         if owners.ledger.claim(&self.name, session, record).is_err() {
             tracing::error!(
-                kind = "audit", action = "taken", pool = self.name, session_id = %session,
+                kind = "audit", action = "taken", pool = self.name, session_id = %Shown(session.as_str()),
                 "a CLI gave a new session the name of one that belongs to somebody"
             );
         }
@@ -285,7 +350,7 @@ impl Owners {
 
 /// Who owns a session that is to be made must be written before it is made.
 fn unwritten(session: &SessionId, error: &LedgerError) -> Found {
-    tracing::error!(kind = "audit", action = "claim", session_id = %session, %error, "not written");
+    tracing::error!(kind = "audit", action = "claim", session_id = %Shown(session.as_str()), %error, "not written");
     let message = "it cannot be written down whose the session is";
     Found::Refused(Refusal::new(Reason::Overloaded, message).of_session(session.as_str()))
 }

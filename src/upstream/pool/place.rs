@@ -8,6 +8,7 @@ use crate::balance::{Balancer, Candidate, PlacementReason};
 use crate::caller::Owner;
 use crate::error::{Reason, Refusal};
 use crate::id::{ConnId, SessionId, UpstreamId};
+use crate::observe::shown::Shown;
 use crate::rpc::mux::{Found, Ticket};
 use crate::session::table::Absence;
 use crate::time;
@@ -64,7 +65,7 @@ impl Pool {
         let epoch = decisions.table.place(session, conn, upstream, reason, lease, time::now());
         self.metrics.placements.inc(reason.slug());
         tracing::info!(
-            kind = "audit", action = "place", pool = self.name, session_id = %session,
+            kind = "audit", action = "place", pool = self.name, session_id = %Shown(session.as_str()),
             upstream = self.member(upstream).map(|m| m.name.as_str()),
             placement_reason = reason.slug(), conn_id = conn.0, "placed"
         );

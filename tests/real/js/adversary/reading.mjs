@@ -85,6 +85,26 @@ const lists = [
     })),
 ];
 
+/** What the server as a whole tells of its host, its settings and its account. */
+const serverWide = [
+  asks("instructions.discover reads files of any directory", "instructions.discover", {
+    target: "live",
+    params: ({ victim }) => {
+      const project = path.join(victim.cwd, "project");
+      fs.mkdirSync(project, { recursive: true });
+      fs.writeFileSync(path.join(project, "AGENTS.md"), `rules-${victim.marker}\n`);
+      return { projectPaths: [project] };
+    },
+    twin: "the directory is the victim's for both",
+    wall: "the CLIs share a host",
+  }),
+  ...["user.settings.get", "skills.getDiscoveryPaths"].map((method) =>
+    asks(`${method} tells of the host`, method, {
+      bites: ({ answer }) => ok(answer),
+      wall: "a CLI tells it to anybody",
+    })),
+];
+
 /** Each tells a session that is there from one that is not. */
 const oracles = [
   ...["session.mode.get", "session.name.get", "session.metadata.isProcessing", "session.model.getCurrent"].map((method) =>
@@ -211,4 +231,4 @@ const files = [
   },
 ];
 
-export const reading = [...contents, ...lists, ...oracles, ...broadcasts, ...files];
+export const reading = [...contents, ...lists, ...serverWide, ...oracles, ...broadcasts, ...files];

@@ -74,9 +74,9 @@ export const taking = [
   },
 ];
 
-/** Whether the victim finds `word` in what `method` answers to it. */
+/** Whether the CLI says `word` in answer to `method`, asked at the CLI itself: a gate may answer nobody. */
 async function seesAt({ gate, model }, method, word) {
-  const wire = await Stranger.open(gate.victim, model);
+  const wire = await Stranger.open({ address: gate.cli.address }, model);
   const answer = await wire.ask(method, {});
   wire.close();
   return JSON.stringify(answer).includes(word);
