@@ -13,6 +13,8 @@
 mod answers;
 #[path = "it/bounds.rs"]
 mod bounds;
+#[path = "it/certificates.rs"]
+mod certificates;
 #[path = "it/client_lost.rs"]
 mod client_lost;
 #[path = "it/conns.rs"]
@@ -41,6 +43,8 @@ mod owners;
 mod placement;
 #[path = "it/process.rs"]
 mod process;
+#[path = "it/proxied.rs"]
+mod proxied;
 #[path = "it/resets.rs"]
 mod resets;
 #[path = "it/restart.rs"]
@@ -57,3 +61,5 @@ mod stalls;
 mod surrogates;
 #[path = "it/tell.rs"]
 mod tell;
+#[path = "it/tls.rs"]
+mod tls;

@@ -32,12 +32,26 @@ pub const LISTENER: Section = Section {
         "pool",
         "insecure",
         "tcp_keepalive",
+        "tls",
+        "proxy_protocol",
         "identity",
         "authentication",
         "trust",
         "session_id_required_pattern",
         "unknown_sessions",
     ],
+};
+/// `[listener.tls]`
+pub const TLS: Section = Section {
+    title: "[listener.tls]",
+    path: "listener.tls",
+    keys: &["certificate", "key", "client_ca", "client_auth", "min_version"],
+};
+/// `[listener.proxy_protocol]`
+pub const PROXY_PROTOCOL: Section = Section {
+    title: "[listener.proxy_protocol]",
+    path: "listener.proxy_protocol",
+    keys: &["trusted"],
 };
 /// `[[listener.identity]]`
 pub const IDENTITY: Section = Section {
@@ -55,6 +69,8 @@ pub const IDENTITY: Section = Section {
         "user_claim",
         "tenant_claim",
         "leeway",
+        "field",
+        "tlv",
         "ranges",
     ],
 };
@@ -165,9 +181,26 @@ pub const TOKEN: Section = Section {
 };
 
 /// Every section of the configuration file, in the order of the documentation.
-pub const ALL: [&Section; 17] = [
-    &ROOT, &RUNTIME, &LISTENER, &IDENTITY, &TOKENS, &JWKS, &RANGE, &POOL, &UPSTREAM, &GRANT,
-    &MANAGED, &HEALTH, &SECRET, &METRICS, &DRAIN, &LIMITS, &LOG,
+pub const ALL: [&Section; 19] = [
+    &ROOT,
+    &RUNTIME,
+    &LISTENER,
+    &TLS,
+    &PROXY_PROTOCOL,
+    &IDENTITY,
+    &TOKENS,
+    &JWKS,
+    &RANGE,
+    &POOL,
+    &UPSTREAM,
+    &GRANT,
+    &MANAGED,
+    &HEALTH,
+    &SECRET,
+    &METRICS,
+    &DRAIN,
+    &LIMITS,
+    &LOG,
 ];
 
 /// The other sections that have `key`: where a stray key may belong.

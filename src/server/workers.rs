@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::memory;
 use crate::drain::{Tasks, Watcher};
 use crate::id::ConnId;
+use crate::listen::door::Entered;
 use crate::observe::metrics::RpcMetrics;
 use crate::proxy::jsonrpc::{Conn, Listener};
 
@@ -106,19 +107,69 @@ async fn work(
 ) {
     tasks.spawn_aside("memory", memory::give_back());
     while let Some(accepted) = queue.recv().await {
-        let (rpc, counted) = (Arc::clone(&rpc), Counted(Arc::clone(&conns)));
         let Accepted { id, socket, peer, listener, watcher } = accepted;
-        let client = match TcpStream::from_std(socket) {
-            Ok(client) => client,
-            Err(error) => {
-                tracing::warn!(%error, "a client's socket cannot be used");
-                continue;
-            }
+        let counted = Counted(Arc::clone(&conns));
+        let (rpc, tasks) = (Arc::clone(&rpc), tasks.clone());
+        let coming = Coming { id, listener, watcher, rpc, tasks, counted };
+        match TcpStream::from_std(socket) {
+            Ok(socket) => coming.on(socket, peer),
+            Err(error) => tracing::warn!(%error, "a client's socket cannot be used"),
+        }
+    }
+}
+
+/// A client that is about to be a conn.
+struct Coming {
+    id: ConnId,
+    listener: Arc<Listener>,
+    watcher: Watcher,
+    rpc: Arc<RpcMetrics>,
+    tasks: Tasks,
+    counted: Counted,
+}
+
+impl Coming {
+    /// At once, or through the door.
+    fn on(self, socket: TcpStream, peer: SocketAddr) {
+        if self.listener.door.is_none() {
+            return self.serve(Entered::plain(socket, peer));
+        }
+        let (tasks, watcher) = (self.tasks.clone(), self.watcher.clone());
+        tasks.spawn("enter", watcher, self.enter(socket, peer));
+    }
+
+    async fn enter(self, socket: TcpStream, peer: SocketAddr) {
+        let mut leaving = self.watcher.clone();
+        let listener = Arc::clone(&self.listener);
+        let (Some(door), id) = (&listener.door, self.id) else { return };
+        let entered = tokio::select! {
+            entered = door.enter(socket, peer) => entered,
+            () = leaving.escalated() => return,
         };
+        match entered {
+            Ok(entered) => self.serve(entered),
+            Err(refused) => {
+                listener.metrics.rejected.inc(refused.slug());
+                let (listener, reason) = (&listener.name, refused.slug());
+                if refused.is_of_evidence() {
+                    tracing::warn!(
+                        kind = "audit", action = "authenticate", decision = "deny", reason,
+                        conn_id = id.0, client_addr = %peer, listener, ?refused,
+                        "the client is not let in"
+                    );
+                } else {
+                    tracing::debug!(listener, %peer, ?refused, "not let in");
+                }
+            }
+        }
+    }
+
+    fn serve(self, entered: Entered) {
+        let Coming { id, listener, watcher, rpc, tasks, counted } = self;
         let seed = uuid::Uuid::new_v4().as_u64_pair();
         // The version and variant bits of each half are fixed: mixed, none is.
         let seed = seed.0 ^ seed.1.rotate_left(32);
-        let conn = Conn::new(id, client, peer, listener, rpc, seed);
+        let conn = Conn::new(id, entered, listener, rpc, seed);
         if let Some(mode) = watcher.mode() {
             conn.leave(mode);
         }

@@ -3,9 +3,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use super::Conn;
 use crate::caller::Claim;
+use crate::identity::Evidence;
 use crate::rpc::mux::{Authentication, Now, Ticket, Token};
 use crate::time;
 use crate::upstream::pool::Visitor;
@@ -13,7 +15,7 @@ use crate::upstream::pool::Visitor;
 impl Conn {
     /// What the conn proves before its client has said a word.
     pub(super) fn identify(&mut self) {
-        if let Some(Ok(claim)) = (self.listener.claims)(None, self.peer.ip(), time::wall()) {
+        if let Some(Ok(claim)) = self.claim(None, time::wall()) {
             self.take(&claim);
             self.mux.admit();
         }
@@ -23,7 +25,7 @@ impl Conn {
     pub(super) fn authenticate(&mut self, ticket: Ticket, token: Option<Token>, now: Now) {
         let token = token.as_ref().map(|token| token.0.as_str());
         let required = self.listener.settings.authentication == Authentication::Required;
-        let good = match (self.listener.claims)(token, self.peer.ip(), now.wall) {
+        let good = match self.claim(token, now.wall) {
             Some(Ok(claim)) => self.take(&claim),
             Some(Err(why)) => {
                 self.deny(why);
@@ -38,10 +40,18 @@ impl Conn {
         self.mux.authenticated(ticket, good, now.at);
     }
 
-    /// The conn is this caller's from now on. A conn does not change hands: says whether it is the same as before.
+    /// What a token, and all else that was presented, prove.
+    fn claim(&self, token: Option<&str>, now: SystemTime) -> Option<Result<Claim, &'static str>> {
+        let (peer, shown) = (self.origin.address(), self.origin.shown());
+        (self.listener.claims)(&Evidence { token, peer, shown }, now)
+    }
+
+    /// The conn is this caller's from now on. A conn does not change hands once it was used: says whether it is the same
+    /// as before.
     fn take(&mut self, claim: &Claim) -> bool {
         let caller = claim.caller(&self.listener.name, self.listener.trust);
-        if self.proven && self.visitor.caller != caller {
+        let used = self.mux.frames().0 > 1;
+        if self.proven && used && self.visitor.caller != caller {
             self.deny("another_caller");
             return false;
         }
@@ -59,7 +69,7 @@ impl Conn {
     fn deny(&self, why: &str) {
         tracing::warn!(
             kind = "audit", action = "authenticate", decision = "deny", reason = why,
-            conn_id = self.id.0, client_addr = %self.peer, listener = self.listener.name,
+            conn_id = self.id.0, client_addr = %self.origin.peer(), listener = self.listener.name,
             "the client is not let in"
         );
     }
