@@ -78,3 +78,13 @@ impl AsyncWrite for ClientIo {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_stream_is_no_larger_than_its_socket() {
+        assert_eq!(size_of::<ClientIo>(), size_of::<TcpStream>());
+    }
+}

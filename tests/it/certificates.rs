@@ -97,7 +97,13 @@ impl Ca {
 
     /// A certificate of a client, with this URI.
     pub(crate) fn client(&self, uri: &str) -> Signed {
+        self.client_until(4000, uri)
+    }
+
+    /// The same, until the begin of this year.
+    pub(crate) fn client_until(&self, year: i32, uri: &str) -> Signed {
         let mut params = CertificateParams::default();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
         self.sign(params)
     }

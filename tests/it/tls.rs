@@ -70,21 +70,26 @@ async fn a_client_that_ends_its_side_of_tls_still_gets_its_answer_and_a_whole_en
 
 #[tokio::test]
 async fn a_client_without_the_certificate_that_is_wanted_is_refused_and_counted() {
+    log();
     let (ca, other) = (Ca::new(), Ca::new());
     let folder = Folder::new(&ca);
     let rig = clis(1).listener(&folder.mtls("required")).start().await;
     let address = rig.gateway.addresses().listeners[0];
     let stranger = other.client("spiffe://test/mallory");
-    for config in [ca.trusting(None), ca.trusting(Some(&stranger))] {
+    let ended = ca.client_until(2020, "spiffe://test/alice");
+    for config in [None, Some(&stranger), Some(&ended)].map(|own| ca.trusting(own)) {
         // With TLS 1.3 the client hears of it when it reads.
         if let Ok(client) = Client::connect_tls(address, config, b"").await {
             assert_eq!(client.until_closed().await, Some(Closed::Reset));
         }
     }
     let so = |m: &Metrics| {
-        m.sum("fairlead_listener_rejected_total", &[("reason", "client_certificate")]) == 2.0
+        m.sum("fairlead_listener_rejected_total", &[("reason", "client_certificate")]) == 3.0
     };
-    rig.until("both are counted", so).await;
+    rig.until("all are counted", so).await;
+    // Other tests refuse certificates, too.
+    let is = |l: &&Value| l["kind"] == "audit" && l["reason"] == "client_certificate";
+    assert!(lines().iter().filter(is).filter(|l| l["decision"] == "deny").count() >= 3);
     assert_eq!(rig.metrics().await.sum("fairlead_listener_accepted_total", &[]), 0.0);
 }
 
@@ -283,6 +288,14 @@ async fn who_speaks_no_tls_is_closed_at_once_and_counted() {
     within("it is closed", plain.until_closed()).await.unwrap();
     until_rejected(&rig, "not_tls").await;
     assert_eq!(plain.received(), 0);
+    // A handshake that says that it has 16 MiB is not waited for.
+    let large = rig.client().await;
+    let record = [&b"\x16\x03\x01\x40\x00\x01\xff\xff\xff"[..], &[3; 0x4000 - 4]].concat();
+    large.send_raw(&record).await.unwrap();
+    within("it is closed", large.until_closed()).await.unwrap();
+    let so =
+        |m: &Metrics| m.sum("fairlead_listener_rejected_total", &[("reason", "not_tls")]) == 2.0;
+    rig.until("it is counted", so).await;
 }
 
 #[tokio::test]

@@ -57,3 +57,13 @@ impl Origin {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_no_larger_than_an_address() {
+        assert_eq!(size_of::<Origin>(), size_of::<SocketAddr>());
+    }
+}
