@@ -340,11 +340,15 @@ async fn what_came_in_while_nothing_could_go_out_is_not_forgotten() {
 async fn a_handshake_does_not_hold_up_an_end_at_once() {
     let ca = Ca::new();
     let folder = Folder::new(&ca);
-    let rig = clis(1).listener(&folder.tls()).start().await;
+    let limits = "handshake_timeout = \"60s\"";
+    let rig = clis(1).limits(limits).listener(&folder.tls()).start().await;
+    let tasks = |m: &Metrics| m.sum("fairlead_tasks", &[]);
+    let before = tasks(&rig.metrics().await);
     let silent = rig.client().await;
-    let so = |m: &Metrics| m.sum("fairlead_tasks", &[]) > 0.0;
-    rig.until("it runs", so).await;
+    rig.until("it is on its way in", |m| tasks(m) > before).await;
     rig.gateway.leave(fairlead::drain::Mode::Now);
-    within("the gateway ends", rig.gateway.ended()).await;
+    // What does not end by itself is cut after 5 s.
+    let soon = std::time::Duration::from_secs(3);
+    tokio::time::timeout(soon, rig.gateway.ended()).await.unwrap();
     within("it is closed", silent.until_closed()).await.unwrap();
 }
