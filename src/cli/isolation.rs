@@ -99,7 +99,7 @@ fn certificates(listener: &Listener) -> Option<String> {
     let client_ca = &listener.tls.as_ref()?.client_ca.as_ref()?.file;
     listener.identity.iter().any(|i| i.proof() == Proof::Mtls).then(|| {
         format!(
-            "mtls trusts whoever signs for {}: a caller is whom a certificate of theirs names, until it ends; none is revoked",
+            "mtls trusts whoever signs for {}: a caller is whom a certificate of theirs names that holds when it connects; none is revoked",
             client_ca.display(),
         )
     })
