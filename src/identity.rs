@@ -2,9 +2,14 @@
 //! clock; never says or logs what was presented, only why it was refused.
 //!
 //! - [`token`]: secrets that the operator gave out; [`jwt`]: tokens that somebody else signed
+//! - [`mtls`]: the client's certificate; [`proxy_tlv`]: what a trusted proxy says of the conn
 //! - [`source_ip`]: the address that the conn comes from
+//! - [`pattern`]: whom a text names
 
 pub mod jwt;
+pub mod mtls;
+pub mod pattern;
+pub mod proxy_tlv;
 pub mod source_ip;
 pub mod token;
 
@@ -13,6 +18,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::caller::{Claim, Proof};
+use crate::wire::proxy_protocol::Header;
 
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN: usize = 16 * 1024;
@@ -29,8 +35,36 @@ pub fn is_name(text: &str) -> bool {
 pub struct Evidence<'a> {
     /// The token of its `connect`.
     pub token: Option<&'a str>,
-    /// The address that it comes from.
-    pub peer: IpAddr,
+    /// The address that it comes from; `None`: a proxy stands between, and does not say.
+    pub peer: Option<IpAddr>,
+    /// What it showed before its first frame.
+    pub shown: Option<&'a Shown>,
+}
+
+/// What a conn shows before its first frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// The names in the client's certificate, which was verified.
+    pub certificate: Option<mtls::Names>,
+    /// What a trusted proxy says of it.
+    pub proxied: Option<Header>,
+}
+
+/// Whom a text names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// The tenant, if it says so.
+    pub tenant: Option<Arc<str>>,
+    /// The user, if it says so.
+    pub user: Option<Arc<str>>,
+}
+
+impl Who {
+    fn claim(self, proof: Proof) -> Option<Claim> {
+        let Who { tenant, user } = self;
+        let named = tenant.is_some() || user.is_some();
+        named.then_some(Claim { tenant, user, trust: None, proof, expires: None })
+    }
 }
 
 /// Why a presented token proves nothing. In the order of how far it got: the last is the most telling.
@@ -86,6 +120,10 @@ pub enum Extractor {
     Token(Arc<token::Tokens>),
     /// From a token that somebody else signed.
     Jwt(Arc<jwt::Verifier>),
+    /// From the client's certificate.
+    Mtls(Arc<mtls::Rule>),
+    /// From what a trusted proxy says.
+    ProxyTlv(Arc<proxy_tlv::Rule>),
     /// From the address.
     SourceIp(Arc<source_ip::Ranges>),
 }
@@ -98,7 +136,9 @@ impl Extractor {
                 evidence.token.map(|token| tokens.find(token).ok_or(Refused::Unknown))
             }
             Extractor::Jwt(verifier) => evidence.token.map(|token| verifier.verify(token, now)),
-            Extractor::SourceIp(ranges) => ranges.find(evidence.peer).map(Ok),
+            Extractor::Mtls(rule) => rule.find(evidence.shown?.certificate.as_ref()?).map(Ok),
+            Extractor::ProxyTlv(rule) => rule.find(evidence.shown?.proxied.as_ref()?).map(Ok),
+            Extractor::SourceIp(ranges) => ranges.find(evidence.peer?).map(Ok),
         }
     }
 }
@@ -186,7 +226,7 @@ mod tests {
         token: Option<&str>,
         peer: &str,
     ) -> Option<Result<Proof, Refused>> {
-        let evidence = Evidence { token, peer: peer.parse().unwrap() };
+        let evidence = Evidence { token, peer: peer.parse().ok(), shown: None };
         let found = Identities::new(extractors.to_vec()).claim(&evidence, NOW);
         found.map(|found| found.map(|claim| claim.proof))
     }
@@ -213,6 +253,34 @@ mod tests {
         let refused = Some(Err(Refused::NotConfigured));
         assert_eq!(asked(&[office()], Some("right"), "10.0.0.1"), refused);
         assert_eq!(asked(&[], Some("right"), "10.0.0.1"), refused);
+    }
+
+    #[test]
+    fn an_address_that_is_not_known_proves_nothing() {
+        assert_eq!(asked(&[office()], None, "not known"), None);
+    }
+
+    #[test]
+    fn a_certificate_and_a_proxy_prove_what_they_show_and_a_wrong_token_is_refused_all_the_same() {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "alice");
+        let signed = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let names = mtls::Names::read(signed.der()).unwrap();
+        let header = b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\x06\xE4\0\x03bob";
+        let header = crate::wire::proxy_protocol::Decoder::default().next(&mut &header[..]);
+        let shown = Shown { certificate: Some(names), proxied: header.unwrap() };
+        let mtls = Extractor::Mtls(Arc::new(mtls::Rule { field: mtls::Field::Cn, pattern: None }));
+        let field = proxy_tlv::Field::Custom(0xE4);
+        let tlv = Extractor::ProxyTlv(Arc::new(proxy_tlv::Rule { field, pattern: None }));
+        let user = |order: [&Extractor; 2], token, shown| {
+            let evidence = Evidence { token, peer: None, shown };
+            let found = Identities::new(order.map(Extractor::clone).to_vec()).claim(&evidence, NOW);
+            found.map(|found| found.map(|claim| claim.user.unwrap().to_string()))
+        };
+        assert_eq!(user([&mtls, &tlv], None, Some(&shown)), Some(Ok("alice".into())));
+        assert_eq!(user([&tlv, &mtls], None, Some(&shown)), Some(Ok("bob".into())));
+        assert_eq!(user([&tlv, &mtls], None, None), None);
+        assert_eq!(user([&mtls, &tokens()], Some("x"), Some(&shown)), Some(Err(Refused::Unknown)));
     }
 
     #[test]

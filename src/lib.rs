@@ -5,7 +5,7 @@
 //! | row | modules | what they are |
 //! |---|---|---|
 //! | words | [`error`] [`id`] [`time`] [`caller`], then [`want`] [`placement`] [`rate`] | what everybody speaks of; no runtime, no serde |
-//! | protocol | [`rpc`] | frames, messages, the method table, the multiplexer, turns: pure |
+//! | protocol | [`rpc`] [`wire`] | frames, messages, the method table, the multiplexer, turns; what comes before frames: pure |
 //! | decisions | [`balance`] [`session`] [`health`] [`tenancy`] | where it goes, who has it, is it well, who may: pure |
 //! | who calls | [`identity`] | what was presented, and whom it proves: pure |
 //! | asked for | [`config`] | what the operator wrote |
@@ -43,3 +43,4 @@ pub mod testing;
 pub mod time;
 pub mod upstream;
 pub mod want;
+pub mod wire;

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use crate::config::Config;
 use crate::drain::Mode;
 use crate::ledger::LedgerError;
+use crate::listen::tls::TlsError;
 use crate::upstream::source::managed::StateError;
 
 use signals::Signals;
@@ -36,6 +37,8 @@ pub enum StartError {
     State(PathBuf, StateError),
     /// Whose sessions are cannot be read.
     Ledger(LedgerError),
+    /// A listener cannot speak TLS.
+    Tls(String, TlsError),
     /// The system refuses something basic: a thread, a runtime, a signal.
     System(&'static str, io::Error),
 }
@@ -50,6 +53,9 @@ impl fmt::Display for StartError {
                 write!(f, "cannot use the state directory {}: {error}", dir.display())
             }
             StartError::Ledger(error) => write!(f, "cannot use the ledger: {error}"),
+            StartError::Tls(listener, error) => {
+                write!(f, "listener {listener} cannot speak TLS: {error}")
+            }
             StartError::System(what, error) => write!(f, "cannot {what}: {error}"),
         }
     }

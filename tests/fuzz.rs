@@ -92,3 +92,8 @@ fn ranges_hold_what_their_bits_say() {
 fn messages_mean_what_a_json_parser_says() {
     run("message", fuzz::message);
 }
+
+#[test]
+fn proxy_headers_are_the_same_however_they_arrive() {
+    run("proxy_protocol", fuzz::proxy_protocol);
+}

@@ -19,6 +19,8 @@ mod bounds;
 mod canaries;
 #[path = "it/caps.rs"]
 mod caps;
+#[path = "it/certificates.rs"]
+mod certificates;
 #[path = "it/client_lost.rs"]
 mod client_lost;
 #[path = "it/conns.rs"]
@@ -55,6 +57,8 @@ mod policy;
 mod process;
 #[path = "shared/program.rs"]
 mod program;
+#[path = "it/proxied.rs"]
+mod proxied;
 #[path = "it/rates.rs"]
 mod rates;
 #[path = "it/resets.rs"]
@@ -81,3 +85,5 @@ mod surrogates;
 mod telemetry;
 #[path = "it/tell.rs"]
 mod tell;
+#[path = "it/tls.rs"]
+mod tls;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const ROWS: &[&[&str]] = &[
     &["error", "id", "time", "caller"],
     &["want", "placement", "rate"],
-    &["rpc", "balance", "session", "health", "tenancy"],
+    &["rpc", "wire", "balance", "session", "health", "tenancy"],
     &["identity"],
     &["config"],
     &["drain"],

@@ -40,6 +40,7 @@ fn populated() -> (Arc<Metrics>, Box<dyn std::any::Any>) {
     listener.rejected.inc("too_many");
     listener.frame_errors.inc("bad_header");
     listener.denied.inc("access_denied");
+    listener.tls_not_after().set(1);
     let pool = metrics.pool("p\"\\\n");
     pool.placements.inc("hash");
     pool.failovers.inc("ok");

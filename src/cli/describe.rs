@@ -36,10 +36,11 @@ fn listener(listener: &Listener, pool: Option<&Pool>) -> String {
         (false, false) => format!("callers by {}", sources.join(", ")),
     };
     format!(
-        "listener {}: {} on {} -> pool {}{}; {callers}{}{}",
+        "listener {}: {} on {}{} -> pool {}{}; {callers}{}{}",
         listener.name,
         listener.protocol.word(),
         listener.bind,
+        edge(listener),
         listener.pool,
         pool_in_words.unwrap_or_default(),
         if listener.insecure && !listener.authenticates() { ", NOT authenticated" } else { "" },
@@ -62,6 +63,22 @@ fn bounds(limits: &CallerLimits) -> String {
     ];
     let said: Vec<String> = all.into_iter().flatten().collect();
     if said.is_empty() { String::new() } else { format!("; at most {}", said.join(", ")) }
+}
+
+/// What a client passes first.
+fn edge(listener: &Listener) -> String {
+    let mut out = String::new();
+    if let Some(tls) = &listener.tls {
+        out.push_str(&format!(" over TLS {} or newer", tls.min_version.word()));
+        if let Some(client_ca) = &tls.client_ca {
+            out.push_str(&format!(", client certificates {}", client_ca.auth.word()));
+        }
+    }
+    if let Some(proxies) = &listener.proxy_protocol {
+        let trusted: Vec<_> = proxies.trusted.iter().map(ToString::to_string).collect();
+        out.push_str(&format!(", behind proxies at {}", trusted.join(", ")));
+    }
+    out
 }
 
 fn clis(upstreams: &Upstreams) -> String {

@@ -12,6 +12,9 @@ pub(super) fn isolation(config: &Config) -> Vec<String> {
             backends(listener),
             anonymous(listener),
             addresses(listener),
+            certificates(listener),
+            balancers(listener),
+            overheard(listener),
             unknown(listener),
             reads(listener, config.tells_apart(&listener.pool)),
             changes(listener),
@@ -52,7 +55,11 @@ fn backends(listener: &Listener) -> Option<String> {
         Identity::Token(file) => {
             file.tokens.entries().iter().filter(|e| e.trust == Some(Trust::Backend)).count()
         }
-        Identity::SessionId(_) | Identity::Jwt(_) | Identity::SourceIp(_) => 0,
+        Identity::SessionId(_)
+        | Identity::Jwt(_)
+        | Identity::Mtls(_)
+        | Identity::ProxyTlv(_)
+        | Identity::SourceIp(_) => 0,
     };
     let n: usize = listener.identity.iter().map(count).sum();
     let acts = if n == 1 { "token lets its client" } else { "tokens let their clients" };
@@ -74,7 +81,11 @@ fn anonymous(listener: &Listener) -> Option<String> {
 fn addresses(listener: &Listener) -> Option<String> {
     let ranges = listener.identity.iter().find_map(|identity| match identity {
         Identity::SourceIp(ranges) => Some(ranges),
-        Identity::SessionId(_) | Identity::Token(_) | Identity::Jwt(_) => None,
+        Identity::SessionId(_)
+        | Identity::Token(_)
+        | Identity::Jwt(_)
+        | Identity::Mtls(_)
+        | Identity::ProxyTlv(_) => None,
     })?;
     let shared = ranges.ranges().iter().any(|range| range.user.is_none());
     let whole = if shared {
@@ -86,6 +97,38 @@ fn addresses(listener: &Listener) -> Option<String> {
     Some(format!(
         "{proof} trusts the network: whoever can send from an address is whom it stands for{whole}"
     ))
+}
+
+/// Certificates are as good as who signs them.
+fn certificates(listener: &Listener) -> Option<String> {
+    let client_ca = &listener.tls.as_ref()?.client_ca.as_ref()?.file;
+    listener.identity.iter().any(|i| i.proof() == Proof::Mtls).then(|| {
+        format!(
+            "mtls trusts whoever signs for {}: a caller is whom a certificate of theirs names that holds when it connects; none is revoked",
+            client_ca.display(),
+        )
+    })
+}
+
+/// What balancers say is as good as the way from them.
+fn balancers(listener: &Listener) -> Option<String> {
+    let trusted = &listener.proxy_protocol.as_ref()?.trusted;
+    let trusted: Vec<_> = trusted.iter().map(ToString::to_string).collect();
+    let believed = listener.identity.iter().map(Identity::proof);
+    let believed = believed.filter(|proof| matches!(proof, Proof::ProxyTlv | Proof::SourceIp));
+    let what = if believed.count() > 0 { "who calls" } else { "where clients are" };
+    Some(format!("whoever connects from {} is believed when it says {what}", trusted.join(", ")))
+}
+
+/// Who is on the way of what is said.
+fn overheard(listener: &Listener) -> Option<String> {
+    let open = listener.tls.is_none() && !listener.bind.ip().is_loopback();
+    let tokens = listener.identities().take_tokens();
+    let what =
+        if tokens { "prompts and answers, and use the tokens" } else { "prompts and answers" };
+    open.then(|| {
+        format!("TLS is not spoken: who can listen on the network between client and fairlead can read all {what}")
+    })
 }
 
 fn unknown(listener: &Listener) -> Option<String> {
@@ -247,6 +290,44 @@ mod tests {
         assert!(!shut_out("", "127.0.0.1"));
         assert!(!shut_out("max_conns_per_address = 5\n", "0.0.0.0"));
         assert!(!shut_out("max_conns_per_caller = 5\n", "0.0.0.0"));
+    }
+
+    #[test]
+    fn what_tls_and_balancers_prove_is_said() {
+        let dir = std::env::temp_dir().join(format!("fairlead-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+        std::fs::write(dir.join("crt"), made.cert.pem()).unwrap();
+        std::fs::write(dir.join("key"), made.signing_key.serialize_pem()).unwrap();
+        let shown = dir.display();
+        let tls = format!(
+            "[listener.tls]\ncertificate = \"{shown}/crt\"\nkey = \"{shown}/key\"\nclient_ca = \"{shown}/crt\"\n"
+        );
+        let proxied = "[listener.proxy_protocol]\ntrusted = [\"10.0.0.0/8\"]\n";
+        let mtls = "[[listener.identity]]\nsource = \"mtls\"\nfield = \"cn\"\n";
+        let both = said(&format!("{tls}{proxied}{mtls}"), "");
+        let only_tls = said(&tls, "");
+        let address = said(&format!("{proxied}{IP}"), "");
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(has(&both, &format!("mtls trusts whoever signs for {shown}/crt")), "{both:?}");
+        assert!(has(&both, "connects from 10.0.0.0/8 is believed when it says where"), "{both:?}");
+        assert!(has(&address, "is believed when it says who calls"), "{address:?}");
+        assert!(!has(&only_tls, "mtls") && !has(&only_tls, "believed"), "{only_tls:?}");
+    }
+
+    #[test]
+    fn what_others_can_overhear_is_said() {
+        let open = |listener: &str| {
+            let world = World { env: &|_| Some("k".repeat(32)), folder: Path::new("/") };
+            let text = format!(
+                "[[listener]]\nname = \"sdk\"\nbind = \"0.0.0.0:1\"\npool = \"cli\"\n{listener}{POOL}"
+            );
+            isolation(&parse("x", &text, &world).unwrap().0)
+        };
+        assert!(has(&open(JWT), "can read all prompts and answers, and use the tokens"));
+        let insecure = open("insecure = true\n");
+        assert!(has(&insecure, "TLS is not spoken") && !has(&insecure, "use the tokens"));
+        assert!(!has(&said(JWT, ""), "TLS is not spoken"), "nobody listens within a machine");
     }
 
     #[test]

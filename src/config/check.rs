@@ -1,11 +1,12 @@
 //! From the tables of a file to a [`Config`], and everything that keeps it from being one.
 //!
 //! Reads every table to its end, then compares the parts. Asks the world for nothing but the
-//! environment, the secrets that the file names and the number of cores.
+//! environment, the secrets and certificates that the file names, and the number of cores.
 
 mod access;
 mod agree;
 mod callers;
+mod edge;
 mod identity;
 mod listener;
 mod methods;

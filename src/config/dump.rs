@@ -6,10 +6,11 @@ use toml::{Table, Value};
 
 use super::model::{
     Balance, CallerLimits, Caps, Config, EnvValue, Grant, Health, Identity, Jwt, KeySource, Limits,
-    Listener, Managed, Pool, Upstream, Upstreams,
+    Listener, Managed, Pattern, Pool, Tls, Upstream, Upstreams,
 };
 use super::values::{show_duration, show_size};
 use crate::identity::source_ip::Range;
+use crate::identity::{mtls, proxy_tlv};
 use crate::time::Duration;
 
 /// The tables of `config`, in the order of the documentation.
@@ -67,6 +68,11 @@ fn listener(listener: &Listener) -> Table {
         }
     }
     out.extend(callers(&listener.callers));
+    out.extend(listener.tls.as_ref().map(|t| ("tls".to_owned(), tls(t))));
+    if let Some(proxies) = &listener.proxy_protocol {
+        let trusted = Value::Array(proxies.trusted.iter().map(text).collect());
+        out.insert("proxy_protocol".into(), table([("trusted", trusted)]).into());
+    }
     if !listener.identity.is_empty() {
         out.insert("identity".into(), list(&listener.identity, identity));
     }
@@ -96,6 +102,8 @@ fn identity(identity: &Identity) -> Table {
         Identity::SessionId(pattern) => table([("pattern", text(pattern.as_str()))]),
         Identity::Token(tokens) => table([("tokens", file(&tokens.path))]),
         Identity::Jwt(jwt) => self::jwt(jwt),
+        Identity::Mtls(rule) => self::mtls(rule),
+        Identity::ProxyTlv(rule) => self::proxy_tlv(rule),
         Identity::SourceIp(ranges) => table([("ranges", list(ranges.ranges(), range))]),
     });
     out
@@ -119,6 +127,31 @@ fn jwt(jwt: &Jwt) -> Table {
     out
 }
 
+fn mtls(rule: &mtls::Rule) -> Table {
+    let field = match rule.field {
+        mtls::Field::Cn => "cn",
+        mtls::Field::SanDns => "san_dns",
+        mtls::Field::SanUri => "san_uri",
+        mtls::Field::SanEmail => "san_email",
+    };
+    shown(("field", text(field)), rule.pattern.as_ref())
+}
+
+fn proxy_tlv(rule: &proxy_tlv::Rule) -> Table {
+    let tlv = match rule.field {
+        proxy_tlv::Field::Custom(number) => i64::from(number).into(),
+        proxy_tlv::Field::Authority => text("authority"),
+        proxy_tlv::Field::SslCn => text("ssl_cn"),
+    };
+    shown(("tlv", tlv), rule.pattern.as_ref())
+}
+
+fn shown(field: (&str, Value), pattern: Option<&Pattern>) -> Table {
+    let mut out = table([field]);
+    out.extend(pattern.map(|pattern| ("pattern".to_owned(), text(pattern.as_str()))));
+    out
+}
+
 fn range(range: &Range) -> Table {
     let mut out = table([("cidr", text(range.cidr))]);
     out.extend(range.tenant.as_ref().map(|tenant| ("tenant".to_owned(), text(tenant))));
@@ -138,6 +171,18 @@ fn grant(grant: &Grant) -> Table {
         }
     }
     out
+}
+
+/// Paths only: what is in the files is nowhere here.
+fn tls(tls: &Tls) -> Value {
+    let mut out =
+        table([("certificate", text(tls.certificate.display())), ("key", text(tls.key.display()))]);
+    if let Some(client_ca) = &tls.client_ca {
+        out.insert("client_ca".into(), text(client_ca.file.display()));
+        out.insert("client_auth".into(), text(client_ca.auth.word()));
+    }
+    out.insert("min_version".into(), text(tls.min_version.word()));
+    out.into()
 }
 
 fn pool(pool: &Pool) -> Table {

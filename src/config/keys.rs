@@ -32,6 +32,8 @@ pub const LISTENER: Section = Section {
         "pool",
         "insecure",
         "tcp_keepalive",
+        "tls",
+        "proxy_protocol",
         "identity",
         "authentication",
         "trust",
@@ -52,6 +54,18 @@ pub const RATE: Section = Section {
     path: "listener.rate",
     keys: &["requests", "per", "burst"],
 };
+/// `[listener.tls]`
+pub const TLS: Section = Section {
+    title: "[listener.tls]",
+    path: "listener.tls",
+    keys: &["certificate", "key", "client_ca", "client_auth", "min_version"],
+};
+/// `[listener.proxy_protocol]`
+pub const PROXY_PROTOCOL: Section = Section {
+    title: "[listener.proxy_protocol]",
+    path: "listener.proxy_protocol",
+    keys: &["trusted"],
+};
 /// `[[listener.identity]]`
 pub const IDENTITY: Section = Section {
     title: "[[listener.identity]]",
@@ -68,6 +82,8 @@ pub const IDENTITY: Section = Section {
         "user_claim",
         "tenant_claim",
         "leeway",
+        "field",
+        "tlv",
         "ranges",
     ],
 };
@@ -195,9 +211,28 @@ pub const TOKEN: Section = Section {
 };
 
 /// Every section of the configuration file, in the order of the documentation.
-pub const ALL: [&Section; 19] = [
-    &ROOT, &RUNTIME, &LISTENER, &RATE, &IDENTITY, &TOKENS, &JWKS, &RANGE, &POOL, &UPSTREAM, &GRANT,
-    &MANAGED, &HEALTH, &CAPS, &SECRET, &METRICS, &DRAIN, &LIMITS, &LOG,
+pub const ALL: [&Section; 21] = [
+    &ROOT,
+    &RUNTIME,
+    &LISTENER,
+    &RATE,
+    &TLS,
+    &PROXY_PROTOCOL,
+    &IDENTITY,
+    &TOKENS,
+    &JWKS,
+    &RANGE,
+    &POOL,
+    &UPSTREAM,
+    &GRANT,
+    &MANAGED,
+    &HEALTH,
+    &CAPS,
+    &SECRET,
+    &METRICS,
+    &DRAIN,
+    &LIMITS,
+    &LOG,
 ];
 
 /// The other sections that have `key`: where a stray key may belong.

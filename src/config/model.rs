@@ -25,6 +25,7 @@ mod caps;
 mod identity;
 mod limits;
 mod pool;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -38,6 +39,7 @@ pub use pool::{
     Affinity, Balance, CreateExisting, EnvValue, Health, Home, Managed, Pool, Storage, Upstream,
     Upstreams,
 };
+pub use tls::{ClientAuth, ClientCa, MinVersion, ProxyProtocol, Tls};
 
 use crate::caller::Trust;
 use crate::identity::Identities;
@@ -100,6 +102,10 @@ pub struct Listener {
     pub insecure: bool,
     /// Idle time before TCP probes whether the client is still there; `None`: never.
     pub tcp_keepalive: Option<Duration>,
+    /// How TLS is spoken; `None`: it is not.
+    pub tls: Option<Tls>,
+    /// Whose PROXY headers count; `None`: nobody's, and they are not looked for.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Who is calling: asked in this order, the first that yields wins; none: one anonymous caller.
     pub identity: Vec<Identity>,
     /// Whether who proves nothing is served.

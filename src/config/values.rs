@@ -10,11 +10,9 @@ use std::sync::Arc;
 use toml::de::DeValue;
 
 use super::model::Pattern;
-use crate::identity::{
-    self,
-    source_ip::{Cidr, CidrError},
-};
+use crate::identity;
 use crate::time::Duration;
+use crate::wire::cidr::{Cidr, CidrError};
 
 /// The longest name, in bytes.
 const MAX_NAME: usize = 64;
@@ -158,6 +156,16 @@ pub(super) fn words<T: Copy + PartialEq>(
         }
         if found.is_empty() { Err("is empty".to_owned().into()) } else { Ok(found) }
     }
+}
+
+/// A list of at least one range of addresses.
+pub(super) fn cidrs(value: &DeValue<'_>) -> Read<Vec<Cidr>> {
+    let what = "a list of ranges such as [\"10.1.0.0/16\"]";
+    let list = value.as_array().ok_or_else(|| wanted(what, value))?;
+    if list.is_empty() {
+        return Err("is empty".to_owned().into());
+    }
+    list.iter().map(|item| cidr(item.get_ref())).collect()
 }
 
 /// A range of addresses.

@@ -20,7 +20,11 @@ impl Keys {
         let named = self.identity.iter().find_map(|identity| match identity {
             Identity::SessionId(pattern) => pattern.named(session),
             // What a conn proved is not of its sessions' ids.
-            Identity::Token(_) | Identity::Jwt(_) | Identity::SourceIp(_) => None,
+            Identity::Token(_)
+            | Identity::Jwt(_)
+            | Identity::Mtls(_)
+            | Identity::ProxyTlv(_)
+            | Identity::SourceIp(_) => None,
         });
         let tenant = caller.tenant().or(named.and_then(|n| n.tenant));
         let proven = caller.user.as_deref().filter(|_| caller.trust == Trust::User);

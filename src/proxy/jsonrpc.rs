@@ -9,21 +9,21 @@ mod budget;
 mod flow;
 mod identify;
 mod link;
+mod origin;
 mod report;
 
-use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use ahash::AHashMap;
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 pub use self::budget::Budget;
 use self::flow::Flow;
 use self::link::LinkIo;
+use self::origin::Origin;
 use self::report::Tally;
 use super::admit::Keys;
 use super::callers::{Callers, Seat, Who};
@@ -31,6 +31,9 @@ use crate::caller::{Claim, Trust};
 use crate::config::Pattern;
 use crate::drain::Mode;
 use crate::id::{ConnId, SessionId};
+use crate::identity::Evidence;
+use crate::listen::door::{Door, Entered};
+use crate::listen::io::ClientIo;
 use crate::observe::audit::Hush;
 use crate::observe::metrics::{ListenerMetrics, RpcMetrics};
 use crate::rpc::mux::{End, Mux, Now, Settings, Ticket};
@@ -49,10 +52,10 @@ const SETTLE: Duration = Duration::from_millis(250);
 /// How often deadlines are looked at, while there are any.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Says what a token and an address prove: `None` if nothing was presented that says anything, `Err` with the word for the
-/// log if what was presented is not good.
+/// Whom evidence proves: `None` if nothing was presented that says anything, `Err` with the word for the log if what was
+/// presented is not good.
 pub type Claims =
-    dyn Fn(Option<&str>, IpAddr, SystemTime) -> Option<Result<Claim, &'static str>> + Send + Sync;
+    dyn Fn(&Evidence<'_>, SystemTime) -> Option<Result<Claim, &'static str>> + Send + Sync;
 
 /// What all conns of a listener share.
 pub struct Listener {
@@ -72,6 +75,8 @@ pub struct Listener {
     pub callers: Callers,
     /// How sessions get their keys.
     pub keys: Keys,
+    /// What a client passes before it is a conn; `None`: nothing.
+    pub door: Option<Door>,
     /// Who serves it.
     pub pool: Arc<Pool>,
     /// Its series.
@@ -87,7 +92,7 @@ pub struct Listener {
 /// A client that was let in.
 pub struct Conn {
     id: ConnId,
-    peer: SocketAddr,
+    origin: Origin,
     visitor: Arc<Visitor>,
     /// Something was presented that proves who calls.
     proven: bool,
@@ -98,7 +103,7 @@ pub struct Conn {
     listener: Arc<Listener>,
     rpc: Arc<RpcMetrics>,
     mux: Mux,
-    client: TcpStream,
+    client: ClientIo,
     client_flow: Flow,
     links: Vec<LinkIo>,
     /// A link was added that nobody has polled yet.
@@ -126,18 +131,22 @@ impl Conn {
     /// Takes a client in. `seed` is random.
     pub fn new(
         id: ConnId,
-        client: TcpStream,
-        peer: SocketAddr,
+        entered: Entered,
         listener: Arc<Listener>,
         rpc: Arc<RpcMetrics>,
         seed: u64,
     ) -> Self {
+        let Entered { io: client, peer, tls, shown } = entered;
+        let origin = match &listener.door {
+            None => Origin::Direct(peer),
+            Some(_) => Origin::door(peer, tls, shown),
+        };
         let inbox = listener.pool.hub.enter(id);
         listener.metrics.accepted.inc();
         listener.metrics.connections.inc();
         let mut conn = Conn {
             id,
-            peer,
+            origin,
             mux: Mux::new(Arc::clone(&listener.settings), seed),
             visitor: Arc::clone(&listener.anonymous),
             proven: false,
@@ -195,7 +204,7 @@ impl Conn {
             }
             // What the client has sent by now is still answered.
             if let Some(end) = done.filter(|_| !client)
-                && (self.mux.client_out().is_empty() || self.client_flow.broken)
+                && (self.client_has_all() || self.client_flow.broken)
                 && self.has_settled(cx, end)
             {
                 return self.say_goodbye(cx, end, now);
@@ -224,6 +233,11 @@ impl Conn {
         }
         let settling = self.settling.get_or_insert_with(|| Box::pin(tokio::time::sleep(SETTLE)));
         settling.as_mut().poll(cx).is_ready()
+    }
+
+    /// Whether nothing that was said waits to go out any more.
+    fn client_has_all(&mut self) -> bool {
+        self.mux.client_out().is_empty() && !self.client_flow.sends()
     }
 
     fn poll_inbox(&mut self, cx: &Context<'_>, now: Now) {
@@ -350,7 +364,7 @@ impl Drop for Conn {
 
 impl std::fmt::Debug for Conn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Conn").field("id", &self.id).field("peer", &self.peer).finish()
+        f.debug_struct("Conn").field("id", &self.id).field("peer", &self.origin.peer()).finish()
     }
 }
 

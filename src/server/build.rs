@@ -14,8 +14,10 @@ use crate::health::state::State;
 use crate::id::UpstreamId;
 use crate::ledger::Ledger;
 use crate::listen::bind::bind;
+use crate::listen::door::{self, Door};
+use crate::listen::tls::Terminator;
 use crate::observe::endpoints::{self, Endpoints};
-use crate::observe::metrics::{MethodName, Metrics, Vocabulary};
+use crate::observe::metrics::{ListenerMetrics, MethodName, Metrics, Vocabulary};
 use crate::observe::readiness::Readiness;
 use crate::probe::watch;
 use crate::proxy::admit::Keys;
@@ -93,7 +95,8 @@ pub(super) async fn build(
     let mut accepting = Vec::new();
     for (socket, listener) in sockets.into_iter().zip(&config.listeners) {
         if let Some(pool) = pools.iter().find(|p| p.name == listener.pool) {
-            let made = make_listener(config, listener, pool, &metrics, &tasks, &budget);
+            let mut made = make_listener(config, listener, pool, &metrics, &tasks, &budget);
+            made.door = door(config, listener, &made.metrics, &tasks)?;
             accepting.push((socket, Arc::new(made), listener.tcp_keepalive));
         }
     }
@@ -351,6 +354,29 @@ fn watch_parameters(config: &Config, pool: &config::Pool) -> watch::Parameters {
 /// How much longer a conn waits for the end of `connect_wait` than that is.
 const GREETED: Duration = Duration::from_secs(1);
 
+/// What clients of a listener pass before their first frame. Starts what follows its certificate.
+fn door(
+    config: &Config,
+    from: &config::Listener,
+    metrics: &ListenerMetrics,
+    tasks: &Tasks,
+) -> Result<Option<Door>, StartError> {
+    let failed = |error| StartError::Tls(from.name.clone(), error);
+    let tls = match &from.tls {
+        Some(tls) => {
+            let made = Terminator::new(tls, metrics.tls_not_after()).map_err(failed)?;
+            let made = Arc::new(made);
+            tasks.spawn_aside("certificate", Arc::clone(&made).follow(from.name.clone()));
+            Some(made)
+        }
+        None => None,
+    };
+    let trusted = from.proxy_protocol.as_ref().map(|proxies| proxies.trusted.clone());
+    let deadline = config.limits.handshake_timeout;
+    let has = tls.is_some() || trusted.is_some();
+    Ok(has.then(|| Door::new(tls, trusted, deadline, door::UNDER_WAY)))
+}
+
 /// Sessions that one conn may use at a time before it forgets those that it left.
 const SLOTS: usize = 4096;
 
@@ -400,6 +426,7 @@ fn make_listener(
         required_id: from.required_id.clone(),
         callers: Callers::new(&from.callers, from.identities().take_tokens(), time::now()),
         keys: Keys { identity: from.identity.clone(), affinity },
+        door: None,
         pool: Arc::clone(pool),
         metrics: metrics.listener(&from.name),
         connect_wait: limits.connect_wait,

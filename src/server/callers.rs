@@ -11,7 +11,7 @@ use crate::caller::{Caller, Owner};
 use crate::config::{self, Config, Identity, UnknownSessions};
 use crate::drain::Tasks;
 use crate::id::SessionId;
-use crate::identity::{Evidence, Identities};
+use crate::identity::Identities;
 use crate::ledger::Ledger;
 use crate::observe::metrics::Metrics;
 use crate::proxy::jsonrpc::Claims;
@@ -54,9 +54,9 @@ pub(super) fn claims(listener: &config::Listener, tasks: &Tasks) -> Arc<Claims> 
         let (name, identity) = (listener.name.clone(), listener.identity.clone());
         tasks.spawn_aside("identity", follow(name, identity, Arc::clone(&known)));
     }
-    Arc::new(move |token, peer, now| {
+    Arc::new(move |evidence, now| {
         let known = Arc::clone(&known.read());
-        let claim = known.claim(&Evidence { token, peer }, now)?;
+        let claim = known.claim(evidence, now)?;
         Some(claim.map_err(crate::identity::Refused::slug))
     })
 }

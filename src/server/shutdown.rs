@@ -9,7 +9,7 @@ use tokio::time::{interval, timeout};
 
 use super::build::Server;
 use super::memory;
-use super::workers::{Accepted, Workers};
+use super::workers::{Accepted, Entrance, Workers};
 use crate::drain::{Mode, Watcher};
 use crate::id::ConnId;
 use crate::listen::bind::tune;
@@ -131,11 +131,16 @@ async fn accept(
             listener.metrics.rejected.inc("max_conns");
             continue;
         }
-        let entry = match listener.callers.enter(peer.ip()) {
-            Ok(entry) => entry,
-            Err(why) => {
-                listener.metrics.rejected.inc(why);
-                continue;
+        let proxied = listener.door.as_ref().is_some_and(|door| door.trusts(peer.ip()));
+        let entry = if proxied {
+            Entrance::ByProxy
+        } else {
+            match listener.callers.enter(peer.ip()) {
+                Ok(entry) => Entrance::Counted(entry),
+                Err(why) => {
+                    listener.metrics.rejected.inc(why);
+                    continue;
+                }
             }
         };
         let Ok(stream) = stream.into_std() else { continue };

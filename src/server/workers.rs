@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::memory;
 use crate::drain::{Tasks, Watcher};
 use crate::id::ConnId;
+use crate::listen::door::Entered;
 use crate::observe::metrics::RpcMetrics;
 use crate::proxy::callers::Entry;
 use crate::proxy::jsonrpc::{Conn, Listener};
@@ -28,8 +29,16 @@ pub(super) struct Accepted {
     pub(super) peer: SocketAddr,
     pub(super) listener: Arc<Listener>,
     /// Its place among those of its listener and its address.
-    pub(super) entry: Option<Box<Entry>>,
+    pub(super) entry: Entrance,
     pub(super) watcher: Watcher,
+}
+
+/// Whether a client is counted among those of its listener and its address.
+pub(super) enum Entrance {
+    /// It is, if they are.
+    Counted(Option<Box<Entry>>),
+    /// It will be, when its proxy has said where it comes from.
+    ByProxy,
 }
 
 struct Worker {
@@ -110,19 +119,77 @@ async fn work(
 ) {
     tasks.spawn_aside("memory", memory::give_back());
     while let Some(accepted) = queue.recv().await {
-        let (rpc, counted) = (Arc::clone(&rpc), Counted(Arc::clone(&conns)));
         let Accepted { id, socket, peer, listener, entry, watcher } = accepted;
-        let client = match TcpStream::from_std(socket) {
-            Ok(client) => client,
-            Err(error) => {
-                tracing::warn!(%error, "a client's socket cannot be used");
-                continue;
+        let counted = Counted(Arc::clone(&conns));
+        let (rpc, tasks) = (Arc::clone(&rpc), tasks.clone());
+        let coming = Coming { id, listener, watcher, rpc, tasks, counted, entry };
+        match TcpStream::from_std(socket) {
+            Ok(socket) => coming.on(socket, peer),
+            Err(error) => tracing::warn!(%error, "a client's socket cannot be used"),
+        }
+    }
+}
+
+/// A client that is about to be a conn.
+struct Coming {
+    id: ConnId,
+    listener: Arc<Listener>,
+    watcher: Watcher,
+    rpc: Arc<RpcMetrics>,
+    tasks: Tasks,
+    counted: Counted,
+    entry: Entrance,
+}
+
+impl Coming {
+    /// At once, or through the door.
+    fn on(self, socket: TcpStream, peer: SocketAddr) {
+        if self.listener.door.is_none() {
+            return self.serve(Entered::plain(socket, peer));
+        }
+        let (tasks, watcher) = (self.tasks.clone(), self.watcher.clone());
+        tasks.spawn("enter", watcher, self.enter(socket, peer));
+    }
+
+    async fn enter(self, socket: TcpStream, peer: SocketAddr) {
+        let mut leaving = self.watcher.clone();
+        let listener = Arc::clone(&self.listener);
+        let (Some(door), id) = (&listener.door, self.id) else { return };
+        let entered = tokio::select! {
+            entered = door.enter(socket, peer) => entered,
+            () = leaving.escalated() => return,
+        };
+        match entered {
+            Ok(entered) => self.serve(entered),
+            Err(refused) => {
+                listener.metrics.rejected.inc(refused.slug());
+                let (listener, reason) = (&listener.name, refused.slug());
+                if refused.is_of_evidence() {
+                    tracing::warn!(
+                        kind = "audit", action = "authenticate", decision = "deny", reason,
+                        conn_id = id.0, client_addr = %peer, listener, ?refused,
+                        "the client is not let in"
+                    );
+                } else {
+                    tracing::debug!(listener, %peer, ?refused, "not let in");
+                }
             }
+        }
+    }
+
+    fn serve(self, entered: Entered) {
+        let Coming { id, listener, watcher, rpc, tasks, counted, entry } = self;
+        let entry = match entry {
+            Entrance::Counted(entry) => entry,
+            Entrance::ByProxy => match listener.callers.enter(entered.peer.ip()) {
+                Ok(entry) => entry,
+                Err(why) => return listener.metrics.rejected.inc(why),
+            },
         };
         let seed = uuid::Uuid::new_v4().as_u64_pair();
         // The version and variant bits of each half are fixed: mixed, none is.
         let seed = seed.0 ^ seed.1.rotate_left(32);
-        let conn = Conn::new(id, client, peer, listener, rpc, seed);
+        let conn = Conn::new(id, entered, listener, rpc, seed);
         if let Some(mode) = watcher.mode() {
             conn.leave(mode);
         }

@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::wire::{self, Decoder, Message, Piece, RpcError};
 
@@ -69,9 +73,41 @@ pub enum Ids {
     Strings,
 }
 
+/// Where the client writes.
+enum Writing {
+    Plain(OwnedWriteHalf),
+    Tls(WriteHalf<TlsStream<TcpStream>>),
+}
+
+impl Writing {
+    async fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match self {
+            Writing::Plain(write) => write.write_all(bytes).await,
+            Writing::Tls(write) => {
+                write.write_all(bytes).await?;
+                write.flush().await
+            }
+        }
+    }
+
+    async fn shutdown(&mut self) -> std::io::Result<()> {
+        match self {
+            Writing::Plain(write) => write.shutdown().await,
+            Writing::Tls(write) => write.shutdown().await,
+        }
+    }
+
+    /// Dropping a half would be a FIN too: the reader keeps the connection.
+    fn forget(self) {
+        if let Writing::Plain(write) = self {
+            write.forget();
+        }
+    }
+}
+
 /// A connection. Dropped, it closes with FIN.
 pub struct Client {
-    write: tokio::sync::Mutex<Option<OwnedWriteHalf>>,
+    write: tokio::sync::Mutex<Option<Writing>>,
     inbox: Arc<Inbox>,
     last_id: Mutex<u64>,
     ids: Ids,
@@ -105,17 +141,44 @@ impl Client {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
         let (reading, writing) = stream.into_split();
+        Ok(Client::over(reading, Writing::Plain(writing), ids))
+    }
+
+    /// Connects over TLS, to a server that is called `localhost`; `before` is written in front of it.
+    ///
+    /// # Errors
+    /// The connection is refused, or the handshake fails. (With TLS 1.3 a server that wants another certificate says so
+    /// only later.)
+    pub async fn connect_tls(
+        addr: SocketAddr,
+        config: Arc<ClientConfig>,
+        before: &[u8],
+    ) -> std::io::Result<Client> {
+        let mut stream = TcpStream::connect(addr).await?;
+        stream.set_nodelay(true)?;
+        stream.write_all(before).await?;
+        let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
+        let stream = TlsConnector::from(config).connect(name, stream).await?;
+        let (reading, writing) = tokio::io::split(stream);
+        Ok(Client::over(reading, Writing::Tls(writing), Ids::Numbers))
+    }
+
+    fn over(
+        reading: impl AsyncRead + Unpin + Send + 'static,
+        writing: Writing,
+        ids: Ids,
+    ) -> Client {
         let inbox = Arc::new(Inbox::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(receive(reading, inbox.clone()));
-        Ok(Client {
+        Client {
             write: tokio::sync::Mutex::new(Some(writing)),
             inbox,
             last_id: Mutex::new(0),
             ids,
             deadline: DEADLINE,
             tasks,
-        })
+        }
     }
 
     /// Writes bytes as they are.
@@ -310,7 +373,6 @@ impl Client {
     pub async fn half_close(&self) {
         if let Some(mut write) = self.write.lock().await.take() {
             let _ = write.shutdown().await;
-            // Dropping the half would be a FIN too; kept alive by the reader.
             write.forget();
         }
     }
@@ -321,17 +383,19 @@ impl Client {
         self.tasks.shutdown().await;
     }
 
-    /// RST.
+    /// RST; over TLS: gone without a word of TLS.
     pub async fn reset(mut self) {
         if let Some(write) = self.write.lock().await.take() {
-            let _ = write.as_ref().set_zero_linger();
+            if let Writing::Plain(write) = &write {
+                let _ = write.as_ref().set_zero_linger();
+            }
             write.forget();
         }
         self.tasks.shutdown().await;
     }
 }
 
-async fn receive(mut from: OwnedReadHalf, inbox: Arc<Inbox>) {
+async fn receive(mut from: impl AsyncRead + Unpin, inbox: Arc<Inbox>) {
     let mut decoder = Decoder::default();
     let closed = loop {
         decoder.buffer().reserve(16 * 1024);

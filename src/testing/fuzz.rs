@@ -13,8 +13,10 @@ pub use identity::{cidr, jwt, tokens};
 
 use serde_json::Value;
 
+use crate::identity::{is_name, proxy_tlv};
 use crate::rpc::frame::{Decoder, Frame, FrameError, FrameLimits};
 use crate::rpc::message::{self, ClientKind, SessionParam};
+use crate::wire::proxy_protocol::{self, Header};
 
 const LIMITS: FrameLimits = FrameLimits { header: 512, body: 4096 };
 
@@ -48,6 +50,51 @@ fn read(chunks: &mut dyn Iterator<Item = &'_ [u8]>) -> (Vec<(bool, Vec<u8>)>, Op
         }
     }
     (seen, None)
+}
+
+/// What comes from a trusted proxy: the same header or the same refusal however it arrives, not a byte behind it taken,
+/// never more kept than the bound.
+pub fn proxy_protocol(data: &[u8]) {
+    let whole = header(&mut std::iter::once(data));
+    assert_eq!(whole, header(&mut data.chunks(1)), "whole and byte by byte");
+    let size = usize::from(data.last().copied().unwrap_or(1)).max(1);
+    assert_eq!(whole, header(&mut data.chunks(size)), "whole and in chunks of {size}");
+    if let (Ok(Some(found)), taken) = &whole {
+        names(found, data);
+        let alone = data.get(..*taken).unwrap_or_default();
+        assert_eq!(whole, header(&mut std::iter::once(alone)), "what follows changes nothing");
+        assert_eq!(proxy_protocol::is_meant(data), Some(true));
+    }
+}
+
+/// Whom a header names is written in it, and fit to be a name.
+fn names(header: &Header, data: &[u8]) {
+    let custom = (0xE0..=0xEF).map(proxy_tlv::Field::Custom);
+    for field in custom.chain([proxy_tlv::Field::Authority, proxy_tlv::Field::SslCn]) {
+        if let Some(claim) = (proxy_tlv::Rule { field, pattern: None }).find(header) {
+            let user = claim.user.unwrap_or_default();
+            assert!(is_name(&user) && claim.tenant.is_none(), "{user:?}");
+            assert!(memchr::memmem::find(data, user.as_bytes()).is_some(), "nobody said {user:?}");
+        }
+    }
+}
+
+/// What was read, and how many bytes were taken for it.
+fn header(
+    chunks: &mut dyn Iterator<Item = &'_ [u8]>,
+) -> (Result<Option<Header>, proxy_protocol::Error>, usize) {
+    let (mut decoder, mut taken) = (proxy_protocol::Decoder::default(), 0);
+    for chunk in chunks {
+        let mut rest = chunk;
+        let read = decoder.next(&mut rest);
+        taken += chunk.len() - rest.len();
+        assert!(decoder.buffered() <= proxy_protocol::MAX, "kept too much");
+        match read {
+            Ok(None) => assert!(rest.is_empty(), "left bytes, and wants more"),
+            found => return (found, taken),
+        }
+    }
+    (Ok(None), taken)
 }
 
 /// A client's frame that is taken means to us what it means to a JSON parser: the same id, method and session. A frame

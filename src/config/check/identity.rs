@@ -16,6 +16,7 @@ use crate::config::reader::Reader;
 use crate::config::values::{self, Read};
 use crate::identity::jwt::{Algorithm, Rules};
 use crate::identity::source_ip::{Range, Ranges};
+use crate::identity::{mtls, proxy_tlv};
 use crate::time::Duration;
 
 /// How far an issuer's clock may be off.
@@ -34,15 +35,17 @@ const SOURCES: &[(&str, Proof)] = &[
     ("session_id", Proof::SessionId),
     ("token", Proof::Token),
     ("jwt", Proof::Jwt),
+    ("mtls", Proof::Mtls),
+    ("proxy_tlv", Proof::ProxyTlv),
     ("source_ip", Proof::SourceIp),
 ];
 
-/// Which source each key belongs to.
-const KEYS: [(Proof, &[&str]); 4] = [
-    (Proof::SessionId, &["pattern"]),
-    (Proof::Token, &["tokens"]),
+/// Which sources each key belongs to.
+const KEYS: [(&[Proof], &[&str]); 6] = [
+    (&[Proof::SessionId, Proof::Mtls, Proof::ProxyTlv], &["pattern"]),
+    (&[Proof::Token], &["tokens"]),
     (
-        Proof::Jwt,
+        &[Proof::Jwt],
         &[
             "algorithms",
             "key",
@@ -54,7 +57,9 @@ const KEYS: [(Proof, &[&str]); 4] = [
             "leeway",
         ],
     ),
-    (Proof::SourceIp, &["ranges"]),
+    (&[Proof::Mtls], &["field"]),
+    (&[Proof::ProxyTlv], &["tlv"]),
+    (&[Proof::SourceIp], &["ranges"]),
 ];
 
 pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -> Draft {
@@ -65,7 +70,9 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
         Proof::Token => token(r, world, problems),
         Proof::Jwt => jwt(r, world, problems),
         Proof::SourceIp => source_ip(r, problems),
-        Proof::SessionId | Proof::Nothing | Proof::Mtls | Proof::ProxyTlv => r
+        Proof::Mtls => mtls(r),
+        Proof::ProxyTlv => proxy_tlv(r),
+        Proof::SessionId | Proof::Nothing => r
             .require("pattern", values::pattern)
             .map(|pattern| Identity::SessionId(pattern.into_inner())),
     };
@@ -73,7 +80,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
 }
 
 fn source(value: &DeValue<'_>) -> Read<Proof> {
-    const LATER: [&str; 6] = ["mtls", "proxy_tlv", "header", "cookie", "query", "rpc_param"];
+    const LATER: [&str; 4] = ["header", "cookie", "query", "rpc_param"];
     not_yet(value, "identity source", &LATER)?;
     values::word(SOURCES)(value)
 }
@@ -92,7 +99,8 @@ fn strays(r: &Reader<'_>, proof: Proof, problems: &Problems<'_>) {
 
 /// The sources that a key belongs to.
 fn homes_of(key: &str) -> Vec<Proof> {
-    KEYS.iter().filter(|(_, keys)| keys.contains(&key)).map(|(proof, _)| *proof).collect()
+    let homes = KEYS.iter().filter(|(_, keys)| keys.contains(&key));
+    homes.flat_map(|(proofs, _)| *proofs).copied().collect()
 }
 
 fn token(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -> Option<Identity> {
@@ -184,6 +192,37 @@ fn keys_of(
             None
         }
     }
+}
+
+const FIELDS: &[(&str, mtls::Field)] = &[
+    ("cn", mtls::Field::Cn),
+    ("san_dns", mtls::Field::SanDns),
+    ("san_uri", mtls::Field::SanUri),
+    ("san_email", mtls::Field::SanEmail),
+];
+
+fn mtls(r: &Reader<'_>) -> Option<Identity> {
+    let field = r.require("field", values::word(FIELDS))?.into_inner();
+    let pattern = r.read("pattern", values::pattern);
+    Some(Identity::Mtls(Arc::new(mtls::Rule { field, pattern })))
+}
+
+fn proxy_tlv(r: &Reader<'_>) -> Option<Identity> {
+    let field = r.require("tlv", tlv)?.into_inner();
+    let pattern = r.read("pattern", values::pattern);
+    Some(Identity::ProxyTlv(Arc::new(proxy_tlv::Rule { field, pattern })))
+}
+
+fn tlv(value: &DeValue<'_>) -> Read<proxy_tlv::Field> {
+    const WORDS: &[(&str, proxy_tlv::Field)] =
+        &[("authority", proxy_tlv::Field::Authority), ("ssl_cn", proxy_tlv::Field::SslCn)];
+    if value.as_integer().is_none() {
+        return values::word(WORDS)(value);
+    }
+    let number = values::integer(0xE0..=0xEF)(value);
+    let number = number.map_err(|_| "a custom TLV is from 0xE0 to 0xEF".to_owned())?;
+    let number = u8::try_from(number).map_err(|why| why.to_string())?;
+    Ok(proxy_tlv::Field::Custom(number))
 }
 
 fn source_ip(r: &Reader<'_>, problems: &Problems<'_>) -> Option<Identity> {

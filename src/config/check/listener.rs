@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{World, callers, identity, methods};
+use super::{World, callers, edge, identity, methods};
 use crate::caller::{Proof, Trust};
 use crate::config::file::Problems;
 use crate::config::keys;
@@ -38,10 +38,14 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let protocol = r.or("protocol", protocol, Protocol::Jsonrpc);
     let insecure = r.or("insecure", values::boolean, false);
     let keepalive = r.or("tcp_keepalive", values::duration(Duration::ZERO..=WEEK), KEEPALIVE);
+    let tls = r.table("tls", &keys::TLS).map(|r| edge::tls(&r, world, problems));
+    let proxy_protocol = r.table("proxy_protocol", &keys::PROXY_PROTOCOL);
+    let proxy_protocol = proxy_protocol.map(|r| edge::proxy_protocol(&r, problems));
     let identities = r.tables("identity", &keys::IDENTITY);
     // All of them first: a collect into an option would stop at the first problem.
     let read: Vec<_> = identities.iter().map(|r| identity::read(r, world, problems)).collect();
     let proofs: Vec<_> = read.iter().filter_map(|read| read.proof).collect();
+    edge::evidence(r, &identities, problems);
     let identity: Option<Vec<_>> = read.into_iter().map(|read| read.identity).collect();
     let authentication = authentication(r, &proofs, problems);
     let proves = proofs.iter().any(|proof| *proof != Proof::SessionId);
@@ -53,7 +57,10 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let (allow, deny) = methods::read(r, problems);
     if let Some(bind) = &bind {
         reach(r, bind, authentication, insecure, problems);
+        edge::in_the_clear(r, bind, &proofs, problems);
     }
+    // Wrong tables leave problems, so that no configuration comes of them.
+    let (tls, proxy_protocol) = (tls.flatten(), proxy_protocol.flatten());
     let listener = match (&name, &bind, &pool, identity) {
         (Some(name), Some(bind), Some(pool), Some(identity)) => Some(Listener {
             name: name.get_ref().clone(),
@@ -62,6 +69,8 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
             pool: pool.get_ref().clone(),
             insecure,
             tcp_keepalive: (!keepalive.is_zero()).then_some(keepalive),
+            tls,
+            proxy_protocol,
             identity,
             authentication,
             trust,
@@ -77,9 +86,12 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     Draft { name, bind, pool, unknown_sessions, unknown_sessions_at, listener }
 }
 
-/// Who is let in. By default nobody without a token where tokens are asked for.
+/// Who is let in. By default nobody who presents nothing, where something is asked for that can be presented.
 fn authentication(r: &Reader<'_>, proofs: &[Proof], problems: &Problems<'_>) -> Authentication {
-    let asks = proofs.iter().any(|proof| matches!(proof, Proof::Token | Proof::Jwt));
+    let asks = proofs.iter().any(|proof| match proof {
+        Proof::Token | Proof::Jwt | Proof::Mtls | Proof::ProxyTlv => true,
+        Proof::SourceIp | Proof::SessionId | Proof::Nothing => false,
+    });
     let default = if asks { Authentication::Required } else { Authentication::Optional };
     let read = r.or("authentication", values::word(Authentication::WORDS), default);
     let proves = proofs.iter().any(|proof| *proof != Proof::SessionId);
@@ -107,12 +119,12 @@ fn reach(
             &at,
             format!(
                 "{bind} can be reached from other machines and no caller is authenticated: bind a loopback address, \
-                 require authentication by a token (see [[listener.identity]]), or accept it with insecure = true"
+                 require authentication (see [[listener.identity]]), or accept it with insecure = true"
             ),
         ),
         (true, true) => problems.warn(
             &at,
-            format!("{bind} can be reached from other machines, and who reaches it needs no token: everybody is served"),
+            format!("{bind} can be reached from other machines, and who reaches it need prove nothing: everybody is served"),
         ),
         (false, true) if !bind.ip().is_loopback() => problems.warn(
             &r.place_of("insecure"),

@@ -1,5 +1,6 @@
 //! Each mistake that a file can have, with the place where it must be found.
 
+mod edge;
 mod identity;
 mod methods;
 mod shipped;

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 pub use files::{Jwt, KeySource, TokenFile};
 
+pub use crate::identity::pattern::{Named, Pattern};
+
 use super::pool::Affinity;
 use crate::caller::Proof;
 use crate::config::problem::Problem;
-use crate::identity::Extractor;
 use crate::identity::source_ip::Ranges;
+use crate::identity::{Extractor, mtls, proxy_tlv};
 
 /// One way to learn who is calling.
 #[derive(Clone, Debug)]
@@ -22,6 +24,10 @@ pub enum Identity {
     Token(TokenFile),
     /// From a token that somebody else signed.
     Jwt(Jwt),
+    /// From the certificate of the client.
+    Mtls(Arc<mtls::Rule>),
+    /// From what a trusted proxy says of the conn.
+    ProxyTlv(Arc<proxy_tlv::Rule>),
     /// From the address of the client.
     SourceIp(Arc<Ranges>),
 }
@@ -33,6 +39,8 @@ impl Identity {
             Identity::SessionId(_) => Proof::SessionId,
             Identity::Token(_) => Proof::Token,
             Identity::Jwt(_) => Proof::Jwt,
+            Identity::Mtls(_) => Proof::Mtls,
+            Identity::ProxyTlv(_) => Proof::ProxyTlv,
             Identity::SourceIp(_) => Proof::SourceIp,
         }
     }
@@ -41,7 +49,11 @@ impl Identity {
     pub const fn proves(&self) -> bool {
         match self {
             Identity::SessionId(_) => false,
-            Identity::Token(_) | Identity::Jwt(_) | Identity::SourceIp(_) => true,
+            Identity::Token(_)
+            | Identity::Jwt(_)
+            | Identity::Mtls(_)
+            | Identity::ProxyTlv(_)
+            | Identity::SourceIp(_) => true,
         }
     }
 
@@ -52,8 +64,15 @@ impl Identity {
             Affinity::Tenant => true,
             Affinity::User => false,
         };
+        // Without a pattern, the whole text is the user.
+        let has = |pattern: Option<&Pattern>| match pattern {
+            Some(pattern) => pattern.groups().any(|group| group == affinity.word()),
+            None => !tenants,
+        };
         match self {
-            Identity::SessionId(pattern) => pattern.groups().any(|group| group == affinity.word()),
+            Identity::SessionId(pattern) => has(Some(pattern)),
+            Identity::Mtls(rule) => has(rule.pattern.as_ref()),
+            Identity::ProxyTlv(rule) => has(rule.pattern.as_ref()),
             Identity::Token(file) => {
                 !tenants || file.tokens.entries().iter().any(|entry| entry.tenant.is_some())
             }
@@ -71,6 +90,8 @@ impl Identity {
             Identity::SessionId(_) => None,
             Identity::Token(file) => Some(Extractor::Token(Arc::clone(&file.tokens))),
             Identity::Jwt(jwt) => Some(Extractor::Jwt(Arc::clone(&jwt.verifier))),
+            Identity::Mtls(rule) => Some(Extractor::Mtls(Arc::clone(rule))),
+            Identity::ProxyTlv(rule) => Some(Extractor::ProxyTlv(Arc::clone(rule))),
             Identity::SourceIp(ranges) => Some(Extractor::SourceIp(Arc::clone(ranges))),
         }
     }
@@ -78,7 +99,10 @@ impl Identity {
     /// The file that it was read from and that may change while fairlead runs.
     pub fn file(&self) -> Option<&Path> {
         match self {
-            Identity::SessionId(_) | Identity::SourceIp(_) => None,
+            Identity::SessionId(_)
+            | Identity::Mtls(_)
+            | Identity::ProxyTlv(_)
+            | Identity::SourceIp(_) => None,
             Identity::Token(file) => Some(&file.path),
             Identity::Jwt(jwt) => jwt.file(),
         }
@@ -87,86 +111,14 @@ impl Identity {
     /// The same, with its file read again. Fails with all that is wrong with the file: keep the old one then.
     pub fn reread(&self) -> Result<Self, Vec<Problem>> {
         match self {
-            Identity::SessionId(_) | Identity::SourceIp(_) => Ok(self.clone()),
+            Identity::SessionId(_)
+            | Identity::Mtls(_)
+            | Identity::ProxyTlv(_)
+            | Identity::SourceIp(_) => Ok(self.clone()),
             Identity::Token(file) => {
                 TokenFile::read(&file.path).map(|(file, _)| Identity::Token(file))
             }
             Identity::Jwt(jwt) => jwt.reread().map(Identity::Jwt),
         }
-    }
-}
-
-/// A regular expression over a whole session id, with the named groups `user`, `tenant` or both.
-#[derive(Clone, Debug)]
-pub struct Pattern {
-    text: String,
-    whole: regex::Regex,
-}
-
-/// What a pattern found in a session id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Named<'a> {
-    /// The group `user`, where it took part.
-    pub user: Option<&'a str>,
-    /// The group `tenant`, where it took part.
-    pub tenant: Option<&'a str>,
-}
-
-impl Pattern {
-    /// Compiles `text`; it must match a session id as a whole, with or without `^` and `$`.
-    /// Fails with the words of the regex crate.
-    pub fn new(text: &str) -> Result<Self, regex::Error> {
-        // Alone first: what is right only inside our own anchors (`a)|(b`) is a mistake.
-        regex::Regex::new(text)?;
-        let whole = regex::Regex::new(&format!(r"\A(?:{text})\z"))?;
-        Ok(Pattern { text: text.to_owned(), whole })
-    }
-
-    /// The pattern as it was written.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// The names of its groups.
-    pub fn groups(&self) -> impl Iterator<Item = &str> {
-        self.whole.capture_names().flatten()
-    }
-
-    /// What the groups hold in `session`; `None` if the id as a whole does not match.
-    pub fn named<'a>(&self, session: &'a str) -> Option<Named<'a>> {
-        let found = self.whole.captures(session)?;
-        let group = |name| found.name(name).map(|m| m.as_str()).filter(|text| !text.is_empty());
-        Some(Named { user: group("user"), tenant: group("tenant") })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_matches_the_whole_id_or_not_at_all() {
-        let pattern = Pattern::new("user-(?<user>.+)-[^-]+").unwrap();
-        let user = |id| pattern.named(id).and_then(|n| n.user);
-        assert_eq!(user("user-a-chat"), Some("a"));
-        assert_eq!(user("user-a-b-chat"), Some("a-b"));
-        assert_eq!(user("xuser-a-chat"), None);
-        assert_eq!(user("user-a-chat\n"), Some("a"), "[^-] takes a line break");
-        assert_eq!(Pattern::new("(?<user>[a-z]+)$").unwrap().named("ab\n"), None);
-    }
-
-    #[test]
-    fn alternatives_do_not_escape_the_anchors() {
-        let pattern = Pattern::new("a-(?<user>.)|b-(?<tenant>.)").unwrap();
-        assert_eq!(pattern.named("a-1x"), None);
-        assert_eq!(pattern.named("xb-1"), None);
-        assert_eq!(pattern.named("b-1"), Some(Named { user: None, tenant: Some("1") }));
-        assert!(Pattern::new("a)|(?<user>b").is_err());
-    }
-
-    #[test]
-    fn an_empty_group_names_nobody() {
-        let pattern = Pattern::new("u(?<user>.*)").unwrap();
-        assert_eq!(pattern.named("u"), Some(Named { user: None, tenant: None }));
     }
 }

@@ -46,6 +46,12 @@ impl ListenerMetrics {
             series,
         }
     }
+
+    /// When the certificate in force ends, in seconds of Unix time. Shown from the first call on: call it once, and only
+    /// where TLS is spoken.
+    pub fn tls_not_after(&self) -> IntGauge {
+        self.series.gauge(&TLS_NOT_AFTER, &[])
+    }
 }
 
 /// The handles of one pool.

@@ -15,7 +15,7 @@ impl Conn {
         Who {
             caller: &self.visitor.caller,
             conn_id: self.id,
-            client_addr: self.peer,
+            client_addr: self.origin.peer(),
             listener: &self.listener.name,
             pool: &self.listener.pool.name,
         }

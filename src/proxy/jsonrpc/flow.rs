@@ -4,10 +4,10 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Conn, GOODBYE};
+use crate::listen::io::ClientIo;
 use crate::proxy::buffers::with_buffer;
 use crate::rpc::mux::{End, Now};
 use crate::rpc::out::Outgoing;
@@ -52,7 +52,7 @@ impl Flow {
     pub(super) fn write(
         &mut self,
         cx: &mut Context<'_>,
-        socket: &mut TcpStream,
+        socket: &mut (impl AsyncWrite + Unpin),
         out: &mut Outgoing,
         now: Instant,
     ) -> io::Result<usize> {
@@ -70,27 +70,43 @@ impl Flow {
                     out.advance(taken);
                     written += taken;
                 }
-                Poll::Ready(Err(error)) => {
-                    self.broken = true;
-                    return Err(error);
-                }
-                Poll::Pending => {
-                    if written > 0 || self.stuck_since.is_none() {
-                        self.stuck_since = Some(now);
-                    }
-                    return Ok(written);
-                }
+                Poll::Ready(Err(error)) => return self.breaks(error),
+                Poll::Pending => return Ok(self.sticks(written, now)),
             }
         }
-        self.stuck_since = None;
-        Ok(written)
+        // TLS keeps a little that the socket did not take.
+        match Pin::new(socket).poll_flush(cx) {
+            Poll::Ready(Ok(())) => {
+                self.stuck_since = None;
+                Ok(written)
+            }
+            Poll::Ready(Err(error)) => self.breaks(error),
+            Poll::Pending => Ok(self.sticks(written, now)),
+        }
+    }
+
+    fn breaks(&mut self, error: io::Error) -> io::Result<usize> {
+        self.broken = true;
+        Err(error)
+    }
+
+    fn sticks(&mut self, written: usize, now: Instant) -> usize {
+        if written > 0 || self.stuck_since.is_none() {
+            self.stuck_since = Some(now);
+        }
+        written
+    }
+
+    /// Whether the socket has not taken all that was written.
+    pub(super) fn sends(&self) -> bool {
+        self.stuck_since.is_some()
     }
 }
 
 /// Reads once. `None`: nothing is there; 0 bytes: the peer is done.
 pub(super) fn read(
     cx: &mut Context<'_>,
-    socket: &mut TcpStream,
+    socket: &mut (impl AsyncRead + Unpin),
     buffer: &mut [u8],
 ) -> Option<io::Result<usize>> {
     let mut buf = ReadBuf::new(buffer);
@@ -145,7 +161,7 @@ impl Conn {
         self.mux.close(now);
         self.act(now);
         let closed = Pin::new(&mut self.client).poll_shutdown(cx);
-        if self.client_flow.broken || !matches!(closed, Poll::Ready(Ok(()))) {
+        if self.client_flow.broken || matches!(closed, Poll::Ready(Err(_))) {
             return Poll::Ready(end);
         }
         self.timer = Some(Box::pin(tokio::time::sleep(GOODBYE)));
@@ -156,6 +172,10 @@ impl Conn {
         let end = self.end.unwrap_or(End::Client);
         let late = self.timer.as_mut().is_none_or(|timer| timer.as_mut().poll(cx).is_ready());
         let Conn { client, .. } = self;
+        if let ClientIo::Tls(client) = client {
+            // Its end may still be on its way; said again, it changes nothing, and who is gone is seen below.
+            let _ = Pin::new(client).poll_shutdown(cx);
+        }
         let over = with_buffer(|buffer| {
             loop {
                 match read(cx, client, buffer) {
@@ -225,5 +245,50 @@ impl Conn {
         for link in stuck {
             self.mux.link_lost(link, now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes all at once, and keeps it until it may flush.
+    #[derive(Default)]
+    struct Keeps {
+        may_flush: bool,
+    }
+
+    impl AsyncWrite for Keeps {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.may_flush { Poll::Ready(Ok(())) } else { Poll::Pending }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_tls_keeps_is_not_sent_yet() {
+        let (mut flow, mut socket, mut out) =
+            (Flow::default(), Keeps::default(), Outgoing::default());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let (now, limit) = (crate::time::now(), Duration::from_secs(1));
+        out.parts(&[b"{}"]);
+        assert!(flow.write(&mut cx, &mut socket, &mut out, now).unwrap() > 0);
+        assert!(out.is_empty() && flow.sends() && flow.waits());
+        assert_eq!(flow.write(&mut cx, &mut socket, &mut out, now + limit).unwrap(), 0);
+        assert!(flow.stuck_for(limit, now + limit), "nothing was taken since");
+        socket.may_flush = true;
+        assert_eq!(flow.write(&mut cx, &mut socket, &mut out, now + limit).unwrap(), 0);
+        assert!(!flow.sends() && !flow.waits());
     }
 }

@@ -4,10 +4,12 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use super::Conn;
 use crate::caller::{Caller, Claim};
 use crate::error::Refusal;
+use crate::identity::Evidence;
 use crate::proxy::callers::Who;
 use crate::rpc::mux::{Authentication, Now, Ticket, Token, Verdict};
 use crate::time::{self, Instant};
@@ -17,7 +19,7 @@ impl Conn {
     /// What the conn proves before its client has said a word.
     pub(super) fn identify(&mut self) {
         let now = time::now();
-        let seated = match (self.listener.claims)(None, self.peer.ip(), time::wall()) {
+        let seated = match self.claim(None, time::wall()) {
             Some(Ok(claim)) => {
                 let caller = self.caller_of(&claim);
                 self.seat(&caller, now).map(|()| {
@@ -37,7 +39,8 @@ impl Conn {
     /// Judges a token, or that there is none.
     pub(super) fn authenticate(&mut self, ticket: Ticket, token: Option<Token>, now: Now) {
         let token = token.as_ref().map(|token| token.0.as_str());
-        let verdict = match token.and_then(|_| self.listener.callers.wait(self.peer.ip(), now.at)) {
+        let address = self.origin.peer().ip();
+        let verdict = match token.and_then(|_| self.listener.callers.wait(address, now.at)) {
             Some(wait) => Verdict::TooOften(wait),
             None => self.judge(token, now),
         };
@@ -45,11 +48,12 @@ impl Conn {
     }
 
     fn judge(&mut self, token: Option<&str>, now: Now) -> Verdict {
-        match (self.listener.claims)(token, self.peer.ip(), now.wall) {
+        match self.claim(token, now.wall) {
             Some(Ok(claim)) => {
                 let caller = self.caller_of(&claim);
-                if self.proven && self.visitor.caller != caller {
-                    // A conn does not change hands.
+                let used = self.mux.frames().0 > 1;
+                if self.proven && used && self.visitor.caller != caller {
+                    // A conn does not change hands once it was used.
                     self.deny("another_caller");
                     return Verdict::Bad;
                 }
@@ -61,7 +65,7 @@ impl Conn {
                 verdict
             }
             Some(Err(why)) => {
-                self.listener.callers.failed(self.peer.ip(), now.at);
+                self.listener.callers.failed(self.origin.peer().ip(), now.at);
                 self.deny(why);
                 Verdict::Bad
             }
@@ -74,6 +78,12 @@ impl Conn {
                 self.admit(seated, now)
             }
         }
+    }
+
+    /// What a token, and all else that was presented, prove.
+    fn claim(&self, token: Option<&str>, now: SystemTime) -> Option<Result<Claim, &'static str>> {
+        let (peer, shown) = (self.origin.address(), self.origin.shown());
+        (self.listener.claims)(&Evidence { token, peer, shown }, now)
     }
 
     /// Lets a caller in that has a place, if its `connect` does not come too soon.
@@ -114,7 +124,7 @@ impl Conn {
     /// Gives the conn a place among this caller's, and its share of the requests; the place that it had, it leaves.
     /// Fails if the caller has too many conns.
     fn seat(&mut self, caller: &Caller, now: Instant) -> Result<(), Refusal> {
-        let who = Who::of(caller, self.peer.ip());
+        let who = Who::of(caller, self.origin.peer().ip());
         let callers = &self.listener.callers;
         if let Some(seats) = callers.seats()
             && self.seat.as_ref().is_none_or(|seat| *seat.who() != who)

@@ -179,9 +179,9 @@ impl Conn {
         let (frames_in, frames_out) = self.mux.frames();
         let total = now.at.saturating_duration_since(self.tally.since);
         ConnEnd {
-            client_addr: self.peer,
+            client_addr: self.origin.peer(),
             listener: &self.listener.name,
-            tls: None,
+            tls: self.origin.tls(),
             sessions: self.tally.sessions,
             turns: self.tally.turns,
             links: self.tally.links,

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::config;
 use crate::identity::jwt::{Algorithm, Key, Keys, Rules, Verifier};
-use crate::identity::source_ip::{Cidr, CidrError};
 use crate::identity::{is_name, token};
+use crate::wire::cidr::{Cidr, CidrError};
 
 /// What a file of tokens lists is found by its token alone, and every mistake has a place in the file.
 pub fn tokens(data: &[u8]) {
