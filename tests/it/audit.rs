@@ -27,6 +27,7 @@ impl Audited {
             "[log]\nformat = \"json\"\n\
              [[listener]]\nname = \"sdk\"\nbind = \"127.0.0.1:0\"\npool = \"p\"\n\
              allow = [\"mcp.config.reload\"]\nunknown_sessions = \"adopt\"\n\
+             session_id_required_pattern = \"[a-z0-9-]+\"\n\
              [[listener.identity]]\nsource = \"token\"\ntokens = {{ file = \"{}/tokens.toml\" }}\n\
              [[pool]]\nname = \"p\"\nupstreams = [\"{}\"]\nbalance = \"round_robin\"\n\
              [[pool.grant]]\nsession = \"shared-.*\"\nusers = [\"bob\"]\n",
@@ -127,6 +128,7 @@ async fn what_is_refused_has_a_line_that_says_why() {
         ("session.send", "use", "hers", "not_owner"),
         ("session.notInAnyTable", "use", "hers", "not_owner"),
         ("session.resume", "resume", "none", "unknown_session"),
+        ("session.create", "create", "UPPER", "session_id_pattern"),
     ] {
         refused(&bob, method, opened(session)).await;
         let method = if method == "session.notInAnyTable" { "other" } else { method };

@@ -11,6 +11,10 @@ use super::program::Program;
 use super::rig::*;
 
 impl Program {
+    pub(crate) async fn start(toml: &str, env: &[(&str, &str)]) -> Program {
+        Program::start_with(toml, env, &[]).await
+    }
+
     /// A client that has heard of a CLI.
     async fn client(&mut self) -> Client {
         let client = Client::connect(self.address().await).await.unwrap();

@@ -24,12 +24,8 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts it with this configuration, and a state directory of its own.
-    pub(crate) async fn start(toml: &str, env: &[(&str, &str)]) -> Program {
-        Program::start_with(toml, env, &[]).await
-    }
-
-    /// With these files in its folder, too, whose path stands for `FOLDER` in the configuration.
+    /// Starts it with this configuration and a state directory of its own, and with these files in its folder, whose path
+    /// stands for `FOLDER` in the configuration.
     pub(crate) async fn start_with(
         toml: &str,
         env: &[(&str, &str)],
