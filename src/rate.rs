@@ -157,7 +157,8 @@ mod tests {
         #[test]
         fn over_any_stretch_no_more_pass_than_the_burst_and_the_rate(
             requests in prop_oneof![1u32..50, any::<u32>()],
-            per in prop_oneof![1u64..10_000_000_000, 1..=u64::MAX],
+            // Of longer times than a century is known only that they are long.
+            per in prop_oneof![1u64..10_000_000_000, 1..=FAR],
             burst in prop_oneof![1u32..20, any::<u32>()],
             steps in steps(),
         ) {
