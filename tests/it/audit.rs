@@ -229,10 +229,9 @@ async fn every_refusal_is_counted_whether_it_has_a_line_or_not() {
     }
     let metrics = rig.metrics().await;
     for (reason, count) in [
-        ("access_denied", 30.0),
+        ("access_denied", 33.0),
         ("method_denied", 3.0),
         ("unknown_method", 3.0),
-        ("id_too_long", 3.0),
         ("authentication", 3.0),
         ("unauthenticated", 3.0),
     ] {

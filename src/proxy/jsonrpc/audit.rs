@@ -98,10 +98,10 @@ impl Conn {
         };
         // The others are counted where they are answered, under the reason that the client hears.
         match what {
-            Denied::LongId | Denied::Unknown | Denied::Stranger => {
+            Denied::Unknown | Denied::Stranger => {
                 self.listener.metrics.denied.inc(reason);
             }
-            Denied::Session | Denied::Name | Denied::Method(_) => {}
+            Denied::Session | Denied::LongId | Denied::Name | Denied::Method(_) => {}
         }
         self.audit_deny(
             act_of(method, what),
