@@ -75,6 +75,10 @@ impl<L> Table<L> {
             return;
         };
         entry.arrived(conn);
+        // Nobody was on the way to it.
+        if matches!(entry.stage, Stage::Deleting(_)) {
+            return;
+        }
         if !entry.attached.contains(&conn) {
             entry.attached.push(conn);
         }
@@ -119,7 +123,11 @@ impl<L> Table<L> {
                 self.settle(session, false, now);
             }
             Stage::Halted(_) => entry.arrived(conn),
-            Stage::Placing { .. } | Stage::Sought | Stage::Stored { .. } | Stage::Lost => {}
+            Stage::Placing { .. }
+            | Stage::Sought
+            | Stage::Stored { .. }
+            | Stage::Lost
+            | Stage::Deleting(_) => {}
         }
     }
 
