@@ -17,7 +17,17 @@ pub struct Section {
 pub const ROOT: Section = Section {
     title: "the top level",
     path: "",
-    keys: &["state_dir", "runtime", "listener", "pool", "metrics", "drain", "limits", "log"],
+    keys: &[
+        "state_dir",
+        "runtime",
+        "listener",
+        "pool",
+        "ledger",
+        "metrics",
+        "drain",
+        "limits",
+        "log",
+    ],
 };
 /// `[runtime]`
 pub const RUNTIME: Section = Section { title: "[runtime]", path: "runtime", keys: &["workers"] };
@@ -36,6 +46,8 @@ pub const LISTENER: Section = Section {
         "authentication",
         "trust",
         "session_id_required_pattern",
+        "sessions",
+        "ephemeral_pattern",
         "unknown_sessions",
     ],
 };
@@ -83,6 +95,7 @@ pub const POOL: Section = Section {
         "balance_factor",
         "storage",
         "create_existing",
+        "ephemeral_grace",
         "token",
         "health",
         "unknown_sessions",
@@ -123,6 +136,8 @@ pub const HEALTH: Section = Section {
 };
 /// A value that is kept elsewhere.
 pub const SECRET: Section = Section { title: "a secret", path: "secret", keys: &["env", "file"] };
+/// `[ledger]`
+pub const LEDGER: Section = Section { title: "[ledger]", path: "ledger", keys: &["forget_after"] };
 /// `[metrics]`
 pub const METRICS: Section = Section { title: "[metrics]", path: "metrics", keys: &["bind"] };
 /// `[drain]`
@@ -165,9 +180,9 @@ pub const TOKEN: Section = Section {
 };
 
 /// Every section of the configuration file, in the order of the documentation.
-pub const ALL: [&Section; 17] = [
+pub const ALL: [&Section; 18] = [
     &ROOT, &RUNTIME, &LISTENER, &IDENTITY, &TOKENS, &JWKS, &RANGE, &POOL, &UPSTREAM, &GRANT,
-    &MANAGED, &HEALTH, &SECRET, &METRICS, &DRAIN, &LIMITS, &LOG,
+    &MANAGED, &HEALTH, &SECRET, &LEDGER, &METRICS, &DRAIN, &LIMITS, &LOG,
 ];
 
 /// The other sections that have `key`: where a stray key may belong.

@@ -24,7 +24,7 @@ pub use self::budget::Budget;
 use self::flow::Flow;
 use self::link::LinkIo;
 use self::report::Tally;
-use super::admit::Keys;
+use super::admit::{Classes, Keys};
 use crate::caller::{Claim, Trust};
 use crate::config::Pattern;
 use crate::drain::Mode;
@@ -63,6 +63,8 @@ pub struct Listener {
     pub required_id: Option<Pattern>,
     /// How sessions get their keys.
     pub keys: Keys,
+    /// Which sessions that are made here outlive their clients.
+    pub classes: Classes,
     /// Who serves it.
     pub pool: Arc<Pool>,
     /// Its series.

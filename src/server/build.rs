@@ -77,6 +77,7 @@ pub(super) async fn build(
         readiness: &readiness,
         state: state.as_ref(),
         ledger: callers::ledger(config, &metrics)?,
+        watcher: &watcher,
         next: 0,
         managed: Vec::new(),
     };
@@ -180,6 +181,7 @@ struct Maker<'a> {
     readiness: &'a Readiness,
     state: Option<&'a StateDir>,
     ledger: Option<Arc<Ledger>>,
+    watcher: &'a Watcher,
     next: u32,
     managed: Vec<Managed>,
 }
@@ -208,6 +210,7 @@ impl Maker<'_> {
             lookup_timeout: self.config.limits.lookup_timeout,
             lookup_wait: longest_wait(&self.config.limits),
             fleet_timeout: self.config.limits.fleet_timeout,
+            ephemeral_grace: from.ephemeral_grace,
         };
         let owners = callers::owners(self.config, from, self.ledger.as_ref());
         let metrics = self.metrics.pool(&from.name);
@@ -222,6 +225,11 @@ impl Maker<'_> {
             let task = managed::follow(Arc::clone(&pool), member, managed.status());
             self.tasks.spawn_aside("follow", task);
             self.managed.push(managed);
+        }
+        let delete = Arc::clone(&pool).delete_ephemeral(self.watcher.clone());
+        self.tasks.spawn_aside("delete_ephemeral", delete);
+        if let Some(after) = self.config.ledger.forget_after {
+            self.tasks.spawn_aside("forget_unused", Arc::clone(&pool).forget_unused(after));
         }
         let blocker =
             self.readiness.block(format!("pool {}: not known whether its CLIs are up", from.name));
@@ -366,6 +374,7 @@ fn make_listener(
         anonymous: Arc::new(callers::anonymous(from)),
         required_id: from.required_id.clone(),
         keys: Keys { identity: from.identity.clone(), affinity },
+        classes: callers::classes(from),
         pool: Arc::clone(pool),
         metrics: metrics.listener(&from.name),
         connect_wait: limits.connect_wait,

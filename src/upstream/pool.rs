@@ -3,8 +3,10 @@
 //! The table decides, the balancer chooses, the lease takes room: all under one lock, which is taken when a session is
 //! sought, placed or left, never for a message on its way.
 
+mod ephemeral;
 mod find;
 mod fleet;
+mod forget;
 mod gate;
 mod halt;
 mod look_up;
@@ -12,16 +14,16 @@ mod own;
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
+use self::ephemeral::Due;
 use self::find::{OURSELVES, Seekers};
 use self::gate::Gate;
 use self::own::May;
-pub use self::own::{By, Grants, Owners, Unknown, Visitor};
+pub use self::own::{By, Grants, Origin, Owners, Unknown, Visitor};
 use super::hub::{Event, Hub};
 use super::member::{Lease, Member};
 use crate::balance::{Balancer, Candidate, PlacementReason, Policy};
-use crate::caller::Caller;
 use crate::drain::Tasks;
 use crate::error::{Reason, Refusal};
 use crate::health::state::{Change, Seen, State};
@@ -29,7 +31,7 @@ use crate::id::{AskId, ConnId, SessionId, UpstreamId};
 use crate::observe::metrics::PoolMetrics;
 use crate::rpc::mux::{Found, Hello, Left, Ticket};
 use crate::session::table::{
-    self, Absence, Answer, Asker, CreateExisting, Sighting, Storage, Table, Wake,
+    self, Absence, Answer, Asker, CreateExisting, Hold, Sighting, Storage, Table, Wake,
 };
 use crate::time::{self, Duration};
 use crate::want::Want;
@@ -55,6 +57,8 @@ pub struct Parameters {
     pub lookup_wait: Duration,
     /// For an answer that is joined over all CLIs.
     pub fleet_timeout: Duration,
+    /// How long an ephemeral session lives without a conn.
+    pub ephemeral_grace: Duration,
 }
 
 /// The key by which a session is placed.
@@ -84,11 +88,12 @@ pub struct Pool {
     /// Its series.
     pub metrics: Arc<PoolMetrics>,
     with: Parameters,
-    /// `None`: its callers are not told apart.
+    /// `None`: its callers are not told apart, and all its sessions are persistent.
     owners: Option<Owners>,
     decisions: Mutex<Decisions>,
     gate: Gate,
     seekers: Seekers,
+    due: Due,
     tasks: Tasks,
     changed: tokio::sync::Notify,
 }
@@ -115,6 +120,7 @@ impl Pool {
             decisions: Mutex::new(Decisions { table, balancer }),
             gate: Gate::new(),
             seekers: Seekers::default(),
+            due: Due::default(),
             tasks,
             changed: tokio::sync::Notify::new(),
         })
@@ -231,9 +237,11 @@ impl Pool {
             }
             Err(refusal) => return Some(Found::Refused(refusal)),
         };
-        drop(decisions);
-        let found = self.look((conn, ticket), session, want, absence, by.key);
-        if claimed && matches!(found, Some(Found::Refused(_))) {
+        let found = self.look(decisions, (conn, ticket), session, want, absence, by.key);
+        // A claim that took its time was made when this was asked first.
+        let nobodys =
+            *want == Want::CreateNew || *want == Want::Create && absence == Some(Absence::Nobody);
+        if (claimed || nobodys) && matches!(found, Some(Found::Refused(_))) {
             self.disown(session);
         }
         found
@@ -242,6 +250,7 @@ impl Pool {
     /// The same, whoever wants it.
     fn look(
         self: &Arc<Self>,
+        mut decisions: MutexGuard<'_, Decisions>,
         (conn, ticket): (ConnId, Ticket),
         session: &SessionId,
         want: &Want,
@@ -249,7 +258,6 @@ impl Pool {
         key: &Key,
     ) -> Option<Found> {
         let asker = Asker { conn, ticket: ticket.0 };
-        let mut decisions = self.decisions.lock();
         let up = |id| self.member(id).is_some_and(|m| m.is_up());
         let now = time::now();
         if *want == (Want::Use { on_disk: true }) {
@@ -352,6 +360,7 @@ impl Pool {
             table.attached(session, conn, epoch);
             table.lend(session, |upstream| self.member(upstream).map(Lease::take));
         });
+        self.used(session);
     }
 
     /// It is not, after all.
@@ -362,13 +371,20 @@ impl Pool {
         epoch: u64,
         absent: bool,
     ) {
-        let gone = self.decide(|table| {
-            let known = table.upstream_of(session).is_some();
-            table.not_placed(session, conn, epoch, absent, time::now());
-            known && table.upstream_of(session).is_none()
+        let now = time::now();
+        // What a create came to on its CLI is not known, where that did not say that there is none.
+        let clean = !absent && self.is_ephemeral(session);
+        let gone = self.decide_on(session, |table| {
+            let upstream = table.upstream_of(session)?;
+            table.not_placed(session, conn, epoch, absent, now);
+            let gone = table.upstream_of(session).is_none();
+            let clean = gone && clean && table.delete(session, Hold::Unknown, now);
+            gone.then_some((upstream, clean))
         });
-        if gone {
-            self.disown(session);
+        match gone {
+            Some((upstream, true)) => self.unmake(session, upstream),
+            Some((_, false)) => self.disown(session),
+            None => {}
         }
     }
 
@@ -383,35 +399,39 @@ impl Pool {
     ) {
         let now = time::now();
         match how {
-            Left::Detached => self.decide(|t| t.detached(session, conn, epoch, false, now)),
-            Left::LinkLost => self.decide(|t| t.detached(session, conn, epoch, true, now)),
-            Left::Closed => self.decide(|t| t.closed(session, upstream, epoch, now)),
+            Left::Detached => {
+                self.decide_on(session, |t| t.detached(session, conn, epoch, false, now));
+            }
+            Left::LinkLost => {
+                self.decide_on(session, |t| t.detached(session, conn, epoch, true, now));
+            }
+            Left::Closed => self.decide_on(session, |t| t.closed(session, upstream, epoch, now)),
             Left::Deleted => {
                 self.decide(|t| t.deleted(session, upstream, epoch));
                 self.disown(session);
             }
             Left::Halted => {
-                if let Some(now) = self.decide(|t| t.halted(session, conn, upstream, epoch)) {
+                let closes = self.decide_on(session, |t| t.halted(session, conn, upstream, epoch));
+                if let Some(now) = closes {
                     self.close_halted(session, upstream, epoch, now);
                 }
             }
         }
     }
 
-    /// A CLI made a session under a name of its own, for this caller, as a copy of `parent`, if of any; `conn` is attached
-    /// to it, if any is.
+    /// A CLI made a session under a name of its own; `conn` is attached to it, if any is.
     pub fn learned(
         &self,
         session: &SessionId,
         upstream: UpstreamId,
-        (caller, parent): (&Caller, Option<&SessionId>),
+        origin: Origin<'_>,
         conn: Option<ConnId>,
     ) -> u64 {
-        self.own(session, caller, parent);
+        self.own(session, origin);
         let Some(member) = self.member(upstream) else { return 0 };
         self.metrics.placements.inc(PlacementReason::Learned.slug());
         let life = conn.map(|conn| (conn, Lease::take(member)));
-        self.decide(|table| table.learned(session, upstream, life, time::now()))
+        self.decide_on(session, |table| table.learned(session, upstream, life, time::now()))
     }
 
     /// A conn sees a turn begin or end in the session.
@@ -454,6 +474,16 @@ impl Pool {
         let wakes = decisions.table.take_wakes();
         drop(decisions);
         self.wake(wakes);
+        result
+    }
+
+    /// The same, where it may leave the session to nobody.
+    fn decide_on<T>(&self, session: &SessionId, decide: impl FnOnce(&mut Table<Lease>) -> T) -> T {
+        let (result, hold) = self.decide(|table| {
+            let result = decide(table);
+            (result, table.hold(session))
+        });
+        self.note(session, hold);
         result
     }
 

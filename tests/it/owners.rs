@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use super::rig::*;
 
 /// A directory of the test's own.
-struct Dir(PathBuf);
+pub(crate) struct Dir(pub(crate) PathBuf);
 
 impl Dir {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let name = format!("fairlead-owners-{}", uuid::Uuid::new_v4());
         let dir = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&dir).unwrap();
@@ -28,7 +28,7 @@ impl Drop for Dir {
 }
 
 /// Tokens `<user>-token` of these users, without a tenant, and of a backend of a tenant.
-fn tokens(dir: &Dir, users: &[&str]) {
+pub(crate) fn tokens(dir: &Dir, users: &[&str]) {
     let mut text = String::new();
     for user in users {
         let hash = hex(&token::hash(&format!("{user}-token")));
@@ -41,20 +41,20 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn guarded(dir: &Dir, clis: Setup) -> Setup {
+pub(crate) fn guarded(dir: &Dir, clis: Setup) -> Setup {
     let path = dir.0.display();
     clis.top(&format!("state_dir = \"{path}/state\"")).listener(&format!(
         "[[listener.identity]]\nsource = \"token\"\ntokens = {{ file = \"{path}/tokens.toml\" }}"
     ))
 }
 
-async fn known(rig: &Rig, user: &str) -> Client {
+pub(crate) async fn known(rig: &Rig, user: &str) -> Client {
     let client = rig.client().await;
     ask(&client, "connect", json!({"token": format!("{user}-token")})).await;
     client
 }
 
-fn ids(list: &Value) -> Vec<&str> {
+pub(crate) fn ids(list: &Value) -> Vec<&str> {
     list["sessions"].as_array().unwrap().iter().map(|s| s["sessionId"].as_str().unwrap()).collect()
 }
 

@@ -1,16 +1,20 @@
-//! The tables that stand alone: `[runtime]`, `[drain]`, `[limits]`, `[log]`, `[pool.health]`.
+//! The tables that stand alone: `[runtime]`, `[ledger]`, `[drain]`, `[limits]`, `[log]`, `[pool.health]`.
 //!
 //! Bounds are wide: they catch slips, not taste.
 
 use crate::config::file::Problems;
 use crate::config::keys;
-use crate::config::model::{Drain, Health, Limits, Log, LogFormat, LogLevel, Runtime};
+use crate::config::model::{Drain, Health, Ledger, Limits, Log, LogFormat, LogLevel, Runtime};
 use crate::config::reader::Reader;
 use crate::config::values::{self, MS, WEEK};
 use crate::time::Duration;
 
 /// The largest size that may be asked for, in bytes.
 const MAX_SIZE: u64 = 1 << 40;
+/// The longest time that anybody may mean: ten years.
+const YEARS: Duration = Duration::from_hours(10 * 365 * 24);
+/// How long a session must be unused before it is asked whether it is there still.
+const FORGET_AFTER: Duration = Duration::from_hours(90 * 24);
 /// The largest count.
 const MAX_COUNT: u32 = 10_000_000;
 
@@ -28,6 +32,13 @@ pub(super) fn drain(root: &Reader<'_>) -> Drain {
         drain_timeout: reader.or("drain_timeout", time(), default.drain_timeout),
         shutdown_delay: reader.or("shutdown_delay", time(), default.shutdown_delay),
     }
+}
+
+pub(super) fn ledger(root: &Reader<'_>) -> Ledger {
+    let reader = root.table_or_empty("ledger", &keys::LEDGER);
+    let time = values::duration(Duration::ZERO..=YEARS);
+    let forget_after = reader.or("forget_after", time, FORGET_AFTER);
+    Ledger { forget_after: (!forget_after.is_zero()).then_some(forget_after) }
 }
 
 pub(super) fn log(root: &Reader<'_>) -> Log {

@@ -97,7 +97,8 @@ table! {
     SESSIONS = gauge("fairlead_sessions", &["pool", "state"], "Sessions that the ledger knows.");
     PLACEMENTS = counter("fairlead_session_placements_total", &["pool", "reason"], "Placements, by the reason for the upstream chosen.");
     FAILOVERS = counter("fairlead_session_failovers_total", &["pool", "result"], "Sessions whose upstream went away, by what became of them.");
-    EVICTED = counter("fairlead_sessions_evicted_total", &["pool", "reason"], "Sessions put out of an upstream's memory by fairlead.");
+    EVICTED = counter("fairlead_sessions_evicted_total", &["pool", "reason"], "Sessions that fairlead put out of an upstream's memory, or deleted: ephemeral.");
+    FORGOTTEN = counter("fairlead_sessions_forgotten_total", &["pool"], "Sessions that the ledger forgot because they were unused for long and no upstream had them any more.");
     TURNS_ACTIVE = gauge("fairlead_turns_active", &["pool"], "Turns running now.");
     TURNS = counter("fairlead_turns_total", &["pool", "result"], "Turns ended.");
     TURN_DURATION = histogram("fairlead_turn_duration_seconds", &["pool"], "Time from what started a turn to its end.", TURN);
@@ -119,6 +120,7 @@ table! {
     UPSTREAM_RESTARTS = counter("fairlead_upstream_restarts_total", &["pool", "reason", "upstream"], "Managed CLI processes started again.");
 
     LEDGER_UP = gauge("fairlead_ledger_up", &[], "Whether the ledger answers.");
+    LEDGER_RECORDS = gauge("fairlead_ledger_records", &[], "Sessions that the ledger knows. At 1000000 it takes no new ones.");
     LEDGER_ERRORS = counter("fairlead_ledger_errors_total", &["op"], "Ledger operations that failed.");
     DRAIN_REMAINING = gauge("fairlead_drain_remaining_turns", &[], "While draining: turns that are waited for. Else 0.");
 }

@@ -14,7 +14,7 @@ use crate::rpc::mux::{Action, Found, Now, Outcome, Ticket};
 use crate::session::table::Absence;
 use crate::time::Duration;
 use crate::upstream::hub::Event;
-use crate::upstream::pool::{By, Key};
+use crate::upstream::pool::{By, Key, Origin};
 use crate::want::Want;
 
 impl Conn {
@@ -84,8 +84,9 @@ impl Conn {
                 self.report_session(&session, upstream, how, stay.as_deref(), now);
             }
             Action::Learned { session, parent, upstream, attached } => {
-                let by = (&self.visitor.caller, parent.as_ref());
-                let epoch = pool.learned(&session, upstream, by, attached.then_some(self.id));
+                let (caller, class) = (&self.visitor.caller, self.listener.classes.of(&session));
+                let origin = Origin { caller, parent: parent.as_ref(), class };
+                let epoch = pool.learned(&session, upstream, origin, attached.then_some(self.id));
                 self.mux.learned(&session, upstream, epoch);
             }
             Action::Busy(session, epoch, busy) => pool.turn(&session, epoch, busy),
@@ -136,7 +137,8 @@ impl Conn {
             return self.mux.found(ticket, Found::Refused(refusal), now);
         }
         let key = self.listener.keys.of(&self.visitor.caller, session.as_str());
-        let by = By { visitor: &self.visitor, key: &key };
+        let class = self.listener.classes.of(&session);
+        let by = By { visitor: &self.visitor, key: &key, class };
         match self.listener.pool.seek(self.id, ticket, &session, &want, absence, by) {
             Some(found) => self.mux.found(ticket, found, now),
             None => {

@@ -77,7 +77,8 @@ impl Pool {
         loop {
             let (seeker, told) = self.seekers.enter();
             let ticket = Ticket(seeker.ticket);
-            match self.look((OURSELVES, ticket), session, &want, absence, &key) {
+            let decisions = self.decisions.lock();
+            match self.look(decisions, (OURSELVES, ticket), session, &want, absence, &key) {
                 Some(Found::Go { upstream, .. }) => return Home::Is(upstream),
                 Some(Found::Refused(refusal)) if refusal.reason == Reason::AccessDenied => {
                     return Home::Nowhere;

@@ -11,7 +11,7 @@ use crate::error::{Reason, Refusal};
 use crate::id::{ConnId, SessionId};
 use crate::ledger::{Class, Ledger, LedgerError, Receipt, Record};
 use crate::rpc::mux::{Found, Ticket};
-use crate::session::table::{Absence, LINGER, Table};
+use crate::session::table::{Absence, Hold, LINGER, Table};
 use crate::tenancy;
 use crate::time;
 use crate::upstream::hub::Event;
@@ -44,13 +44,28 @@ pub struct By<'a> {
     pub visitor: &'a Visitor,
     /// What the listener reads in the session's id.
     pub key: &'a Key,
+    /// The class of a session that is made under this id.
+    pub class: Class,
+}
+
+/// Where a session comes from that a CLI named itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// Who had it made.
+    pub caller: &'a Caller,
+    /// The session that it is a copy of, whose owner and class it has.
+    pub parent: Option<&'a SessionId>,
+    /// Its class, if it is no copy.
+    pub class: Class,
 }
 
 /// Whom else the owners of some sessions let in.
 pub type Grants = dyn Fn(&SessionId, &Owner) -> Vec<Owner> + Send + Sync;
 
-/// The book of a pool whose callers are told apart.
+/// The book of a pool whose callers are told apart, or whose sessions are not all persistent.
 pub struct Owners {
+    /// Whether callers are told apart. If not, only ephemeral sessions are in the book.
+    pub apart: bool,
     /// Whose each session is.
     pub ledger: Arc<Ledger>,
     /// What the configuration says beyond that.
@@ -77,29 +92,49 @@ impl Pool {
     ) -> Result<May, Refusal> {
         let Some(owners) = &self.owners else { return Ok(May::Use) };
         let refused = || Err(Refusal::session_not_found(session.as_str()));
-        if let Some(record) = owners.ledger.get(&self.name, session) {
-            let own = owners.lets_in(&by.visitor.caller, session, &record);
-            return if own { Ok(May::Use) } else { refused() };
-        }
         let exists = table.upstream_of(session).is_some();
         let creates = matches!(want, Want::Create | Want::CreateNew);
-        if (exists || !creates) && !by.takes_unknown() {
+        let absent = matches!(absence, Some(Absence::Nobody | Absence::NobodyUp));
+        let makes = !exists && creates && (absent || *want == Want::CreateNew);
+        if let Some(record) = owners.ledger.get(&self.name, session) {
+            if !owners.lets_in(&by.visitor.caller, session, &record) {
+                return refused();
+            }
+            // What was there before is gone, and its record not yet. Where it may be on a CLI that is down, nothing
+            // becomes ephemeral: what is deleted takes the record with it.
+            let gone = absence != Some(Absence::NobodyUp) || by.class == Class::Persistent;
+            let anew = makes && gone && table.hold(session) == Hold::Unknown;
+            let other = anew && record.class != by.class;
+            return Ok(if other { self.reclass(owners, session, by.class) } else { May::Use });
+        }
+        if (exists || !creates) && !by.takes_unknown() && owners.apart {
             return refused();
         }
-        let sought = exists || absence.is_some() || *want == Want::CreateNew;
-        if !sought || !exists && !creates {
+        let adopts = exists && owners.apart;
+        let books = owners.apart || by.class == Class::Ephemeral;
+        if !(adopts || makes && books) {
             return Ok(May::Use);
         }
         let now = time::wall();
         let owner = tenancy::owner_of_new(&by.visitor.caller, by.key.named.as_deref());
-        let class = Class::Persistent;
+        // Only what was made as such is deleted.
+        let class = if makes { by.class } else { Class::Persistent };
         let record =
             Record { owner, grants: Vec::new(), upstream: None, created: now, used: now, class };
         match owners.ledger.claim(&self.name, session, record) {
-            Ok(receipt) => Ok(May::Claim(receipt)),
+            Ok(receipt) => {
+                self.note_made(session, class);
+                Ok(May::Claim(receipt))
+            }
             Err(record) if owners.lets_in(&by.visitor.caller, session, &record) => Ok(May::Use),
             Err(_) => refused(),
         }
+    }
+
+    fn reclass(&self, owners: &Owners, session: &SessionId, class: Class) -> May {
+        self.note_made(session, class);
+        let change = |record: &mut Record| record.class = class;
+        owners.ledger.change(&self.name, session, change).map_or(May::Use, May::Claim)
     }
 
     /// Waits until a claim is written, if it is not: then the conn asks again. Says what it may be told now.
@@ -129,7 +164,7 @@ impl Pool {
 
     /// Whether the caller may know of the session.
     pub fn sees(&self, visitor: &Visitor, session: &str) -> bool {
-        let Some(owners) = &self.owners else { return true };
+        let Some(owners) = self.owners.as_ref().filter(|owners| owners.apart) else { return true };
         let session = SessionId::new(session);
         match owners.ledger.get(&self.name, &session) {
             Some(record) => owners.lets_in(&visitor.caller, &session, &record),
@@ -137,13 +172,18 @@ impl Pool {
         }
     }
 
-    /// A session was made by a CLI under a name of its own, for this caller; `parent`: as a copy of this one.
-    pub(super) fn own(&self, session: &SessionId, caller: &Caller, parent: Option<&SessionId>) {
+    /// A session was made by a CLI under a name of its own.
+    pub(super) fn own(&self, session: &SessionId, Origin { caller, parent, class }: Origin<'_>) {
         let Some(owners) = &self.owners else { return };
+        let class = if parent.is_some() { Class::Persistent } else { class };
         let parent = parent.and_then(|parent| owners.ledger.get(&self.name, parent));
+        let class = parent.as_ref().map_or(class, |parent| parent.class);
+        if !owners.apart && class == Class::Persistent {
+            return;
+        }
         let owner = parent
             .map_or_else(|| tenancy::owner_of_new(caller, None), |parent| parent.owner.clone());
-        let (now, class) = (time::wall(), Class::Persistent);
+        let now = time::wall();
         let record =
             Record { owner, grants: Vec::new(), upstream: None, created: now, used: now, class };
         if owners.ledger.claim(&self.name, session, record).is_err() {
@@ -157,15 +197,28 @@ impl Pool {
     /// Forgets whose the session is, unless it is there again by then: those whom it concerns are to hear first that it
     /// is gone.
     pub(super) fn disown(self: &Arc<Self>, session: &SessionId) {
-        if self.owners.is_none() {
+        let known = self.owners.as_ref().and_then(|o| o.ledger.get(&self.name, session));
+        if known.is_none() {
             return;
         }
         let (pool, session) = (Arc::clone(self), session.clone());
         self.tasks.spawn_aside("disown", async move {
-            tokio::time::sleep(LINGER).await;
             let Some(owners) = &pool.owners else { return };
-            let gone = pool.decide(|table| table.upstream_of(&session).is_none());
-            if gone && let Err(error) = owners.ledger.release(&pool.name, &session).await {
+            let released = loop {
+                tokio::time::sleep(LINGER).await;
+                // Under the lock, so that nobody brings it to life between the two.
+                let (hold, receipt) = pool.decide(|table| {
+                    let hold = table.hold(&session);
+                    let gone = hold == Hold::Unknown;
+                    (hold, gone.then(|| owners.ledger.release(&pool.name, &session)))
+                });
+                if hold != Hold::Changing {
+                    break receipt;
+                }
+            };
+            if let Some(receipt) = released
+                && let Err(error) = receipt.await
+            {
                 tracing::warn!(pool = pool.name, %error, "a session that is gone keeps its owner");
             }
         });
@@ -188,7 +241,8 @@ impl By<'_> {
 
 impl Owners {
     fn lets_in(&self, caller: &Caller, session: &SessionId, record: &Record) -> bool {
-        tenancy::may_use(caller, &record.owner, &record.grants)
+        !self.apart
+            || tenancy::may_use(caller, &record.owner, &record.grants)
             || tenancy::may_use(caller, &record.owner, &(self.grants)(session, &record.owner))
     }
 }

@@ -23,6 +23,8 @@ tcp_keepalive = "5s"
 authentication = "optional"
 trust = "user"
 unknown_sessions = "pattern"
+sessions = "persistent"
+ephemeral_pattern = "tmp-.*"
 session_id_required_pattern = "[a-z]+-.*"
 
 [[listener.identity]]
@@ -39,6 +41,7 @@ tcp_keepalive = "0s"
 authentication = "required"
 trust = "backend"
 unknown_sessions = "deny"
+sessions = "ephemeral"
 
 [[listener.identity]]
 source = "source_ip"
@@ -59,6 +62,7 @@ affinity = "tenant"
 balance_factor = 1.5
 storage = "shared"
 create_existing = "refuse"
+ephemeral_grace = "9s"
 
 [[pool.upstreams]]
 address = "127.0.0.1:1"
@@ -83,6 +87,7 @@ name = "b"
 balance = "round_robin"
 storage = "shared"
 create_existing = "pass"
+ephemeral_grace = "8s"
 
 [pool.managed]
 command = ["copilot", "{port}"]
@@ -104,6 +109,9 @@ timeout = "1s"
 rise = 2
 fall = 3
 dead_after = "15s"
+
+[ledger]
+forget_after = "9days"
 
 [metrics]
 bind = "127.0.0.1:1234"
