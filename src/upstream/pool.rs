@@ -411,6 +411,7 @@ impl Pool {
                 self.disown(session);
             }
             Left::Halted => {
+                self.note_ended(session, conn);
                 let closes = self.decide_on(session, |t| t.halted(session, conn, upstream, epoch));
                 if let Some(now) = closes {
                     self.close_halted(session, upstream, epoch, now);

@@ -368,3 +368,27 @@ async fn a_session_that_is_made_anew_has_the_class_of_its_maker() {
     let params: Value = ask(&client, "session.getMetadata", json!({"sessionId": "tmp-1"})).await;
     assert!(params.to_string().contains("tmp-1"), "{params}");
 }
+
+#[tokio::test]
+async fn a_session_that_ended_is_its_clients_until_that_goes() {
+    let dir = Dir::new();
+    let rig = mixed(&dir, 1).start().await;
+    let client = rig.client().await;
+    used(&client, "tmp-1").await;
+    used(&client, "tmp-2").await;
+    ask(&client, "session.shutdown", json!({"sessionId": "tmp-1"})).await;
+    // As a CLI does by itself, after a while.
+    let aside = Client::connect(rig.clis[0].addr).await.unwrap();
+    ask(&aside, "session.shutdown", json!({"sessionId": "tmp-2"})).await;
+    a_grace_later(&rig).await;
+    a_grace_later(&rig).await;
+    for session in ["tmp-1", "tmp-2"] {
+        resume(&client, session).await;
+        let said = turn(&client, session, "x").await;
+        assert_eq!(said, "You said \"x\". I remember 1 earlier messages.");
+    }
+    ask(&client, "session.shutdown", json!({"sessionId": "tmp-1"})).await;
+    client.reset().await;
+    until_gone(&rig, "tmp-1").await;
+    until_gone(&rig, "tmp-2").await;
+}

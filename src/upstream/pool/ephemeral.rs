@@ -17,7 +17,7 @@ use super::Pool;
 use super::find::Home;
 use super::look_up::params_of;
 use crate::drain::Watcher;
-use crate::id::{SessionId, UpstreamId};
+use crate::id::{ConnId, SessionId, UpstreamId};
 use crate::ledger::Class;
 use crate::session::table::{Hold, Storage};
 use crate::time::{self, Duration, Instant};
@@ -50,6 +50,8 @@ struct Line {
     /// With how often it was tried.
     by_time: BTreeMap<(Instant, u64), (SessionId, u32)>,
     places: AHashMap<SessionId, (Instant, u64)>,
+    /// Conns that had a session when it ended by itself. As long as one is here, its client has not gone.
+    ended: AHashMap<SessionId, Vec<ConnId>>,
     last: u64,
 }
 
@@ -68,6 +70,31 @@ impl Due {
         line.places.insert(session.clone(), place);
         drop(line);
         self.changed.notify_one();
+    }
+
+    /// The session ended under this conn.
+    fn ended(&self, session: &SessionId, conn: ConnId) {
+        let mut line = self.line.lock();
+        let conns = line.ended.entry(session.clone()).or_default();
+        if !conns.contains(&conn) {
+            conns.push(conn);
+        }
+    }
+
+    /// Whether the session ended under conns that were here when this was asked last.
+    fn had_ended(&self, session: &SessionId, here: impl Fn(ConnId) -> bool) -> bool {
+        let mut line = self.line.lock();
+        let Some(conns) = line.ended.get_mut(session) else { return false };
+        conns.retain(|conn| here(*conn));
+        if conns.is_empty() {
+            line.ended.remove(session);
+        }
+        true
+    }
+
+    /// Nobody need have it any more, or somebody has.
+    fn clear(&self, session: &SessionId) {
+        self.line.lock().ended.remove(session);
     }
 
     /// When the first one's time comes.
@@ -111,6 +138,13 @@ impl Pool {
         };
         if self.is_ephemeral(session) {
             self.due.add(session, since + self.with.ephemeral_grace, 0);
+        }
+    }
+
+    /// Takes note of a session whose CLI ended it under a conn: the client has not gone, and may go on with it.
+    pub(super) fn note_ended(&self, session: &SessionId, conn: ConnId) {
+        if self.is_ephemeral(session) {
+            self.due.ended(session, conn);
         }
     }
 
@@ -177,6 +211,7 @@ impl Pool {
     /// Deletes the session, if it is ephemeral and nobody has had it for long enough.
     async fn delete_if_left(self: &Arc<Self>, session: &SessionId) -> Next {
         if !self.is_ephemeral(session) {
+            self.due.clear(session);
             return Next::Nothing;
         }
         let mut hold = self.decide(|table| table.hold(session));
@@ -189,11 +224,19 @@ impl Pool {
             hold = self.decide(|table| table.hold(session));
         }
         let end = |since| since + self.with.ephemeral_grace;
+        let here = |conn| self.hub.has(conn);
         let upstream = match hold {
-            Hold::Held => return Next::Nothing,
+            Hold::Held => {
+                self.due.clear(session);
+                return Next::Nothing;
+            }
             Hold::Changing => return Next::Later,
             Hold::Free { since, .. } if !unasked && end(since) > time::now() => {
                 return Next::At(end(since));
+            }
+            // From when its client was seen to be gone.
+            Hold::Free { .. } if self.due.had_ended(session, here) => {
+                return Next::At(end(time::now()).max(time::now() + AGAIN));
             }
             Hold::Free { upstream, .. } => Some(upstream),
             Hold::Undeleted(upstream) => upstream,
@@ -208,13 +251,20 @@ impl Pool {
         if !self.decide(|table| table.delete(session, hold, time::now())) {
             return Next::Later;
         }
-        let mut gone = true;
+        // What was asked for before may be done.
+        let (mut gone, mut was_there) = (true, matches!(hold, Hold::Undeleted(_)));
         for member in &who {
-            gone &= self.delete_at(member, session).await;
+            let deleted = self.delete_at(member, session).await;
+            gone &= deleted.is_some();
+            was_there |= deleted == Some(true);
         }
         self.decide(|table| table.delete_answered(session, gone));
         if !gone {
             return Next::Later;
+        }
+        self.disown(session);
+        if !was_there {
+            return Next::Nothing;
         }
         self.metrics.evicted.inc("ephemeral");
         let by = upstream.and_then(|id| self.member(id)).map(|m| m.name.as_str());
@@ -222,7 +272,6 @@ impl Pool {
             kind = "audit", action = "delete", decision = "allow", reason = "ephemeral",
             pool = self.name, upstream = by, session_id = %session, "deleted"
         );
-        self.disown(session);
         Next::Nothing
     }
 
@@ -251,15 +300,16 @@ impl Pool {
         live.is_ok_and(|live| says_not_found(live.error()))
     }
 
-    /// Has the CLI delete the session, by its exact id; whether it has none afterwards.
-    async fn delete_at(&self, member: &Member, session: &SessionId) -> bool {
+    /// Has the CLI delete the session, by its exact id: whether there was one. `None`: it may have it still.
+    async fn delete_at(&self, member: &Member, session: &SessionId) -> Option<bool> {
         let (params, limit) = (params_of(session), self.with.lookup_timeout);
         // `session.delete` would take the beginning of an id.
-        let answer = member.asker.ask("sessions.delete", params, limit).await;
+        let answer = member.asker.ask("sessions.delete", params, limit).await.ok()?;
         let none =
             |error: String| error.ends_with(&format!("Session file not found for {session}"));
-        let done = answer.is_ok_and(|a| a.result().is_some() || a.error().is_some_and(none));
-        done && self.lacks(member, session).await
+        let done = answer.result().is_some();
+        let said = done || answer.error().is_some_and(none);
+        (said && self.lacks(member, session).await).then_some(done)
     }
 
     /// What a create that came to nothing here may have come to on its CLI is deleted there, if that can be done at once:
