@@ -29,6 +29,9 @@ use writer::{Op, Pace, Writer};
 /// Sessions that a ledger takes. Over it, claims fail with [`LedgerError::Crowded`].
 pub const RECORDS: usize = 1_000_000;
 
+/// Parts in which a walk over all sessions can be made.
+pub const PARTS: usize = memory::SHARDS;
+
 /// How long a session is to live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -170,6 +173,16 @@ impl Ledger {
     /// time: `wanted` must be short, and must not ask the ledger.
     pub fn sessions_of(&self, pool: &str, wanted: impl Fn(&Record) -> bool) -> Vec<SessionId> {
         self.table.sessions_of(pool, wanted)
+    }
+
+    /// The same of one part of the sessions, of the [`PARTS`] that they are in; none of a part that is none.
+    pub fn part_of(
+        &self,
+        part: usize,
+        pool: &str,
+        wanted: impl Fn(&Record) -> bool,
+    ) -> Vec<SessionId> {
+        self.table.part_of(part, pool, wanted)
     }
 
     /// How many sessions it knows.

@@ -27,8 +27,12 @@ mod client_lost;
 mod conns;
 #[path = "it/drain.rs"]
 mod drain;
+#[path = "it/ephemeral.rs"]
+mod ephemeral;
 #[path = "it/fleet.rs"]
 mod fleet;
+#[path = "it/forgetting.rs"]
+mod forgetting;
 #[path = "it/frames.rs"]
 mod frames;
 #[path = "it/goodbye.rs"]

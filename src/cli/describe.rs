@@ -1,8 +1,8 @@
 //! A configuration in words: one line for each listener and pool, for a person who checks it.
 
 use crate::config::{
-    Balance, CallerLimits, Config, CreateExisting, Home, Listener, Managed, Pool, Storage,
-    Upstream, Upstreams,
+    Balance, CallerLimits, Config, CreateExisting, Home, Listener, Managed, Pool, Sessions,
+    Storage, Upstream, Upstreams,
 };
 use crate::time::Duration;
 
@@ -36,7 +36,7 @@ fn listener(listener: &Listener, pool: Option<&Pool>) -> String {
         (false, false) => format!("callers by {}", sources.join(", ")),
     };
     format!(
-        "listener {}: {} on {}{} -> pool {}{}; {callers}{}{}",
+        "listener {}: {} on {}{} -> pool {}{}; {callers}{}{}{}",
         listener.name,
         listener.protocol.word(),
         listener.bind,
@@ -44,8 +44,24 @@ fn listener(listener: &Listener, pool: Option<&Pool>) -> String {
         listener.pool,
         pool_in_words.unwrap_or_default(),
         if listener.insecure && !listener.authenticates() { ", NOT authenticated" } else { "" },
+        ephemeral(listener, pool),
         bounds(&listener.callers),
     )
+}
+
+/// Which sessions are deleted, and when.
+fn ephemeral(listener: &Listener, pool: Option<&Pool>) -> String {
+    let Some(grace) = pool.map(|pool| time(pool.ephemeral_grace)) else { return String::new() };
+    match (listener.sessions, &listener.ephemeral_pattern) {
+        (Sessions::Persistent, None) => String::new(),
+        (Sessions::Persistent, Some(pattern)) => format!(
+            "; sessions that match {:?} are deleted {grace} after their last client has gone",
+            pattern.as_str()
+        ),
+        (Sessions::Ephemeral, _) => {
+            format!("; its sessions are deleted {grace} after their last client has gone")
+        }
+    }
 }
 
 /// What is bounded beyond the defaults.
@@ -168,6 +184,18 @@ mod tests {
                 "metrics: http://127.0.0.1:9464/metrics",
             ]
         );
+    }
+
+    #[test]
+    fn sessions_that_are_deleted_are_said_in_words() {
+        let pool = "[[pool]]\nname = \"cli\"\nupstreams = [\"127.0.0.1:4321\"]\nephemeral_grace = \"1m\"\n";
+        let all = words(&format!("{LISTENER}sessions = \"ephemeral\"\n{pool}"));
+        let end = "; its sessions are deleted 1m after their last client has gone";
+        assert!(all[0].ends_with(end), "{}", all[0]);
+        let some = words(&format!("{LISTENER}ephemeral_pattern = \"tmp-.*\"\n{pool}"));
+        let end =
+            "; sessions that match \"tmp-.*\" are deleted 1m after their last client has gone";
+        assert!(some[0].ends_with(end), "{}", some[0]);
     }
 
     #[test]

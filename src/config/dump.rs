@@ -21,6 +21,10 @@ pub fn dump(config: &Config) -> Table {
         ("runtime", table([("workers", number(config.runtime.workers))]).into()),
         ("listener", list(&config.listeners, listener)),
         ("pool", list(&config.pools, pool)),
+        (
+            "ledger",
+            table([("forget_after", time(config.ledger.forget_after.unwrap_or_default()))]).into(),
+        ),
     ]);
     if let Some(metrics) = &config.metrics {
         root.insert("metrics".into(), table([("bind", text(metrics.bind))]).into());
@@ -59,6 +63,10 @@ fn listener(listener: &Listener) -> Table {
         ("trust", text(listener.trust.word())),
         ("unknown_sessions", text(listener.unknown_sessions.word())),
     ]);
+    out.insert("sessions".into(), text(listener.sessions.word()));
+    if let Some(pattern) = &listener.ephemeral_pattern {
+        out.insert("ephemeral_pattern".into(), text(pattern.as_str()));
+    }
     if let Some(pattern) = &listener.required_id {
         out.insert("session_id_required_pattern".into(), text(pattern.as_str()));
     }
@@ -202,6 +210,7 @@ fn pool(pool: &Pool) -> Table {
     out.extend(balance);
     out.insert("storage".into(), text(pool.storage.word()));
     out.insert("create_existing".into(), text(pool.create_existing.word()));
+    out.insert("ephemeral_grace".into(), time(pool.ephemeral_grace));
     if let Some(token) = &pool.token {
         out.insert("token".into(), text(token));
     }

@@ -17,7 +17,17 @@ pub struct Section {
 pub const ROOT: Section = Section {
     title: "the top level",
     path: "",
-    keys: &["state_dir", "runtime", "listener", "pool", "metrics", "drain", "limits", "log"],
+    keys: &[
+        "state_dir",
+        "runtime",
+        "listener",
+        "pool",
+        "ledger",
+        "metrics",
+        "drain",
+        "limits",
+        "log",
+    ],
 };
 /// `[runtime]`
 pub const RUNTIME: Section = Section { title: "[runtime]", path: "runtime", keys: &["workers"] };
@@ -38,6 +48,8 @@ pub const LISTENER: Section = Section {
         "authentication",
         "trust",
         "session_id_required_pattern",
+        "sessions",
+        "ephemeral_pattern",
         "unknown_sessions",
         "max_conns",
         "max_conns_per_address",
@@ -112,6 +124,7 @@ pub const POOL: Section = Section {
         "balance_factor",
         "storage",
         "create_existing",
+        "ephemeral_grace",
         "token",
         "health",
         "caps",
@@ -169,6 +182,8 @@ pub const CAPS: Section = Section {
 };
 /// A value that is kept elsewhere.
 pub const SECRET: Section = Section { title: "a secret", path: "secret", keys: &["env", "file"] };
+/// `[ledger]`
+pub const LEDGER: Section = Section { title: "[ledger]", path: "ledger", keys: &["forget_after"] };
 /// `[metrics]`
 pub const METRICS: Section = Section { title: "[metrics]", path: "metrics", keys: &["bind"] };
 /// `[drain]`
@@ -211,7 +226,7 @@ pub const TOKEN: Section = Section {
 };
 
 /// Every section of the configuration file, in the order of the documentation.
-pub const ALL: [&Section; 21] = [
+pub const ALL: [&Section; 22] = [
     &ROOT,
     &RUNTIME,
     &LISTENER,
@@ -229,6 +244,7 @@ pub const ALL: [&Section; 21] = [
     &HEALTH,
     &CAPS,
     &SECRET,
+    &LEDGER,
     &METRICS,
     &DRAIN,
     &LIMITS,

@@ -30,7 +30,7 @@ mod tls;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use access::{Authentication, Grant, UnknownSessions};
+pub use access::{Authentication, Grant, Sessions, UnknownSessions};
 pub use callers::{CallerLimits, CallerRate};
 pub use caps::Caps;
 pub use identity::{Identity, Jwt, KeySource, Named, Pattern, TokenFile};
@@ -58,6 +58,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The fleets; names are unique.
     pub pools: Vec<Pool>,
+    /// How long it is known whose sessions are.
+    pub ledger: Ledger,
     /// Where metrics are served, if anywhere.
     pub metrics: Option<Metrics>,
     /// How fairlead leaves.
@@ -114,6 +116,10 @@ pub struct Listener {
     pub trust: Trust,
     /// What the id of a session that is made here must match as a whole; `None`: anything.
     pub required_id: Option<Pattern>,
+    /// How long the sessions live that are made here.
+    pub sessions: Sessions,
+    /// What the id of a session matches as a whole that is ephemeral in any case.
+    pub ephemeral_pattern: Option<Pattern>,
     /// Whose a session is that exists and that nobody is known to own.
     pub unknown_sessions: UnknownSessions,
     /// What one caller and one address may take.
@@ -135,6 +141,16 @@ impl Listener {
         self.identity.iter().any(Identity::proves)
     }
 
+    /// Whether sessions can be made here that do not outlive their clients.
+    pub fn makes_ephemeral(&self) -> bool {
+        self.sessions == Sessions::Ephemeral || self.ephemeral_pattern.is_some()
+    }
+
+    /// Whether something has to be remembered of its sessions.
+    pub fn keeps_books(&self) -> bool {
+        self.proves() || self.makes_ephemeral()
+    }
+
     /// Whether only callers that proved who they are get in.
     pub fn authenticates(&self) -> bool {
         self.authentication == Authentication::Required
@@ -151,6 +167,13 @@ impl Listener {
 pub enum Protocol {
     /// JSON-RPC 2.0 with Content-Length framing, as the Copilot SDKs.
     Jsonrpc,
+}
+
+/// `[ledger]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ledger {
+    /// How long a session must be unused before it is asked whether it is there still; `None`: it never is.
+    pub forget_after: Option<Duration>,
 }
 
 /// `[metrics]`

@@ -16,6 +16,7 @@ use crate::wire::cidr::{Cidr, CidrError};
 
 /// The longest name, in bytes.
 const MAX_NAME: usize = 64;
+const DAY: Duration = Duration::from_hours(24);
 /// The longest time that may be asked for.
 pub(super) const WEEK: Duration = Duration::from_hours(7 * 24);
 /// The shortest time that is not zero.
@@ -372,8 +373,12 @@ pub(super) fn show_size(bytes: u64) -> String {
     format!("{n}{unit}")
 }
 
-/// A time as one writes it in the file.
+/// A time as one writes it in the file: whole days as such, for a month has no length.
 pub(super) fn show_duration(time: Duration) -> String {
+    let days = time.as_secs() / DAY.as_secs();
+    if days > 1 && time == DAY * u32::try_from(days).unwrap_or(u32::MAX) {
+        return format!("{days}days");
+    }
     humantime::format_duration(time).to_string()
 }
 

@@ -10,7 +10,7 @@ use super::Record;
 use crate::id::SessionId;
 
 /// Parts, so that a walk over all records holds up few of those who ask for one.
-const SHARDS: usize = 32;
+pub(super) const SHARDS: usize = 32;
 
 /// Every record. A session is in the part that its id says, whatever its pool.
 pub(super) struct Table {
@@ -52,14 +52,21 @@ impl Table {
         pool: &str,
         wanted: impl Fn(&Record) -> bool,
     ) -> Vec<SessionId> {
-        let mut found = Vec::new();
-        for shard in &self.shards {
-            let shard = shard.read();
-            let sessions = shard.0.get(pool).into_iter().flatten();
-            let wanted = sessions.filter(|(_, record)| wanted(record));
-            found.extend(wanted.map(|(session, _)| session.clone()));
-        }
-        found
+        (0..SHARDS).flat_map(|part| self.part_of(part, pool, &wanted)).collect()
+    }
+
+    /// See [`super::Ledger::part_of`].
+    pub(super) fn part_of(
+        &self,
+        part: usize,
+        pool: &str,
+        wanted: impl Fn(&Record) -> bool,
+    ) -> Vec<SessionId> {
+        let Some(shard) = self.shards.get(part) else { return Vec::new() };
+        let shard = shard.read();
+        let sessions = shard.0.get(pool).into_iter().flatten();
+        let wanted = sessions.filter(|(_, record)| wanted(record));
+        wanted.map(|(session, _)| session.clone()).collect()
     }
 
     fn shard(&self, session: &SessionId) -> &RwLock<Shard> {

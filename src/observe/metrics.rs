@@ -43,6 +43,8 @@ pub struct Metrics {
     pub config_last_reload_success: IntGauge,
     /// Whether what the ledger is told becomes durable; never told where there is none.
     pub ledger_up: Arc<Told>,
+    /// Sessions in the ledger, counted at a scrape.
+    pub ledger_records: IntGauge,
     /// Ledger operations that failed, by operation.
     pub ledger_errors: Arc<CounterBy>,
     /// Turns that a drain waits for.
@@ -64,6 +66,7 @@ impl Metrics {
         let config_last_reload_successful = process.gauge(&spec::CONFIG_RELOAD_SUCCESSFUL, &[]);
         let config_last_reload_success = process.gauge(&spec::CONFIG_RELOAD_TIME, &[]);
         let ledger_up = process.told(&spec::LEDGER_UP);
+        let ledger_records = process.gauge(&spec::LEDGER_RECORDS, &[]);
         let ledger_errors = process.counter_by(&spec::LEDGER_ERRORS, "op");
         let drain_remaining_turns = process.gauge(&spec::DRAIN_REMAINING, &[]);
         let all = Arc::new(All::new(process, build, words));
@@ -74,6 +77,7 @@ impl Metrics {
             config_last_reload_successful,
             config_last_reload_success,
             ledger_up,
+            ledger_records,
             ledger_errors,
             drain_remaining_turns,
             registry,

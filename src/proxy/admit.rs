@@ -1,7 +1,9 @@
-//! Who is calling, and by which key its sessions are placed.
+//! Who is calling, by which key its sessions are placed, and which of them outlive it.
 
 use crate::caller::{Caller, Trust};
-use crate::config::{Affinity, Identity};
+use crate::config::{Affinity, Identity, Pattern};
+use crate::id::SessionId;
+use crate::ledger::Class;
 use crate::upstream::pool::Key;
 
 /// How a listener names the key of a session. Until callers prove who they are, the session's id is all there is.
@@ -42,10 +44,26 @@ impl Keys {
     }
 }
 
+/// How a listener tells sessions that outlive their clients from those that do not.
+#[derive(Clone, Debug)]
+pub struct Classes {
+    /// Ids that match as a whole are of ephemeral sessions.
+    pub ephemeral: Option<Pattern>,
+    /// What all others are.
+    pub others: Class,
+}
+
+impl Classes {
+    /// The class of a session that is made under this id.
+    pub fn of(&self, session: &SessionId) -> Class {
+        let fits = |pattern: &Pattern| pattern.named(session.as_str()).is_some();
+        if self.ephemeral.as_ref().is_some_and(fits) { Class::Ephemeral } else { self.others }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Pattern;
 
     fn keys(affinity: Affinity) -> Keys {
         let pattern = Pattern::new("^user-(?<user>.+)-[^-]+$").unwrap();

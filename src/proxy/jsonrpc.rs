@@ -25,7 +25,7 @@ use self::flow::Flow;
 use self::link::LinkIo;
 use self::origin::Origin;
 use self::report::Tally;
-use super::admit::Keys;
+use super::admit::{Classes, Keys};
 use super::callers::{Callers, Seat, Who};
 use crate::caller::{Claim, Trust};
 use crate::config::Pattern;
@@ -77,6 +77,8 @@ pub struct Listener {
     pub keys: Keys,
     /// What a client passes before it is a conn; `None`: nothing.
     pub door: Option<Door>,
+    /// Which sessions that are made here outlive their clients.
+    pub classes: Classes,
     /// Who serves it.
     pub pool: Arc<Pool>,
     /// Its series.

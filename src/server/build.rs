@@ -81,6 +81,7 @@ pub(super) async fn build(
         readiness: &readiness,
         state: state.as_ref(),
         ledger: callers::ledger(config, &metrics)?,
+        watcher: &watcher,
         next: 0,
         managed: Vec::new(),
     };
@@ -185,6 +186,7 @@ struct Maker<'a> {
     readiness: &'a Readiness,
     state: Option<&'a StateDir>,
     ledger: Option<Arc<Ledger>>,
+    watcher: &'a Watcher,
     next: u32,
     managed: Vec<Managed>,
 }
@@ -225,6 +227,7 @@ impl Maker<'_> {
                 user: caps.max_turns_per_user,
             },
             patience: Patience { length: caps.queue_length, timeout: caps.queue_timeout },
+            ephemeral_grace: from.ephemeral_grace,
         };
         let owners = callers::owners(self.config, from, self.ledger.as_ref());
         let metrics = self.metrics.pool(&from.name);
@@ -251,6 +254,11 @@ impl Maker<'_> {
             };
             let follow = secrets::follow(pool.name.clone(), token.clone(), put);
             self.tasks.spawn_aside("secret", follow);
+        }
+        let delete = Arc::clone(&pool).delete_ephemeral(self.watcher.clone());
+        self.tasks.spawn_aside("delete_ephemeral", delete);
+        if let Some(after) = self.config.ledger.forget_after {
+            self.tasks.spawn_aside("forget_unused", Arc::clone(&pool).forget_unused(after));
         }
         let blocker =
             self.readiness.block(format!("pool {}: not known whether its CLIs are up", from.name));
@@ -427,6 +435,7 @@ fn make_listener(
         callers: Callers::new(&from.callers, from.identities().take_tokens(), time::now()),
         keys: Keys { identity: from.identity.clone(), affinity },
         door: None,
+        classes: callers::classes(from),
         pool: Arc::clone(pool),
         metrics: metrics.listener(&from.name),
         connect_wait: limits.connect_wait,

@@ -8,12 +8,13 @@ use parking_lot::RwLock;
 use super::StartError;
 use super::secrets::{LOOK, stamp};
 use crate::caller::{Caller, Owner};
-use crate::config::{self, Config, Identity, UnknownSessions};
+use crate::config::{self, Config, Identity, Sessions, UnknownSessions};
 use crate::drain::Tasks;
 use crate::id::SessionId;
 use crate::identity::Identities;
-use crate::ledger::Ledger;
+use crate::ledger::{Class, Ledger};
 use crate::observe::metrics::Metrics;
+use crate::proxy::admit::Classes;
 use crate::proxy::jsonrpc::Claims;
 use crate::rpc::mux::Authentication;
 use crate::rpc::policy::{Callers, Policy};
@@ -28,6 +29,15 @@ pub(super) fn authentication(listener: &config::Listener) -> Authentication {
         }
         config::Authentication::Optional => Authentication::NotConfigured,
     }
+}
+
+/// Which sessions of a listener outlive their clients.
+pub(super) fn classes(listener: &config::Listener) -> Classes {
+    let others = match listener.sessions {
+        Sessions::Persistent => Class::Persistent,
+        Sessions::Ephemeral => Class::Ephemeral,
+    };
+    Classes { ephemeral: listener.ephemeral_pattern.clone(), others }
 }
 
 /// Who has not proven anything.
@@ -98,12 +108,12 @@ async fn follow(listener: String, mut all: Vec<Identity>, known: Arc<RwLock<Arc<
     }
 }
 
-/// The ledger of this process, if a listener tells callers apart.
+/// The ledger of this process, if a listener tells callers apart or makes ephemeral sessions.
 pub(super) fn ledger(
     config: &Config,
     metrics: &Arc<Metrics>,
 ) -> Result<Option<Arc<Ledger>>, StartError> {
-    if !config.listeners.iter().any(config::Listener::proves) {
+    if !config.listeners.iter().any(config::Listener::keeps_books) {
         return Ok(None);
     }
     let dir = config.state_dir.join("ledger");
@@ -111,20 +121,29 @@ pub(super) fn ledger(
     made.map_err(|error| StartError::System("make the ledger's directory", error))?;
     let ledger = Ledger::open(&dir).map_err(StartError::Ledger)?;
     ledger.report(Arc::clone(metrics));
-    Ok(Some(Arc::new(ledger)))
+    let ledger = Arc::new(ledger);
+    // Not held by the metrics, to which it reports.
+    let (counted, records) = (Arc::downgrade(&ledger), metrics.ledger_records.clone());
+    metrics.at_scrape(move || {
+        let count = counted.upgrade().map_or(0, |ledger| ledger.len());
+        records.set(i64::try_from(count).unwrap_or(i64::MAX));
+    });
+    Ok(Some(ledger))
 }
 
-/// The book of a pool, if one of its listeners tells callers apart.
+/// The book of a pool, if one of its listeners tells callers apart or makes ephemeral sessions.
 pub(super) fn owners(
     config: &Config,
     pool: &config::Pool,
     ledger: Option<&Arc<Ledger>>,
 ) -> Option<Owners> {
-    let ledger = ledger.filter(|_| config.tells_apart(&pool.name))?;
+    let mut listeners = config.listeners.iter().filter(|l| l.pool == pool.name);
+    let ledger = ledger.filter(|_| listeners.any(config::Listener::keeps_books))?;
     let grants = pool.grants.clone();
     let grants = move |session: &SessionId, owner: &Owner| {
         let fits = grants.iter().filter(|g| g.session.named(session.as_str()).is_some());
         fits.flat_map(|grant| grant.grantees(&owner.realm)).collect()
     };
-    Some(Owners::new(Arc::clone(ledger), Box::new(grants)))
+    let apart = config.tells_apart(&pool.name);
+    Some(Owners::new(apart, Arc::clone(ledger), Box::new(grants)))
 }

@@ -83,6 +83,7 @@ mod tests {
     use crate::caller::Caller;
     use crate::drain::Tasks;
     use crate::id::{ConnId, SessionId, UpstreamId};
+    use crate::ledger::Class;
     use crate::observe::audit::Who;
     use crate::observe::metrics::{Metrics, Vocabulary};
     use crate::rpc::mux::{Found, Left, Ticket};
@@ -138,6 +139,7 @@ mod tests {
                 lookup_timeout: Duration::from_secs(1),
                 lookup_wait: Duration::from_secs(1),
                 fleet_timeout: Duration::from_secs(1),
+                ephemeral_grace: Duration::from_secs(1),
                 sessions: Bounds::default(),
                 turns: Bounds::default(),
                 patience: Patience { length: 0, timeout: Duration::ZERO },
@@ -157,7 +159,7 @@ mod tests {
                 listener: "l",
                 pool: "p",
             };
-            todo(By { visitor: &visitor, who, key: &Key::default() })
+            todo(By { visitor: &visitor, who, key: &Key::default(), class: Class::Persistent })
         }
 
         fn attach(&self, session: &SessionId, epoch: u64) {

@@ -5,12 +5,13 @@
 //! `L` is a lease on the CLI's capacity: the table holds it while the session lives, and drops it at the end.
 //! It never chooses a CLI itself ([`Answer::Place`]), and never asks one ([`Answer::LookUp`]).
 //!
-//! `words` is what goes in and out, `entry` what is remembered of one session; `want` decides; `begin`, `end` and
-//! `halt` change; `room` bounds.
+//! `words` is what goes in and out, `entry` what is remembered of one session; `want` decides; `begin`, `end`, `halt` and
+//! `delete` change; `room` bounds.
 
 mod begin;
 #[cfg(test)]
 mod bench;
+mod delete;
 mod end;
 mod entry;
 mod halt;
@@ -21,7 +22,9 @@ mod words;
 use ahash::AHashMap;
 use smallvec::SmallVec;
 
-pub use words::{Absence, Answer, Asker, CreateExisting, LINGER, Sighting, State, Storage, Wake};
+pub use words::{
+    Absence, Answer, Asker, CreateExisting, Hold, LINGER, Sighting, State, Storage, Wake,
+};
 
 use crate::id::{AskId, ConnId, SessionId, UpstreamId};
 use entry::Entry;

@@ -125,6 +125,11 @@ impl Hub {
         self.0.lock().remove(&conn);
     }
 
+    /// Whether the conn is here.
+    pub fn has(&self, conn: ConnId) -> bool {
+        self.0.lock().contains_key(&conn)
+    }
+
     /// Tells one conn; nobody, if it is gone.
     pub fn tell(&self, conn: ConnId, event: Event) {
         let inbox = self.0.lock().get(&conn).cloned();

@@ -3,8 +3,10 @@
 //! The table decides, the balancer chooses, the lease takes room: all under one lock, which is taken when a session is
 //! sought, placed or left, never for a message on its way.
 
+mod ephemeral;
 mod find;
 mod fleet;
+mod forget;
 mod gate;
 mod halt;
 mod look_up;
@@ -17,10 +19,11 @@ use std::sync::Arc;
 use ahash::AHashMap;
 use parking_lot::Mutex;
 
+use self::ephemeral::Due;
 use self::find::{OURSELVES, Seekers};
 use self::gate::Gate;
-use self::own::May;
-pub use self::own::{By, Grants, Grounds, Owners, Unknown, Visitor};
+use self::own::{Book, May};
+pub use self::own::{By, Grants, Grounds, Origin, Owners, Unknown, Visitor};
 use self::place::{Among, Promise, Sought};
 pub use self::queue::Patience;
 use self::queue::Waiter;
@@ -28,7 +31,7 @@ use super::hub::{Event, Hub};
 use super::member::{Lease, Member};
 use super::seat::Seats;
 use crate::balance::{Balancer, PlacementReason, Policy};
-use crate::caller::{Caller, Owner};
+use crate::caller::Owner;
 use crate::drain::Tasks;
 use crate::error::Refusal;
 use crate::health::state::{Change, Seen, State};
@@ -38,7 +41,7 @@ use crate::rpc::mux::{Found, Hello, Left, Ticket};
 use crate::session::queue::Queue;
 use crate::session::quota::Bounds;
 use crate::session::table::{
-    self, Absence, Answer, Asker, CreateExisting, Sighting, Storage, Table, Wake,
+    self, Absence, Answer, Asker, CreateExisting, Hold, Sighting, Storage, Table, Wake,
 };
 use crate::time::{self, Duration};
 use crate::want::Want;
@@ -67,6 +70,8 @@ pub struct Parameters {
     pub turns: Bounds,
     /// For room.
     pub patience: Patience,
+    /// How long an ephemeral session lives without a conn.
+    pub ephemeral_grace: Duration,
 }
 
 /// The key by which a session is placed.
@@ -120,7 +125,7 @@ pub struct Pool {
     /// Its series.
     pub metrics: Arc<PoolMetrics>,
     with: Parameters,
-    /// `None`: its callers are not told apart.
+    /// `None`: its callers are not told apart, and all its sessions are persistent.
     owners: Option<Owners>,
     /// `None`: nothing is bounded but what each CLI may have.
     seats: Option<Arc<Seats>>,
@@ -129,6 +134,7 @@ pub struct Pool {
     seekers: Seekers,
     /// Held while all CLIs are being changed.
     changes: tokio::sync::Mutex<()>,
+    due: Due,
     tasks: Tasks,
     changed: tokio::sync::Notify,
 }
@@ -166,6 +172,7 @@ impl Pool {
             gate: Gate::new(),
             seekers: Seekers::default(),
             changes: tokio::sync::Mutex::default(),
+            due: Due::default(),
             tasks,
             changed: tokio::sync::Notify::new(),
         })
@@ -291,9 +298,12 @@ impl Pool {
             (self.may(&decisions.table, session, want, absence, by), claimed)
         });
         let found = match may {
-            Ok(May { owner, unclaimed }) => {
+            Ok(May { owner, book }) => {
                 let sought = Sought { asker, session, want, absence, key: by.key, owner };
-                if unclaimed { self.claim_and_look(&sought, by) } else { self.look(&sought) }
+                match book {
+                    Book::Stands => self.look(&sought),
+                    Book::New(_) | Book::Changes(_) => self.book_and_look(&sought, book, by),
+                }
             }
             Err(refusal) => Some(Found::Refused(refusal)),
         };
@@ -364,14 +374,15 @@ impl Pool {
     /// The session is attached to the conn.
     pub fn attached(&self, session: &SessionId, conn: ConnId, epoch: u64, by: By<'_>) {
         let lease = |id| Some(self.lease(self.member(id)?, &self.owner_of(session, by)));
-        let failover = self.change(|table| {
+        let (failover, upstream) = self.change(|table| {
             let failover = table.attached(session, conn, epoch);
             table.lend(session, lease);
-            failover
+            (failover, table.upstream_of(session))
         });
         if failover {
             self.metrics.failovers.inc("ok");
         }
+        self.used(session, upstream.and_then(|id| self.member(id)));
     }
 
     /// It is not, after all.
@@ -382,16 +393,23 @@ impl Pool {
         epoch: u64,
         absent: bool,
     ) {
-        let (gone, failover) = self.change(|table| {
-            let known = table.upstream_of(session).is_some();
-            let failover = table.not_placed(session, conn, epoch, absent, time::now());
-            (known && table.upstream_of(session).is_none(), failover)
+        let now = time::now();
+        // What a create came to on its CLI is not known, where that did not say that there is none.
+        let clean = !absent && self.is_ephemeral(session);
+        let (gone, failover) = self.change_of(session, |table| {
+            let known = table.upstream_of(session);
+            let failover = table.not_placed(session, conn, epoch, absent, now);
+            let gone = known.filter(|_| table.upstream_of(session).is_none());
+            let clean = gone.is_some() && clean && table.delete(session, Hold::Unknown, now);
+            (gone.map(|upstream| (upstream, clean)), failover)
         });
         if failover {
             self.metrics.failovers.inc("failed");
         }
-        if gone {
-            self.disown(session);
+        match gone {
+            Some((upstream, true)) => self.unmake(session, upstream),
+            Some((_, false)) => self.disown(session),
+            None => {}
         }
     }
 
@@ -410,35 +428,40 @@ impl Pool {
             self.turn(session, conn, epoch, false);
         }
         match how {
-            Left::Detached => self.change(|t| t.detached(session, conn, epoch, false, now)),
-            Left::LinkLost => self.change(|t| t.detached(session, conn, epoch, true, now)),
-            Left::Closed => self.change(|t| t.closed(session, upstream, epoch, now)),
+            Left::Detached => {
+                self.change_of(session, |t| t.detached(session, conn, epoch, false, now));
+            }
+            Left::LinkLost => {
+                self.change_of(session, |t| t.detached(session, conn, epoch, true, now));
+            }
+            Left::Closed => self.change_of(session, |t| t.closed(session, upstream, epoch, now)),
             Left::Deleted => {
                 self.change(|t| t.deleted(session, upstream, epoch));
                 self.disown(session);
             }
             Left::Halted => {
-                if let Some(now) = self.change(|t| t.halted(session, conn, upstream, epoch)) {
+                self.note_ended(session, conn);
+                let closes = self.change_of(session, |t| t.halted(session, conn, upstream, epoch));
+                if let Some(now) = closes {
                     self.close_halted(session, upstream, epoch, now);
                 }
             }
         }
     }
 
-    /// A CLI made a session under a name of its own, for this caller, as a copy of `parent`, if of any; `conn` is attached
-    /// to it, if any is.
+    /// A CLI made a session under a name of its own; `conn` is attached to it, if any is.
     pub fn learned(
         &self,
         session: &SessionId,
         upstream: UpstreamId,
-        (caller, parent): (&Caller, Option<&SessionId>),
+        origin: Origin<'_>,
         conn: Option<ConnId>,
     ) -> u64 {
-        let owner = self.own(session, caller, parent);
+        let owner = self.own(session, origin);
         let Some(member) = self.member(upstream) else { return 0 };
         self.metrics.placements.inc(PlacementReason::Learned.slug());
         let life = conn.map(|conn| (conn, self.lease(member, &owner)));
-        self.change(|table| table.learned(session, upstream, life, time::now()))
+        self.change_of(session, |table| table.learned(session, upstream, life, time::now()))
     }
 
     /// A conn sees a turn begin or end in the session.
@@ -488,6 +511,16 @@ impl Pool {
         drop(decisions);
         told.into_iter().for_each(|(conn, event)| self.hub.tell(conn, event));
         self.wake(wakes);
+        result
+    }
+
+    /// The same, where it may leave the session to nobody.
+    fn change_of<T>(&self, session: &SessionId, change: impl FnOnce(&mut Table<Lease>) -> T) -> T {
+        let (result, hold) = self.change(|table| {
+            let result = change(table);
+            (result, table.hold(session))
+        });
+        self.note(session, hold);
         result
     }
 

@@ -63,7 +63,7 @@ pub(crate) async fn known(rig: &Rig, user: &str) -> Client {
     client
 }
 
-fn ids(list: &Value) -> Vec<&str> {
+pub(crate) fn ids(list: &Value) -> Vec<&str> {
     list["sessions"].as_array().unwrap().iter().map(|s| s["sessionId"].as_str().unwrap()).collect()
 }
 
@@ -211,10 +211,18 @@ async fn a_session_is_made_only_under_a_name_that_fits() {
     let client = rig.client().await;
     let error = refused(&client, "session.create", opened("mine")).await;
     is_ours(&error, -32043, "method_denied");
-    assert!(error.message.contains("user-[a-z]+-.+"), "{}", error.message);
+    assert_eq!(error.message, "the session id must match user-[a-z]+-.+");
+    assert!(forwarded(&rig.clis[0]).is_empty(), "no CLI heard of it");
     used(&client, "user-al-1").await;
     let made = ask(&client, "session.create", json!({"model": "fake"})).await;
     assert!(made["sessionId"].is_string(), "ids that are made here fit always");
+    // What was made before under another name goes on, and is not made anew under it.
+    let aside = Client::connect(rig.clis[0].addr).await.unwrap();
+    used(&aside, "old").await;
+    aside.close().await;
+    resume(&client, "old").await;
+    assert_eq!(turn(&client, "old", "x").await, "You said \"x\". I remember 1 earlier messages.");
+    is_ours(&refused(&client, "session.create", opened("old")).await, -32043, "method_denied");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use fairlead::id::{ConnId, SessionId, UpstreamId};
 use fairlead::placement::PlacementReason;
 use fairlead::session::table::{
-    Absence, Answer, Asker, CreateExisting, Sighting, Storage, Table, Wake,
+    Absence, Answer, Asker, CreateExisting, Hold, Sighting, Storage, Table, Wake,
 };
 use fairlead::want::Want;
 
@@ -52,6 +52,10 @@ struct Bench {
     tickets: u32,
     sought: Vec<usize>,
     halts: Vec<Halt>,
+    /// What was said of sessions that may be deleted later.
+    seen: Vec<(usize, Hold)>,
+    /// Sessions that are gone, and whether their CLI is being asked to delete them.
+    deleting: BTreeMap<usize, bool>,
     /// Reports of lives that may be over.
     past: Vec<Holder>,
 }
@@ -75,13 +79,15 @@ impl Bench {
             tickets: 0,
             sought: Vec::new(),
             halts: Vec::new(),
+            seen: Vec::new(),
+            deleting: BTreeMap::new(),
             past: Vec::new(),
         }
     }
 
     fn step(&mut self) {
         let session = self.rng.below(SESSIONS);
-        match self.rng.below(11) {
+        match self.rng.below(13) {
             0..4 => {
                 let conn = self.rng.below(CONNS);
                 let want = match self.rng.below(4) {
@@ -96,6 +102,8 @@ impl Bench {
             7 => self.look_up(),
             8 => self.halt(),
             9 => self.close(),
+            10 => self.delete(session),
+            11 => self.deleted(),
             _ => self.late_report(),
         }
         self.check();
@@ -113,6 +121,9 @@ impl Bench {
         let asker = Asker { conn: ConnId(conn as u64), ticket };
         let places = matches!(want, Want::Create | Want::Resume);
         match self.table.want(&id, asker, &want, absence, |_| true, now) {
+            Answer::Go { .. } | Answer::Place { .. } if self.deleting.contains_key(&session) => {
+                panic!("{id} is given to somebody while it is deleted");
+            }
             Answer::Go { upstream, epoch, .. } if places => {
                 self.holders.push(Holder { session, conn, upstream, epoch, attached: false });
             }
@@ -181,6 +192,49 @@ impl Bench {
                 let absent = self.rng.one_in(3);
                 self.table.not_placed(&id, conn, holder.epoch, absent, now);
             }
+        }
+        self.wake();
+    }
+
+    /// What was seen of a session may have changed before it is deleted, or forgotten.
+    fn delete(&mut self, session: usize) {
+        let id = name(session);
+        if self.rng.one_in(2) || self.seen.is_empty() {
+            self.seen.push((session, self.table.hold(&id)));
+            return;
+        }
+        let at = self.rng.below(self.seen.len());
+        let (session, hold) = self.seen.swap_remove(at);
+        let id = name(session);
+        let held = self.holders.iter().any(|h| h.session == session)
+            || self.halts.iter().any(|h| h.session == session);
+        let before = self.leases.get();
+        if self.rng.one_in(4) && !self.deleting.contains_key(&session) {
+            assert!(!(self.table.forget_free(&id, hold) && held), "{id} is forgotten in use");
+        } else if self.table.delete(&id, hold, fairlead::time::now()) {
+            assert!(!held, "{id} is deleted in use");
+            let asked = self.deleting.insert(session, true);
+            assert_ne!(asked, Some(true), "{id} is deleted by two");
+            assert_eq!(self.leases.get(), before, "nobody had room for it");
+        }
+        self.wake();
+    }
+
+    /// Its CLI says that it is gone, or does not.
+    fn deleted(&mut self) {
+        let asked: Vec<usize> =
+            self.deleting.iter().filter(|(_, asked)| **asked).map(|(s, _)| *s).collect();
+        let Some(session) = self.rng.pick(&asked).copied() else { return };
+        let (id, gone) = (name(session), !self.rng.one_in(3));
+        self.table.delete_answered(&id, gone);
+        let hold = self.table.hold(&id);
+        if gone {
+            self.deleting.remove(&session);
+            assert_eq!(hold, Hold::Unknown);
+        } else {
+            self.deleting.insert(session, false);
+            assert!(matches!(hold, Hold::Undeleted(_)), "{id} came back: {hold:?}");
+            self.seen.push((session, hold));
         }
         self.wake();
     }
@@ -278,6 +332,12 @@ impl Bench {
 
     fn check(&self) {
         self.table.check_invariants();
+        for (session, asked) in &self.deleting {
+            let hold = self.table.hold(&name(*session));
+            let so =
+                if *asked { hold == Hold::Changing } else { matches!(hold, Hold::Undeleted(_)) };
+            assert!(so, "session {session} is to be gone: {hold:?}");
+        }
         let mut homes = BTreeMap::new();
         for holder in &self.holders {
             let home = (holder.upstream, holder.epoch);
@@ -298,7 +358,13 @@ fn a_session_that_is_held_has_one_home_and_one_lease() {
     for seed in 0..512 {
         let mut bench = Bench::new(seed);
         (0..200).for_each(|_| bench.step());
-        while !bench.holders.is_empty() || !bench.sought.is_empty() || !bench.halts.is_empty() {
+        let asked = |bench: &Bench| bench.deleting.values().any(|asked| *asked);
+        while !bench.holders.is_empty()
+            || !bench.sought.is_empty()
+            || !bench.halts.is_empty()
+            || asked(&bench)
+        {
+            bench.deleted();
             bench.close();
             bench.settle_one();
             bench.look_up();

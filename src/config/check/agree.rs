@@ -26,6 +26,7 @@ pub(super) fn check(
     }
     upstreams(listeners, pools, problems);
     affinity(listeners, pools, problems);
+    grace(listeners, pools, problems);
 }
 
 fn unique<'n>(
@@ -145,6 +146,24 @@ fn affinity(listeners: &[listener::Draft], pools: &[pool::Draft], problems: &Pro
                     ),
                 );
             }
+        }
+    }
+}
+
+/// A time that nothing is measured by.
+fn grace(listeners: &[listener::Draft], pools: &[pool::Draft], problems: &Problems<'_>) {
+    // A listener that could not be read may be the one.
+    if listeners.iter().any(|draft| draft.listener.is_none()) {
+        return;
+    }
+    for draft in pools {
+        let (Some(pool), Some(at)) = (&draft.pool, &draft.ephemeral_grace_at) else { continue };
+        let mut listeners = listeners.iter().filter_map(|l| l.listener.as_ref());
+        if !listeners.any(|l| l.pool == pool.name && l.makes_ephemeral()) {
+            problems.warn(
+                at,
+                "ephemeral_grace has no effect: no listener of the pool makes ephemeral sessions",
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{World, callers, edge, identity, methods};
 use crate::caller::{Proof, Trust};
 use crate::config::file::Problems;
 use crate::config::keys;
-use crate::config::model::{Authentication, Listener, Protocol, UnknownSessions};
+use crate::config::model::{Authentication, Listener, Protocol, Sessions, UnknownSessions};
 use crate::config::reader::Reader;
 use crate::config::values::{self, Complaint, Read, WEEK};
 use crate::time::Duration;
@@ -52,6 +52,14 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let trust = if proves { Trust::User } else { Trust::Backend };
     let trust = r.or("trust", values::word(Trust::WORDS), trust);
     let required_id = r.read("session_id_required_pattern", values::id_pattern);
+    let sessions = r.or("sessions", values::word(Sessions::WORDS), Sessions::Persistent);
+    let ephemeral_pattern = r.read("ephemeral_pattern", values::id_pattern);
+    if sessions == Sessions::Ephemeral && ephemeral_pattern.is_some() {
+        problems.warn(
+            &r.place_of("ephemeral_pattern"),
+            "ephemeral_pattern has no effect with sessions = \"ephemeral\"",
+        );
+    }
     let unknown_sessions = r.read("unknown_sessions", values::word(UnknownSessions::WORDS));
     let callers = callers::read(r, problems);
     let (allow, deny) = methods::read(r, problems);
@@ -75,6 +83,8 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
             authentication,
             trust,
             required_id,
+            sessions,
+            ephemeral_pattern,
             unknown_sessions: UnknownSessions::Deny,
             callers,
             allow,

@@ -23,6 +23,8 @@ const MAX_WEIGHT: u32 = 1000;
 pub(super) const MAX_SESSIONS: u32 = 1_000_000;
 /// CLIs that one fairlead starts for a pool.
 const MAX_COUNT: u32 = 1000;
+/// How long a client has to come back to its ephemeral session.
+const GRACE: Duration = Duration::from_secs(10);
 /// By default a CLI may have a quarter more than the average.
 const FACTOR: f64 = 1.25;
 
@@ -33,6 +35,8 @@ pub(super) struct Draft {
     pub(super) balance_at: Range<usize>,
     /// The places of its upstreams, in order.
     pub(super) upstreams: Vec<Spanned<Upstream>>,
+    /// Where a remark on its grace belongs, if it has one of its own.
+    pub(super) ephemeral_grace_at: Option<Range<usize>>,
     /// For its listeners that do not say it themselves.
     pub(super) unknown_sessions: Option<UnknownSessions>,
     /// Nothing only if a problem was reported.
@@ -50,6 +54,8 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let balance = balance(r, problems);
     let create_existing =
         r.or("create_existing", values::word(CreateExisting::WORDS), CreateExisting::Resume);
+    let grace = values::duration(Duration::ZERO..=WEEK);
+    let ephemeral_grace = r.or("ephemeral_grace", grace, GRACE);
     let health = tables::health(r, problems);
     let caps = tables::caps(r, problems);
     let unknown_sessions = r.read("unknown_sessions", values::word(UnknownSessions::WORDS));
@@ -63,6 +69,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
             balance,
             storage,
             create_existing,
+            ephemeral_grace,
             token,
             health,
             caps,
@@ -71,7 +78,9 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
         (_, _, _, _) => None,
     };
     let balance_at = r.place_of(if r.raw("affinity").is_some() { "affinity" } else { "balance" });
-    Draft { name, balance_at, upstreams: fixed, unknown_sessions, pool }
+    let own_grace = r.raw("ephemeral_grace").is_some();
+    let ephemeral_grace_at = own_grace.then(|| r.place_of("ephemeral_grace"));
+    Draft { name, balance_at, upstreams: fixed, ephemeral_grace_at, unknown_sessions, pool }
 }
 
 /// A pool's folder in `state_dir` has its name.

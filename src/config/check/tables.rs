@@ -1,11 +1,13 @@
-//! The tables that stand alone: `[runtime]`, `[drain]`, `[limits]`, `[log]`, `[pool.health]`, `[pool.caps]`.
+//! The tables that stand alone: `[runtime]`, `[ledger]`, `[drain]`, `[limits]`, `[log]`, `[pool.health]`, `[pool.caps]`.
 //!
 //! Bounds are wide: they catch slips, not taste.
 
 use super::pool::MAX_SESSIONS;
 use crate::config::file::Problems;
 use crate::config::keys;
-use crate::config::model::{Caps, Drain, Health, Limits, Log, LogFormat, LogLevel, Runtime};
+use crate::config::model::{
+    Caps, Drain, Health, Ledger, Limits, Log, LogFormat, LogLevel, Runtime,
+};
 use crate::config::reader::Reader;
 use crate::config::values::{self, MS, WEEK};
 use crate::time::Duration;
@@ -14,6 +16,10 @@ use crate::time::Duration;
 const MAX_SIZE: u64 = 1 << 40;
 /// The longest queue: who waits is looked at one by one.
 const MAX_QUEUE: u32 = 10_000;
+/// The longest time that anybody may mean: ten years.
+const YEARS: Duration = Duration::from_hours(10 * 365 * 24);
+/// How long a session must be unused before it is asked whether it is there still.
+const FORGET_AFTER: Duration = Duration::from_hours(90 * 24);
 /// The largest count.
 const MAX_COUNT: u32 = 10_000_000;
 
@@ -31,6 +37,13 @@ pub(super) fn drain(root: &Reader<'_>) -> Drain {
         drain_timeout: reader.or("drain_timeout", time(), default.drain_timeout),
         shutdown_delay: reader.or("shutdown_delay", time(), default.shutdown_delay),
     }
+}
+
+pub(super) fn ledger(root: &Reader<'_>) -> Ledger {
+    let reader = root.table_or_empty("ledger", &keys::LEDGER);
+    let time = values::duration(Duration::ZERO..=YEARS);
+    let forget_after = reader.or("forget_after", time, FORGET_AFTER);
+    Ledger { forget_after: (!forget_after.is_zero()).then_some(forget_after) }
 }
 
 pub(super) fn log(root: &Reader<'_>) -> Log {

@@ -421,3 +421,28 @@ fn several_syntax_errors_are_reported_with_the_rest() {
     let places: Vec<_> = found.iter().map(|p| p.split(": ").next().unwrap()).collect();
     assert_eq!(places, ["2:13", "4:8", "5:8", "6:7"], "{found:#?}");
 }
+
+#[test]
+fn what_says_which_sessions_are_ephemeral_must_have_an_effect() {
+    in_pool(
+        &format!("{POOL}ephemeral_grace = \"1s\"\n"),
+        "8:19: warning: ephemeral_grace has no effect: no listener of the pool makes ephemeral sessions",
+    );
+    one(
+        &format!("{LISTENER}sessions = \"ephemeral\"\nephemeral_pattern = \"a\"\n{POOL}"),
+        "6:21: warning: ephemeral_pattern has no effect with sessions = \"ephemeral\"",
+    );
+    let some = format!("{LISTENER}ephemeral_pattern = \"a\"\n{POOL}ephemeral_grace = \"1s\"\n");
+    let config = right(&some);
+    assert!(config.listeners[0].makes_ephemeral() && config.listeners[0].keeps_books());
+    assert!(!right(&format!("{LISTENER}{POOL}")).listeners[0].keeps_books());
+}
+
+#[test]
+fn the_ledger_forgets_after_a_time_or_never() {
+    let after = |text: &str| right(&format!("{LISTENER}{POOL}{text}")).ledger.forget_after;
+    let days = |n: u64| Some(Duration::from_secs(n * 24 * 3600));
+    assert_eq!(after(""), days(90));
+    assert_eq!(after("[ledger]\nforget_after = \"7d\"\n"), days(7));
+    assert_eq!(after("[ledger]\nforget_after = \"0s\"\n"), None);
+}

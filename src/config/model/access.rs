@@ -25,6 +25,15 @@ pub enum UnknownSessions {
     Adopt,
 }
 
+/// How long a session lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sessions {
+    /// Until somebody deletes it.
+    Persistent,
+    /// As long as a client has it.
+    Ephemeral,
+}
+
 /// `[[pool.grant]]`: whom else the owner of some sessions lets in. At least one of the lists is not empty.
 #[derive(Clone, Debug)]
 pub struct Grant {
@@ -57,6 +66,7 @@ impl Grant {
 
 words! {
     Authentication { "required" => Required, "optional" => Optional }
+    Sessions { "persistent" => Persistent, "ephemeral" => Ephemeral }
     UnknownSessions { "deny" => Deny, "pattern" => Pattern, "adopt" => Adopt }
 }
 

@@ -21,6 +21,8 @@ pub struct Pool {
     pub storage: Storage,
     /// What a `session.create` with a known id becomes.
     pub create_existing: CreateExisting,
+    /// How long an ephemeral session lives without a client.
+    pub ephemeral_grace: Duration,
     /// The CLIs' own connection token (`COPILOT_CONNECTION_TOKEN`). Managed CLIs are given it.
     pub token: Option<Secret>,
     /// When a CLI is up, down and dead.

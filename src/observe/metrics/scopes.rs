@@ -64,6 +64,8 @@ pub struct PoolMetrics {
     pub failovers: Arc<CounterBy>,
     /// Evictions by reason.
     pub evicted: Arc<CounterBy>,
+    /// Sessions that the ledger forgot because no CLI had them any more.
+    pub forgotten: IntCounter,
     /// Turns running; hold a `GaugeGuard`.
     pub turns_active: IntGauge,
     /// Turns ended, by result.
@@ -91,6 +93,7 @@ impl PoolMetrics {
             placements: series.counter_by(&PLACEMENTS, "reason"),
             failovers: series.counter_by(&FAILOVERS, "result"),
             evicted: series.counter_by(&EVICTED, "reason"),
+            forgotten: series.counter(&FORGOTTEN, &[]),
             turns_active: series.gauge(&TURNS_ACTIVE, &[]),
             turns: series.counter_by(&TURNS, "result"),
             turn_duration: series.histogram(&TURN_DURATION, &[]),

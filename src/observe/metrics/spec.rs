@@ -98,7 +98,8 @@ table! {
     SESSIONS = gauge("fairlead_sessions", &["pool", "state"], "Sessions that the pool's table knows: of those that only lie on a disk, the last 100000.");
     PLACEMENTS = counter("fairlead_session_placements_total", &["pool", "reason"], "Placements, by the reason for the upstream chosen.");
     FAILOVERS = counter("fairlead_session_failovers_total", &["pool", "result"], "Resumes, on another CLI, of sessions whose own was lost (shared storage): ok or failed.");
-    EVICTED = counter("fairlead_sessions_evicted_total", &["pool", "reason"], "Sessions put out of an upstream's memory by fairlead.");
+    EVICTED = counter("fairlead_sessions_evicted_total", &["pool", "reason"], "Sessions that fairlead put out of an upstream's memory, or deleted: ephemeral.");
+    FORGOTTEN = counter("fairlead_sessions_forgotten_total", &["pool"], "Sessions that the ledger forgot because they were unused for long and no upstream had them any more.");
     TURNS_ACTIVE = gauge("fairlead_turns_active", &["pool"], "Turns running now.");
     TURNS = counter("fairlead_turns_total", &["pool", "result"], "Turns ended.");
     TURN_DURATION = histogram("fairlead_turn_duration_seconds", &["pool"], "Time from what started a turn to its end.", TURN);
@@ -119,7 +120,8 @@ table! {
     UPSTREAM_RESTARTS = counter("fairlead_upstream_restarts_total", &["pool", "reason", "upstream"], "Managed CLI processes started again, by what became of the one before: exited (it had been ready), exited_early, too_slow, not_started, port_taken, asked.");
     CRASH_LOOP = gauge("fairlead_upstream_crash_loop", &["pool", "upstream"], "Managed CLIs: 1 while it is not ready and has failed three times in a row or more, else 0. Absent for others.");
 
-    LEDGER_UP = gauge("fairlead_ledger_up", &[], "Whether what the ledger is told becomes durable. Absent where no listener tells callers apart: there is no ledger then.");
+    LEDGER_UP = gauge("fairlead_ledger_up", &[], "Whether what the ledger is told becomes durable. Absent where there is no ledger.");
+    LEDGER_RECORDS = gauge("fairlead_ledger_records", &[], "Sessions that the ledger knows. At 1000000 it takes no new ones.");
     LEDGER_ERRORS = counter("fairlead_ledger_errors_total", &["op"], "Ledger operations that failed.");
     DRAIN_REMAINING = gauge("fairlead_drain_remaining_turns", &[], "While draining: turns that are waited for. Else 0.");
 }

@@ -16,7 +16,7 @@ use crate::session::table::Absence;
 use crate::tenancy;
 use crate::time::Duration;
 use crate::upstream::hub::Event;
-use crate::upstream::pool::By;
+use crate::upstream::pool::{By, Origin};
 use crate::want::Want;
 
 impl Conn {
@@ -81,7 +81,8 @@ impl Conn {
             Action::Attached(session, _, epoch, how) => {
                 self.tally.sessions += 1;
                 let key = self.listener.keys.of(&self.visitor.caller, session.as_str());
-                let by = By { visitor: &self.visitor, key: &key, who: self.whoever() };
+                let class = self.listener.classes.of(&session);
+                let by = By { visitor: &self.visitor, who: self.whoever(), key: &key, class };
                 pool.attached(&session, self.id, epoch, by);
                 self.audit_attached(&session, how);
             }
@@ -96,8 +97,9 @@ impl Conn {
                 self.report_session(&session, upstream, how, stay.as_deref(), now);
             }
             Action::Learned { session, parent, upstream, attached } => {
-                let by = (&self.visitor.caller, parent.as_ref());
-                let epoch = pool.learned(&session, upstream, by, attached.then_some(self.id));
+                let (caller, class) = (&self.visitor.caller, self.listener.classes.of(&session));
+                let origin = Origin { caller, parent: parent.as_ref(), class };
+                let epoch = pool.learned(&session, upstream, origin, attached.then_some(self.id));
                 self.mux.learned(&session, upstream, epoch);
                 let method = if parent.is_some() { "sessions.fork" } else { "session.create" };
                 self.audit_allowed(Act::Create, &session, Some(method));
@@ -156,7 +158,8 @@ impl Conn {
             return self.mux.found(ticket, Found::Refused(refusal), now);
         }
         let key = self.listener.keys.of(&self.visitor.caller, session.as_str());
-        let by = By { visitor: &self.visitor, who: self.whoever(), key: &key };
+        let class = self.listener.classes.of(&session);
+        let by = By { visitor: &self.visitor, who: self.whoever(), key: &key, class };
         match self.listener.pool.seek(self.id, ticket, &session, &want, absence, by) {
             Some(found) => self.mux.found(ticket, found, now),
             None => {

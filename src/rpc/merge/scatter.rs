@@ -193,16 +193,29 @@ impl<O> Split<'_, O> {
         Ok(format!(r#"{{"inUse":{list}}}"#))
     }
 
-    /// Freed bytes of each id, once; those of a CLI that gave no answer are left out.
-    fn freed(&self, said: &[Option<&str>]) -> Result<String, Wrong> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Answer<'a> {
-            #[serde(borrow)]
-            freed_bytes: Pairs<'a>,
+    /// The sessions that their CLIs say they deleted, each once.
+    pub fn deleted(&self, said: &[Option<&str>]) -> Vec<SessionId> {
+        if self.scatter != Scatter::BulkDelete {
+            return Vec::new();
         }
         let freed = self.read_parts(said, |_, text| {
-            let answer: Answer<'_> = serde_json::from_str(text).ok()?;
+            let answer: Freed<'_> = serde_json::from_str(text).ok()?;
+            Some(answer.freed_bytes.0.into_iter().map(|(id, _)| id).collect::<AHashSet<_>>())
+        });
+        let freed = freed.unwrap_or_default();
+        let is_freed = |item: &&Item<'_>| {
+            let answer = item.part.and_then(|part| freed.get(part)?.as_ref());
+            answer.is_some_and(|ids| ids.contains(&*item.id))
+        };
+        let mut once = AHashSet::new();
+        let freed = self.items.iter().filter(is_freed).filter(|item| once.insert(&*item.id));
+        freed.map(|item| SessionId::new(&item.id)).collect()
+    }
+
+    /// Freed bytes of each id, once; those of a CLI that gave no answer are left out.
+    fn freed(&self, said: &[Option<&str>]) -> Result<String, Wrong> {
+        let freed = self.read_parts(said, |_, text| {
+            let answer: Freed<'_> = serde_json::from_str(text).ok()?;
             Some(answer.freed_bytes.0.into_iter().collect::<AHashMap<_, _>>())
         })?;
         let mut once = AHashSet::new();
@@ -230,6 +243,14 @@ impl<O> Split<'_, O> {
         };
         (0..self.parts.len()).map(one).collect()
     }
+}
+
+/// What a CLI answers to `sessions.bulkDelete`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Freed<'a> {
+    #[serde(borrow)]
+    freed_bytes: Pairs<'a>,
 }
 
 /// What a CLI says of a session without a directory, or of one whose directory it cannot read.

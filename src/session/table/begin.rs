@@ -86,6 +86,10 @@ impl<L> Table<L> {
         };
         let failover = matches!(entry.stage, Stage::Placing { failover: true, .. });
         entry.arrived(conn);
+        // Nobody was on the way to it.
+        if matches!(entry.stage, Stage::Deleting(_)) {
+            return false;
+        }
         if !entry.attached.contains(&conn) {
             entry.attached.push(conn);
         }
@@ -133,7 +137,11 @@ impl<L> Table<L> {
                 self.settle(session, false, now);
             }
             Stage::Halted(_) => entry.arrived(conn),
-            Stage::Placing { .. } | Stage::Sought | Stage::Stored { .. } | Stage::Lost => {}
+            Stage::Placing { .. }
+            | Stage::Sought
+            | Stage::Stored { .. }
+            | Stage::Lost
+            | Stage::Deleting(_) => {}
         }
         false
     }

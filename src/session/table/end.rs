@@ -36,7 +36,11 @@ impl<L> Table<L> {
             }
             // A close of ours is on its way, and would end the next life there.
             Stage::Halted(Close::Asked) => entry.attached.clear(),
-            Stage::Sought | Stage::Placing { .. } | Stage::Stored { .. } | Stage::Lost => {}
+            Stage::Sought
+            | Stage::Placing { .. }
+            | Stage::Stored { .. }
+            | Stage::Lost
+            | Stage::Deleting(_) => {}
         }
     }
 
@@ -45,8 +49,9 @@ impl<L> Table<L> {
         let here = |e: &&mut Entry<L>| e.upstream == Some(upstream) && e.epoch == epoch;
         let Some(entry) = self.entries.get_mut(session).filter(here) else { return };
         match entry.stage {
-            // Whoever is on the way may bring it to life again there, and says so.
-            Stage::Placing { .. } => {}
+            // Whoever is on the way may bring it to life again there, and says so. A delete of ours may be on its way, and
+            // would end the next life there.
+            Stage::Placing { .. } | Stage::Deleting(_) => {}
             Stage::Live | Stage::Halted(Close::Waits) if !entry.joining.is_empty() => {
                 entry.attached.clear();
             }
@@ -97,7 +102,8 @@ impl<L> Table<L> {
                 | Stage::Live
                 | Stage::Halted(_)
                 | Stage::Stored { .. }
-                | Stage::Lost) => same,
+                | Stage::Lost
+                | Stage::Deleting(_)) => same,
             };
         }
         self.make_room();
@@ -138,6 +144,7 @@ impl<L> Table<L> {
             entry.stage = if own && gone { Stage::Lost } else { Stage::Stored { cut } };
             entry.end_life();
             entry.touched = now;
+            entry.free_since = now;
             entry.left = (!cut && !gone).then_some(now);
         }
         self.wake(session, None);

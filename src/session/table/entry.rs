@@ -22,6 +22,17 @@ pub(super) enum Stage {
     Stored { cut: bool },
     /// On the disk of a CLI that is not up.
     Lost,
+    /// It is to be gone, and may be in part.
+    Deleting(Delete),
+}
+
+/// How far it is asked for that a session be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delete {
+    /// Its CLI is asked.
+    Asked,
+    /// It did not say that the session is gone.
+    Unanswered,
 }
 
 /// How far its CLI is asked to close what is left of a session.
@@ -49,6 +60,8 @@ pub(super) struct Entry<L> {
     /// The conns that see a turn in it.
     pub(super) busy: SmallVec<[ConnId; 1]>,
     pub(super) touched: Instant,
+    /// Since when nobody here holds it, while nobody does.
+    pub(super) free_since: Instant,
     /// When its CLI was left with it, if that CLI was not lost.
     pub(super) left: Option<Instant>,
     pub(super) reason: Option<PlacementReason>,
@@ -73,6 +86,7 @@ impl<L> Entry<L> {
             asks: Vec::new(),
             busy: SmallVec::new(),
             touched: now,
+            free_since: now,
             left: None,
             reason: None,
         }
@@ -83,7 +97,7 @@ impl<L> Entry<L> {
         match self.stage {
             Stage::Sought | Stage::Placing { .. } => State::Placing,
             Stage::Live | Stage::Halted(_) => State::Live,
-            Stage::Stored { .. } => State::Stored,
+            Stage::Stored { .. } | Stage::Deleting(_) => State::Stored,
             Stage::Lost => State::Lost,
         }
     }
@@ -131,12 +145,14 @@ impl<L> Entry<L> {
             Stage::Live | Stage::Halted(_) => {
                 assert!(self.upstream.is_some(), "{session} lives nowhere");
             }
-            Stage::Stored { .. } | Stage::Lost => {
+            Stage::Stored { .. } | Stage::Lost | Stage::Deleting(_) => {
                 assert!(self.lease.is_none(), "{session} holds a lease for nothing");
                 assert!(self.attached.is_empty(), "{session} has conns but no life");
                 assert!(self.busy.is_empty(), "{session} works without a life");
             }
         }
+        let gone = matches!(self.stage, Stage::Deleting(_));
+        assert!(!gone || !self.is_held(), "{session} is deleted under its conns");
     }
 }
 

@@ -68,7 +68,8 @@ impl<L> Table<L> {
             | Stage::Placing { .. }
             | Stage::Live
             | Stage::Stored { .. }
-            | Stage::Lost => return None,
+            | Stage::Lost
+            | Stage::Deleting(_) => return None,
         };
         if free {
             entry.stage = Stage::Halted(Close::Asked);

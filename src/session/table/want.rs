@@ -1,6 +1,6 @@
 //! The decisions: what somebody who wants a session is told. A session that is known never moves here.
 
-use super::entry::{Close, Entry, Stage};
+use super::entry::{Close, Delete, Entry, Stage};
 use super::{Absence, Answer, Asker, CreateExisting, Storage, Table};
 use crate::error::{Reason, Refusal};
 use crate::id::{SessionId, UpstreamId};
@@ -24,12 +24,25 @@ impl<L> Table<L> {
         };
         entry.touched = now;
         let (stage, epoch, reason) = (entry.stage, entry.epoch, entry.reason);
+        if let Stage::Deleting(delete) = stage {
+            return match (want, delete) {
+                // The delete that is under way would end it.
+                (Want::Create | Want::CreateNew, Delete::Asked) => {
+                    entry.waiters.push(asker);
+                    Answer::Wait
+                }
+                (Want::Create | Want::CreateNew, Delete::Unanswered) => undeleted(session),
+                (Want::Resume | Want::Answer(_) | Want::Use { .. } | Want::Turn, _) => {
+                    Answer::Refused(Refusal::session_not_found(session.as_str()))
+                }
+            };
+        }
         let Some(upstream) = entry.upstream else {
             entry.waiters.push(asker);
             return Answer::Wait;
         };
         match stage {
-            Stage::Sought | Stage::Placing { .. } => {
+            Stage::Sought | Stage::Placing { .. } | Stage::Deleting(_) => {
                 entry.waiters.push(asker);
                 Answer::Wait
             }
@@ -149,6 +162,11 @@ impl<L> Table<L> {
 fn down(session: &SessionId) -> Answer {
     let refusal = Refusal::new(Reason::NoUpstream, "the session's CLI is not up");
     Answer::Refused(refusal.of_session(session.as_str()))
+}
+
+fn undeleted(session: &SessionId) -> Answer {
+    let why = "an earlier session of this id is not deleted yet: its CLI does not say that it is";
+    Answer::Refused(Refusal::new(Reason::NoUpstream, why).of_session(session.as_str()))
 }
 
 /// Whether a create of an id that is taken goes out as a resume.

@@ -3,7 +3,7 @@
 use crate::error::Refusal;
 use crate::id::{ConnId, UpstreamId};
 use crate::placement::PlacementReason;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// How long a CLI may have a session in memory after its last conn left it, and write to its files.
 pub const LINGER: Duration = Duration::from_secs(2);
@@ -108,6 +108,28 @@ pub struct Asker {
 /// Somebody who may ask again now; with what a look-up found, if it found nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wake(pub Asker, pub Option<Absence>);
+
+/// Whether somebody here has a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// The table does not know it.
+    Unknown,
+    /// Conns are attached to it, or on the way.
+    Held,
+    /// It is being looked up, closed or deleted: ask again later.
+    Changing,
+    /// Nobody.
+    Free {
+        /// The CLI that has it, or had it.
+        upstream: UpstreamId,
+        /// The life that it is in, or was in last.
+        epoch: u64,
+        /// Since when.
+        since: Instant,
+    },
+    /// Nobody: it is to be gone, and its CLI did not say that it is.
+    Undeleted(Option<UpstreamId>),
+}
 
 /// The states that are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -206,8 +206,8 @@ fn answer(shared: &Arc<Shared>, conn: u64, id: &Value, outcome: Result<Value, Va
 
 /// What opens or closes something takes a moment, in which later requests are served already.
 fn request(shared: &Arc<Shared>, reply: Reply, params: Value) {
-    if let Some(error) = shared.faults.take_refusal(&reply.method) {
-        return shared.with(|model| model.answer(reply, Err(error)));
+    if let Some(answer) = shared.faults.take_answer(&reply.method) {
+        return shared.with(|model| model.answer(reply, answer));
     }
     let slow = matches!(
         reply.method.as_str(),

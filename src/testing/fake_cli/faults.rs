@@ -31,6 +31,8 @@ pub enum Fault {
     Refused(i64, String),
     /// This result in its place, as JSON text.
     Result(String),
+    /// This result, and nothing is done.
+    Instead(String),
 }
 
 #[derive(Debug)]
@@ -58,14 +60,15 @@ impl Faults {
         !self.0.lock().is_empty()
     }
 
-    /// What a request is refused with instead of being served, if its next fault is that.
-    pub(super) fn take_refusal(&self, method: &str) -> Option<RpcError> {
+    /// What a request is answered instead of being served, if its next fault is that.
+    pub(super) fn take_answer(&self, method: &str) -> Option<Result<String, RpcError>> {
         let fits = |rule: &&Rule| rule.method == method || rule.method == "*";
-        let refused = match self.0.lock().iter().find(fits).map(|rule| rule.fault.clone()) {
-            Some(Fault::Refused(code, message)) => RpcError::new(code, message),
+        let answer = match self.0.lock().iter().find(fits).map(|rule| rule.fault.clone()) {
+            Some(Fault::Refused(code, message)) => Err(RpcError::new(code, message)),
+            Some(Fault::Instead(result)) => Ok(result),
             _ => return None,
         };
-        self.take(method).map(|_| refused)
+        self.take(method).map(|_| answer)
     }
 
     /// The fault of this answer; the first rule that fits, used up once more.

@@ -46,6 +46,7 @@ fn route(model: &mut Model, conn: u64, method: &str, params: &Value) -> Answer {
         "sessions.checkInUse" => Ok(lists::in_use(model, params)),
         "sessions.getClientMetadata" => Ok(lists::client_metadata(model, params)),
         "sessions.bulkDelete" => Ok(bulk_delete(model, params)),
+        "sessions.fork" => fork(model, method, parameter(method, params)?),
         "session.getMetadata" => {
             let session = parameter(method, params)?;
             if session.is_empty() {
@@ -63,6 +64,7 @@ fn route(model: &mut Model, conn: u64, method: &str, params: &Value) -> Answer {
             Ok(if done { DONE } else { NOT_DONE }.to_owned())
         }
         "session.delete" => delete(model, parameter(method, params)?),
+        "sessions.delete" => delete_exactly(model, method, parameter(method, params)?),
         "session.send" => send(model, &live(model, method, params)?, params),
         "session.mode.get" => {
             let session = live(model, method, params)?;
@@ -296,6 +298,33 @@ fn delete(model: &mut Model, asked: &str) -> Answer {
     Ok(DONE.to_owned())
 }
 
+/// A copy on the disk, under an id of its own; told to nobody.
+fn fork(model: &mut Model, method: &str, session: &str) -> Answer {
+    let mut disk = model.disk.lock();
+    let Some(stored) = disk.get(session).filter(|stored| stored.summary.is_some()).cloned() else {
+        return Err(failed(method, &format!("Session not found: {session}")));
+    };
+    let id = fresh_id();
+    disk.insert(id.clone(), Stored { holders: Default::default(), ..stored });
+    Ok(json!({ "sessionId": id }).to_string())
+}
+
+/// By its whole id; told once.
+fn delete_exactly(model: &mut Model, method: &str, session: &str) -> Answer {
+    if !model.disk.lock().contains_key(session) {
+        return Err(failed(method, &format!("Session file not found for {session}")));
+    }
+    if !model.live.contains_key(session) && elsewhere(model, session) {
+        let why =
+            format!("Cannot delete session {session}: it is currently in use by another process.");
+        return Err(failed(method, &why));
+    }
+    model.forget(session);
+    model.disk.lock().remove(session);
+    model.lifecycle(session, "deleted");
+    Ok("{}".to_owned())
+}
+
 /// What each was freed of, in bytes.
 fn bulk_delete(model: &mut Model, params: &Value) -> String {
     let mut freed = serde_json::Map::new();
@@ -304,6 +333,7 @@ fn bulk_delete(model: &mut Model, params: &Value) -> String {
         freed.insert(id.to_owned(), bytes.into());
         model.forget(id);
         model.disk.lock().remove(id);
+        model.lifecycle(id, "deleted");
     }
     json!({ "freedBytes": freed }).to_string()
 }

@@ -106,7 +106,9 @@ impl Shared {
             Fault::Error(code, message) | Fault::Refused(code, message) => {
                 outbox.push(body(&reply.id, &Err(RpcError::new(code, message))).as_bytes());
             }
-            Fault::Result(text) => outbox.push(body(&reply.id, &Ok(text)).as_bytes()),
+            Fault::Result(text) | Fault::Instead(text) => {
+                outbox.push(body(&reply.id, &Ok(text)).as_bytes())
+            }
         }
     }
 }

@@ -173,7 +173,10 @@ impl Pool {
         loop {
             let texts: Vec<Option<&str>> = said.iter().map(Option::as_deref).collect();
             let place = match split.join(&texts) {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    self.forget_deleted(split.deleted(&texts));
+                    return Ok(answer);
+                }
                 Err(Wrong::Answer(place)) => place,
                 Err(wrong) => return Err(Failed::Wrong(wrong)),
             };

@@ -17,7 +17,7 @@ use crate::ledger::{Class, Ledger, LedgerError, Receipt, Record};
 use crate::observe::audit::{Act, Decision, Line, Who};
 use crate::observe::shown::Shown;
 use crate::rpc::mux::{Found, Ticket};
-use crate::session::table::{Absence, LINGER, Table};
+use crate::session::table::{Absence, Hold, LINGER, Table};
 use crate::tenancy;
 use crate::time;
 use crate::upstream::hub::Event;
@@ -52,6 +52,19 @@ pub struct By<'a> {
     pub who: Who<'a>,
     /// What the listener reads in the session's id.
     pub key: &'a Key,
+    /// The class of a session that is made under this id.
+    pub class: Class,
+}
+
+/// Where a session comes from that a CLI named itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// Who had it made.
+    pub caller: &'a Caller,
+    /// The session that it is a copy of, whose owner and class it has.
+    pub parent: Option<&'a SessionId>,
+    /// Its class, if it is no copy.
+    pub class: Class,
 }
 
 /// What a caller has to do with a session.
@@ -85,8 +98,10 @@ impl Grounds {
 /// Whom else the owners of some sessions let in.
 pub type Grants = dyn Fn(&SessionId, &Owner) -> Vec<Owner> + Send + Sync;
 
-/// The book of a pool whose callers are told apart.
+/// The book of a pool whose callers are told apart, or whose sessions are not all persistent.
 pub struct Owners {
+    /// Whether callers are told apart. If not, only ephemeral sessions are in the book.
+    pub apart: bool,
     /// Whose each session is.
     pub ledger: Arc<Ledger>,
     /// What the configuration says beyond that.
@@ -99,8 +114,19 @@ pub struct Owners {
 pub(super) struct May {
     /// Whose it is, or will be.
     pub(super) owner: Owner,
-    /// It is nobody's yet: that must be written before it is made or used.
-    pub(super) unclaimed: bool,
+    /// What is written of it.
+    pub(super) book: Book,
+}
+
+/// What must be written of a session before it is made or used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Book {
+    /// Nothing: it is written, or need not be.
+    Stands,
+    /// Whose it is, and its class.
+    New(Class),
+    /// That the one that is made now is of another class than the one that is gone.
+    Changes(Class),
 }
 
 impl Pool {
@@ -114,41 +140,56 @@ impl Pool {
         absence: Option<Absence>,
         by: By<'_>,
     ) -> Result<May, Refusal> {
-        let may = |owner, unclaimed| Ok(May { owner, unclaimed });
-        let Some(owners) = &self.owners else { return may(by.owner_of_new(), false) };
+        let may = |owner, book| Ok(May { owner, book });
+        let Some(owners) = &self.owners else { return may(by.owner_of_new(), Book::Stands) };
         let refused = || Err(Refusal::session_not_found(session.as_str()));
         let exists = table.upstream_of(session).is_some();
         let creates = matches!(want, Want::Create | Want::CreateNew);
-        if let Some(record) = owners.ledger.get(&self.name, session) {
-            let own = owners.lets_in(&by.visitor.caller, session, &record);
-            // It was deleted: what a CLI has under its name is another.
-            let another = owners.is_leaving(session) && (exists || !creates);
-            return if own && !another { may(record.owner.clone(), false) } else { refused() };
-        }
-        if (exists || !creates) && !by.takes_unknown() {
-            return refused();
-        }
         // One that could not be sought may be there, and somebody's.
         let nobodys = match absence {
             Some(Absence::Nobody | Absence::NobodyUp) => true,
             Some(Absence::Unsure | Absence::Twice | Absence::Unasked) | None => false,
         };
-        let new = creates && (nobodys || *want == Want::CreateNew);
-        may(by.owner_of_new(), exists || new)
+        let makes = !exists && creates && (nobodys || *want == Want::CreateNew);
+        if let Some(record) = owners.ledger.get(&self.name, session) {
+            let own = owners.lets_in(&by.visitor.caller, session, &record);
+            // It was deleted: what a CLI has under its name is another.
+            let another = owners.apart && owners.is_leaving(session) && (exists || !creates);
+            if !own || another {
+                return refused();
+            }
+            // What was there before is gone, and its record not yet. Where it may be on a CLI that is down, nothing
+            // becomes ephemeral: what is deleted takes the record with it.
+            let gone = absence != Some(Absence::NobodyUp) || by.class == Class::Persistent;
+            let anew = makes && gone && table.hold(session) == Hold::Unknown;
+            let changes = anew && record.class != by.class;
+            let book = if changes { Book::Changes(by.class) } else { Book::Stands };
+            return may(record.owner.clone(), book);
+        }
+        if (exists || !creates) && !by.takes_unknown() && owners.apart {
+            return refused();
+        }
+        let adopts = exists && owners.apart;
+        let books = owners.apart || by.class == Class::Ephemeral;
+        // Only what was made as such is deleted.
+        let class = if makes { by.class } else { Class::Persistent };
+        let book = if adopts || makes && books { Book::New(class) } else { Book::Stands };
+        may(by.owner_of_new(), book)
     }
 
-    /// Writes down whose the session is, and looks where it is. Nothing is written of a new one for which there is no
-    /// room.
-    pub(super) fn claim_and_look(
+    /// Writes what must be written of the session, and looks where it is. Nothing is written of a new one for which there
+    /// is no room.
+    pub(super) fn book_and_look(
         self: &Arc<Self>,
         sought: &Sought<'_>,
+        book: Book,
         by: By<'_>,
     ) -> Option<Found> {
         let room = self.decide(|decisions| match decisions.table.upstream_of(sought.session) {
             Some(_) => Ok(()),
             None => self.reserve(decisions, sought, Among::default()),
         });
-        match room.and_then(|()| self.claim(sought, by)) {
+        match room.and_then(|()| self.book(sought, book, by)) {
             Ok(claimed) => {
                 let found = self.look(sought);
                 if claimed && matches!(found, Some(Found::Refused(_))) {
@@ -161,25 +202,56 @@ impl Pool {
     }
 
     /// Whether the session was nobody's, and is this owner's now. `Err`: what to say instead, if not to wait.
-    fn claim(self: &Arc<Self>, sought: &Sought<'_>, by: By<'_>) -> Result<bool, Option<Found>> {
+    fn book(
+        self: &Arc<Self>,
+        sought: &Sought<'_>,
+        book: Book,
+        by: By<'_>,
+    ) -> Result<bool, Option<Found>> {
         let Some(owners) = &self.owners else { return Ok(false) };
         let session = sought.session;
-        let (now, class, owner) = (time::wall(), Class::Persistent, sought.owner.clone());
+        let class = match book {
+            Book::Stands => return Ok(false),
+            Book::New(class) => class,
+            Book::Changes(class) => {
+                self.note_made(session, class);
+                let change = |record: &mut Record| record.class = class;
+                let receipt = owners.ledger.change(&self.name, session, change);
+                return receipt.map_or(Ok(false), |r| self.wait_for(r, sought).map(|()| false));
+            }
+        };
+        let (now, owner) = (time::wall(), sought.owner.clone());
         let record =
             Record { owner, grants: Vec::new(), upstream: None, created: now, used: now, class };
         match owners.ledger.claim(&self.name, session, record) {
             Ok(receipt) => {
+                self.note_made(session, class);
                 if self.change(|table| table.upstream_of(session).is_some()) {
                     self.audit_adopted(session, by);
                 }
-                match self.written(receipt, session, sought.asker, sought.absence) {
-                    Some(written) => written.map(|()| true).map_err(Some),
-                    None => Err(None),
-                }
+                self.wait_for(receipt, sought).map(|()| true)
             }
             Err(record) if owners.lets_in(&by.visitor.caller, session, &record) => Ok(false),
             Err(_) => Err(Some(Found::Refused(Refusal::session_not_found(session.as_str())))),
         }
+    }
+
+    /// Until it is written. `Err(None)`: it is not yet, and the conn is told when it is.
+    fn wait_for(
+        self: &Arc<Self>,
+        receipt: Receipt,
+        sought: &Sought<'_>,
+    ) -> Result<(), Option<Found>> {
+        match self.written(receipt, sought.session, sought.asker, sought.absence) {
+            Some(written) => written.map_err(Some),
+            None => Err(None),
+        }
+    }
+
+    /// Whether it is written whose the session is, where that must be.
+    pub(super) fn is_booked(&self, session: &SessionId) -> bool {
+        let apart = self.owners.as_ref().filter(|owners| owners.apart);
+        apart.is_none_or(|owners| owners.ledger.get(&self.name, session).is_some())
     }
 
     /// Whose the session is, or would be if this caller made it.
@@ -220,7 +292,7 @@ impl Pool {
 
     /// Whether the caller may know of the session.
     pub fn sees(&self, visitor: &Visitor, session: &str) -> bool {
-        let Some(owners) = &self.owners else { return true };
+        let Some(owners) = self.owners.as_ref().filter(|owners| owners.apart) else { return true };
         let session = SessionId::new(session);
         match owners.ledger.get(&self.name, &session) {
             Some(record) => owners.lets_in(&visitor.caller, &session, &record),
@@ -230,7 +302,8 @@ impl Pool {
 
     /// What the caller has to do with the session.
     pub fn grounds(&self, visitor: &Visitor, session: &SessionId) -> Grounds {
-        let Some(owners) = &self.owners else { return Grounds::OneCaller };
+        let apart = self.owners.as_ref().filter(|owners| owners.apart);
+        let Some(owners) = apart else { return Grounds::OneCaller };
         match owners.ledger.get(&self.name, session) {
             None => Grounds::Unknown,
             Some(record) if tenancy::may_use(&visitor.caller, &record.owner, &[]) => Grounds::Owner,
@@ -256,19 +329,22 @@ impl Pool {
         .log();
     }
 
-    /// A session was made by a CLI under a name of its own, for this caller; `parent`: as a copy of this one.
-    /// Returns whose it is.
+    /// A session was made by a CLI under a name of its own. Returns whose it is.
     pub(super) fn own(
         &self,
         session: &SessionId,
-        caller: &Caller,
-        parent: Option<&SessionId>,
+        Origin { caller, parent, class }: Origin<'_>,
     ) -> Owner {
         let Some(owners) = &self.owners else { return tenancy::owner_of_new(caller, None) };
+        let class = if parent.is_some() { Class::Persistent } else { class };
         let parent = parent.and_then(|parent| owners.ledger.get(&self.name, parent));
+        let class = parent.as_ref().map_or(class, |parent| parent.class);
         let owner = parent
             .map_or_else(|| tenancy::owner_of_new(caller, None), |parent| parent.owner.clone());
-        let (now, class) = (time::wall(), Class::Persistent);
+        if !owners.apart && class == Class::Persistent {
+            return owner;
+        }
+        let now = time::wall();
         let record = Record {
             owner: owner.clone(),
             grants: Vec::new(),
@@ -286,20 +362,40 @@ impl Pool {
         owner
     }
 
-    /// The session is not there, or no more: forgets whose it is, unless its owner makes it again by then: those whom it concerns are to hear first
-    /// that it is gone. Until then it is nobody else's, and no other session of its name is its owner's.
+    /// The session is not there, or no more: forgets whose it is, unless its owner makes it again by then: those whom it
+    /// concerns are to hear first that it is gone. Until then it is nobody else's, and no other session of its name is
+    /// its owner's.
     pub(super) fn disown(self: &Arc<Self>, session: &SessionId) {
         let Some(owners) = &self.owners else { return };
-        if self.change(|table| table.upstream_of(session).is_some()) {
+        if owners.ledger.get(&self.name, session).is_none() {
             return;
+        }
+        match self.change(|table| table.hold(session)) {
+            Hold::Held | Hold::Free { .. } | Hold::Undeleted(_) => return,
+            Hold::Unknown | Hold::Changing => {}
         }
         owners.leaving.lock().insert(session.clone());
         let (pool, session) = (Arc::clone(self), session.clone());
         self.tasks.spawn_aside("disown", async move {
-            tokio::time::sleep(LINGER).await;
             let Some(owners) = &pool.owners else { return };
-            let gone = owners.leaving.lock().remove(&session);
-            if gone && let Err(error) = owners.ledger.release(&pool.name, &session).await {
+            let released = loop {
+                tokio::time::sleep(LINGER).await;
+                // Under the lock, so that nobody brings it to life between the two.
+                let released = pool.change(|table| {
+                    let hold = table.hold(&session);
+                    let gone = hold != Hold::Changing && owners.leaving.lock().remove(&session);
+                    let kept = matches!(hold, Hold::Changing | Hold::Undeleted(_));
+                    let receipt =
+                        (gone && !kept).then(|| owners.ledger.release(&pool.name, &session));
+                    (hold != Hold::Changing).then_some(receipt)
+                });
+                if let Some(released) = released {
+                    break released;
+                }
+            };
+            if let Some(receipt) = released
+                && let Err(error) = receipt.await
+            {
                 tracing::warn!(pool = pool.name, %error, "a session that is gone keeps its owner");
             }
         });
@@ -334,8 +430,8 @@ impl By<'_> {
 
 impl Owners {
     /// Nobody is leaving.
-    pub fn new(ledger: Arc<Ledger>, grants: Box<Grants>) -> Self {
-        Owners { ledger, grants, leaving: Mutex::default() }
+    pub fn new(apart: bool, ledger: Arc<Ledger>, grants: Box<Grants>) -> Self {
+        Owners { apart, ledger, grants, leaving: Mutex::default() }
     }
 
     fn is_leaving(&self, session: &SessionId) -> bool {
@@ -343,7 +439,8 @@ impl Owners {
     }
 
     fn lets_in(&self, caller: &Caller, session: &SessionId, record: &Record) -> bool {
-        tenancy::may_use(caller, &record.owner, &record.grants)
+        !self.apart
+            || tenancy::may_use(caller, &record.owner, &record.grants)
             || tenancy::may_use(caller, &record.owner, &(self.grants)(session, &record.owner))
     }
 }

@@ -12,6 +12,7 @@ use crate::observe::shown::Shown;
 use crate::rpc::mux::{Found, Ticket};
 use crate::session::table::Absence;
 use crate::time;
+use crate::upstream::hub::Event;
 use crate::upstream::member::{Lease, Member};
 use crate::upstream::seat::Seat;
 use crate::want::Want;
@@ -55,6 +56,12 @@ impl Pool {
         sought: &Sought<'_>,
         among: Among,
     ) -> Result<(UpstreamId, u64, PlacementReason), Option<Found>> {
+        if !self.is_booked(sought.session) {
+            // Its record went in this moment: it is asked for again, and written anew.
+            let (conn, ticket) = sought.asker;
+            decisions.told.push((conn, Event::Again(ticket, sought.absence)));
+            return Err(None);
+        }
         let reserved = self.reserve(decisions, sought, among);
         let Some(promise) = reserved.map(|()| decisions.promises.remove(&sought.asker))? else {
             return Err(None);

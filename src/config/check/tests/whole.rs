@@ -23,6 +23,8 @@ tcp_keepalive = "5s"
 authentication = "optional"
 trust = "user"
 unknown_sessions = "pattern"
+sessions = "persistent"
+ephemeral_pattern = "tmp-.*"
 session_id_required_pattern = "[a-z]+-.*"
 allow = ["mcp.config.reload"]
 deny = ["session.shell.exec"]
@@ -50,6 +52,7 @@ tcp_keepalive = "0s"
 authentication = "required"
 trust = "backend"
 unknown_sessions = "deny"
+sessions = "ephemeral"
 max_failed_connects = 0
 
 [[listener.identity]]
@@ -71,6 +74,7 @@ affinity = "tenant"
 balance_factor = 1.5
 storage = "shared"
 create_existing = "refuse"
+ephemeral_grace = "9s"
 
 [[pool.upstreams]]
 address = "127.0.0.1:1"
@@ -106,6 +110,7 @@ name = "b"
 balance = "round_robin"
 storage = "shared"
 create_existing = "pass"
+ephemeral_grace = "8s"
 
 [pool.managed]
 command = ["copilot", "{port}"]
@@ -131,6 +136,9 @@ dead_after = "15s"
 [pool.caps]
 queue_length = 1024
 queue_timeout = "10s"
+
+[ledger]
+forget_after = "9days"
 
 [metrics]
 bind = "127.0.0.1:1234"

@@ -37,7 +37,7 @@ export function fixedPool(clis, pool = {}) {
  * Starts fairlead in front of `pool` and waits until /readyz answers 200.
  * `again` takes over folders, ports and pool of an earlier start, as a restart by an operator does.
  */
-export async function startFairlead({ pool, identity, drain, env = {}, again, ready = true }) {
+export async function startFairlead({ pool, identity, listener, drain, env = {}, again, ready = true }) {
   const place = again ?? {
     stateDir: folder("state"),
     port: await freePort(),
@@ -45,16 +45,17 @@ export async function startFairlead({ pool, identity, drain, env = {}, again, re
     config: path.join(folder("conf"), "fairlead.toml"),
     pool,
     identity,
+    listener,
     drain,
   };
   const { stateDir, port, metricsPort, config } = place;
-  const listener = { name: "main", bind: `127.0.0.1:${port}`, protocol: "jsonrpc", pool: place.pool.name };
+  const at = { name: "main", bind: `127.0.0.1:${port}`, protocol: "jsonrpc", pool: place.pool.name };
   const toml = toToml({
     state_dir: stateDir,
     runtime: { workers: 1 },
     metrics: { bind: `127.0.0.1:${metricsPort}` },
     drain: place.drain,
-    listener: [{ ...listener, identity: place.identity && [place.identity] }],
+    listener: [{ ...at, ...place.listener, identity: place.identity && [place.identity] }],
     pool: [place.pool],
   });
   fs.writeFileSync(config, toml);
