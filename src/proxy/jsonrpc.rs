@@ -215,7 +215,7 @@ impl Conn {
                     let since = self.tally.since;
                     for Notice(session, body, _) in batch.iter().filter(|n| n.2 >= since) {
                         if self.listener.pool.sees(&self.visitor, session.as_str()) {
-                            self.mux.notice(upstream, session.as_str(), body.clone());
+                            self.mux.notice(upstream, session.as_str(), body.clone(), now.at);
                         }
                     }
                 }

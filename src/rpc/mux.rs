@@ -320,11 +320,11 @@ impl Mux {
             else {
                 continue;
             };
-            self.not_placed(&session, place.epoch, false);
+            self.not_placed(&session, place.epoch, false, now.at);
         }
         for session in self.sessions(|_| true) {
             self.end_turn(&session, TurnEnd::ClientLeft, now.at);
-            self.leave(&session, Left::Detached);
+            self.leave(&session, Left::Detached, now.at);
         }
         for link in links {
             self.actions.push_back(Action::Close(link));

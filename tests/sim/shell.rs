@@ -110,7 +110,7 @@ impl World {
                 self.conns[c].mux.greeted(ticket, Some(&hello).filter(|_| up), now.at);
             }
             Event::Notice(u, session, body) => {
-                self.conns[c].mux.notice(UpstreamId(u as u32), &session, body.into());
+                self.conns[c].mux.notice(UpstreamId(u as u32), &session, body.into(), now.at);
             }
             Event::Dead(u) => {
                 let link =

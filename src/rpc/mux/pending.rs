@@ -169,7 +169,7 @@ impl Mux {
         let Some(session) = &pending.session else { return };
         self.turn_answered(session, pending.counted, Some(TurnEnd::of_refusal(reason)), now);
         if let Some(place) = pending.place.as_ref().filter(|p| !p.unnamed) {
-            self.not_placed(session, place.epoch, false);
+            self.not_placed(session, place.epoch, false, now);
         }
     }
 

@@ -100,7 +100,7 @@ impl Mux {
             (Some(body), _) => self.land(session, body, found, now),
             // The client was told that it took too long: the place is given back.
             (None, Found::Go { epoch, .. }) if seek.places => {
-                self.not_placed(session, *epoch, false);
+                self.not_placed(session, *epoch, false, now.at);
             }
             (None, Found::Go { .. } | Found::Refused(_) | Found::NotAsked) => {}
         }
@@ -266,7 +266,7 @@ impl Mux {
         let Some(session) = &pending.session else { return Ok(()) };
         if answered.is_some_and(|a| a != *session) {
             self.odd(Oddity::WrongSession);
-            self.not_placed(session, place.epoch, false);
+            self.not_placed(session, place.epoch, false, now);
             return Err(Refusal::session_not_found(session.as_str()));
         }
         let slot = self.slots.get(session);
@@ -274,7 +274,7 @@ impl Mux {
             self.attach(session, now);
             self.actions.push_back(Action::Attached(session.clone(), upstream, place.epoch));
         } else {
-            self.not_placed(session, place.epoch, false);
+            self.not_placed(session, place.epoch, false, now);
         }
         Ok(())
     }
@@ -315,7 +315,7 @@ impl Mux {
             }
             (Some(session), Some(place), _, _) if !place.unnamed => {
                 let (session, epoch) = (session.clone(), place.epoch);
-                self.not_placed(&session, epoch, absent);
+                self.not_placed(&session, epoch, absent, now.at);
             }
             _ => {}
         }
@@ -334,7 +334,7 @@ impl Mux {
     ) {
         if self.is_still(session, pending) {
             self.end_turn(session, super::TurnEnd::ClientLeft, now.at);
-            self.leave(session, how);
+            self.leave(session, how, now.at);
         } else if let (true, Some(upstream)) = (how != Left::Detached, self.upstream_of(link)) {
             let left = Action::Left(session.clone(), upstream, pending.epoch, how, None);
             self.actions.push_back(left);

@@ -10,6 +10,7 @@ use crate::id::{AskId, LinkId, SessionId};
 use crate::rpc::frame::Body;
 use crate::rpc::methods::Method;
 use crate::rpc::turn::{Starts, Turn};
+use crate::session::table::LINGER;
 use crate::time::{Duration, Instant};
 use crate::want::Want;
 
@@ -49,6 +50,8 @@ pub(super) struct Slot {
     pub(super) phase: Phase,
     /// Where its events come from: also after it left, for the CLI tells every link of its sessions.
     pub(super) link: Option<LinkId>,
+    /// When it left.
+    left: Option<Instant>,
     pub(super) epoch: u64,
     /// The number of the attachment, unique on the conn; 0 while there is none.
     pub(super) attachment: u64,
@@ -70,6 +73,7 @@ impl Slot {
         Slot {
             phase: Phase::Away,
             link: None,
+            left: None,
             epoch: 0,
             attachment: 0,
             turn: Turn::default(),
@@ -86,6 +90,12 @@ impl Slot {
     fn says_nothing(&self) -> bool {
         let waits = self.seek.is_some() || !self.queue.is_empty();
         self.phase == Phase::Away && !waits && !self.turn.busy()
+    }
+
+    /// Whether what its CLI tells everybody of it is for this conn: while it is here, and of its end for a moment. After
+    /// that its name may be somebody else's.
+    fn hears(&self, now: Instant) -> bool {
+        self.phase != Phase::Away || self.left.is_some_and(|at| now < at + LINGER)
     }
 
     /// When the request came that goes out: if it started a turn, how long it waited is the turn's queue.
@@ -183,10 +193,24 @@ impl Mux {
         slot.attachment = attachment;
     }
 
+    /// Whether this conn hears of the session over this link.
+    pub(super) fn is_on(&self, session: &str, link: LinkId, now: Instant) -> bool {
+        let slot = self.slots.get(session.as_bytes()).filter(|s| s.link == Some(link));
+        slot.is_some_and(|s| s.hears(now))
+    }
+
+    /// The link over which this conn hears of the session, if it does.
+    pub(super) fn hears_over(&self, session: &str, now: Instant) -> Option<LinkId> {
+        self.slots.get(session.as_bytes()).filter(|s| s.hears(now))?.link
+    }
+
     /// This conn no longer has the session, for this reason.
-    pub(super) fn leave(&mut self, session: &SessionId, how: Left) {
+    pub(super) fn leave(&mut self, session: &SessionId, how: Left, now: Instant) {
         let Some(slot) = self.slots.get_mut(session) else { return };
         let (phase, epoch, link) = (slot.phase, slot.epoch, slot.link);
+        if phase != Phase::Away {
+            slot.left = Some(now);
+        }
         slot.phase = Phase::Away;
         slot.attachment = 0;
         let stay = slot.stay.take().map(Box::new);
@@ -201,7 +225,13 @@ impl Mux {
     }
 
     /// A create or resume came to nothing. Each that was told where to go ends in this or in [`Action::Attached`].
-    pub(super) fn not_placed(&mut self, session: &SessionId, epoch: u64, absent: bool) {
+    pub(super) fn not_placed(
+        &mut self,
+        session: &SessionId,
+        epoch: u64,
+        absent: bool,
+        now: Instant,
+    ) {
         self.actions.push_back(Action::NotPlaced { session: session.clone(), epoch, absent });
         let another = self.pending.values().any(|p| {
             p.session.as_ref() == Some(session) && p.place.is_some_and(|p| p.epoch == epoch)
@@ -210,6 +240,7 @@ impl Mux {
             |s: &&mut Box<Slot>| s.phase == Phase::Placing && s.epoch == epoch && !another;
         if let Some(slot) = self.slots.get_mut(session).filter(placing) {
             slot.phase = Phase::Away;
+            slot.left = Some(now);
         }
     }
 

@@ -54,7 +54,7 @@ impl Mux {
                 self.ask_client(link, bytes, id, method, now.at);
             }
             Some(UpstreamMessage::Lifecycle { session, kind }) => {
-                if self.is_on(&session, link) {
+                if self.is_on(&session, link, now.at) {
                     self.client.frame(body);
                     if kind == DELETED {
                         self.deleted_by_another(&session, now);
@@ -64,8 +64,8 @@ impl Mux {
                 }
             }
             Some(UpstreamMessage::Notification { method, params }) => {
-                if message::session_of(bytes, method, params).is_some_and(|s| self.is_on(&s, link))
-                {
+                let session = message::session_of(bytes, method, params);
+                if session.is_some_and(|s| self.is_on(&s, link, now.at)) {
                     self.client.frame(body);
                 } else {
                     self.odd(Oddity::StrayBroadcast);
@@ -83,13 +83,8 @@ impl Mux {
         if self.slots.get(session.as_bytes()).is_some_and(|s| s.phase == Phase::Attached) {
             let session = SessionId::new(session);
             self.end_turn(&session, TurnEnd::ClientLeft, now.at);
-            self.leave(&session, Left::Closed);
+            self.leave(&session, Left::Closed, now.at);
         }
-    }
-
-    /// Whether this conn hears of the session over this link.
-    pub(super) fn is_on(&self, session: &str, link: LinkId) -> bool {
-        self.slots.get(session.as_bytes()).is_some_and(|s| s.link == Some(link))
     }
 
     fn link_response(&mut self, link: LinkId, id: &str, failed: bool, body: &Body<'_>, now: Now) {
@@ -179,7 +174,7 @@ impl Mux {
                 let place = taken.place.take();
                 self.put_pending(id, taken);
                 if let (Some(session), Some(place)) = (session, place) {
-                    self.not_placed(&session, place.epoch, true);
+                    self.not_placed(&session, place.epoch, true, now.at);
                     self.begin(id, &session, Want::Create, body, now.at);
                 }
             }
@@ -212,7 +207,7 @@ impl Mux {
             let absent = message::says_not_found(body, session.as_str());
             if absent && self.is_still(session, pending) {
                 self.end_turn(session, TurnEnd::ClientLeft, now.at);
-                self.leave(session, Left::Closed);
+                self.leave(session, Left::Closed, now.at);
             }
             return Ok(());
         }
@@ -296,7 +291,7 @@ impl Mux {
                 let session = SessionId::new(session);
                 // Whether its CLI keeps something of it in memory, the event does not say.
                 let how = if self.is_leaving(&session) { Left::Closed } else { Left::Halted };
-                self.leave(&session, how);
+                self.leave(&session, how, now.at);
             }
             Event::Asks => {
                 if let Some(ask) = message::text_in(bytes, event, &["data", "requestId"]) {
@@ -387,7 +382,7 @@ impl Mux {
             self.end_turn(session, TurnEnd::UpstreamLost, now.at);
         }
         for session in &sessions {
-            self.leave(session, Left::LinkLost);
+            self.leave(session, Left::LinkLost, now.at);
         }
         self.any = self.any.filter(|up| *up != upstream);
         self.asked.retain(|_, asked: &mut Asked| asked.link != link);
