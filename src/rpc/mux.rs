@@ -227,7 +227,7 @@ impl Mux {
         let refusal = Refusal::new(Reason::Draining, "fairlead is shutting down");
         self.break_off(
             now,
-            Reason::Draining,
+            Reason::Draining.slug(),
             TurnEnd::Drained,
             &refusal.message.clone(),
             |mux, id| {
@@ -240,17 +240,43 @@ impl Mux {
     /// What proved who calls holds no longer: the conn ends, and whoever waits is told why.
     pub fn expire(&mut self, now: Now) {
         let message = "the proof of who calls has expired; connect again";
-        self.break_off(now, Reason::AccessDenied, TurnEnd::ClientLeft, message, |mux, id| {
+        let what = Reason::AccessDenied.slug();
+        self.break_off(now, what, TurnEnd::ClientLeft, message, |mux, id| {
             mux.invalid(id, Code::AuthenticationRequired, "AUTHENTICATION_REQUIRED", now.at);
         });
         self.end = Some(End::Protocol("expired"));
+    }
+
+    /// The client broke the protocol so that nothing more can be read of it: the conn ends, and whoever waits is told so.
+    fn give_up(&mut self, what: &'static str, now: Now) {
+        if self.end.is_some() {
+            return;
+        }
+        let message = format!("the conn ends, for its client broke the protocol ({what})");
+        self.break_off(now, "protocol", TurnEnd::ClientLeft, &message, |mux, id| {
+            mux.invalid(id, Code::InvalidRequest, &message, now.at);
+        });
+        self.end = Some(End::Protocol(what));
+    }
+
+    /// The client closed its side long ago: it waits no longer.
+    fn finish(&mut self, now: Now) {
+        if self.end.is_some() {
+            return;
+        }
+        let refusal = Refusal::new(Reason::UpstreamTimeout, "the client closed its side long ago");
+        let what = Reason::UpstreamTimeout.slug();
+        self.break_off(now, what, TurnEnd::ClientLeft, &refusal.message, |mux, id| {
+            mux.refuse(id, &refusal, now.at);
+        });
+        self.end = Some(End::Client);
     }
 
     /// Nothing goes on: all requests are answered, all turns ended in the client's eyes.
     fn break_off(
         &mut self,
         now: Now,
-        reason: Reason,
+        error_type: &str,
         end: TurnEnd,
         message: &str,
         answer: impl Fn(&mut Self, &RawId),
@@ -269,7 +295,7 @@ impl Mux {
             answer(self, &id);
         }
         for session in busy {
-            self.tell_turn_cut(&session, reason, message, now);
+            self.tell_turn_cut(&session, error_type, message, now);
             self.end_turn(&session, end, now.at);
         }
         for link in placing {
@@ -297,14 +323,16 @@ impl Mux {
         self.expire_pending(now);
         self.expire_asked(now.at);
         self.expire_links(now);
-        self.expire_stranger(now.at);
+        self.expire_stranger(now);
         let settings = &self.settings;
         let over = |since: Option<Instant>, limit| since.is_some_and(|at| now.at >= at + limit);
-        if over(self.finished_at, settings.finish_timeout) {
-            self.end.get_or_insert(End::Client);
+        let finished = over(self.finished_at, settings.finish_timeout);
+        let discarded = over(self.discarding_since, settings.discard_timeout);
+        if finished {
+            self.finish(now);
         }
-        if over(self.discarding_since, settings.discard_timeout) {
-            self.end.get_or_insert(End::Protocol("frame_too_large"));
+        if discarded {
+            self.give_up("frame_too_large", now);
         }
     }
 

@@ -58,7 +58,7 @@ impl World {
     fn check_waits(&mut self, c: usize, bound: Duration) {
         let (now, conn) = (self.elapsed, &mut self.conns[c]);
         let client = &conn.client;
-        if !conn.alive || client.unruly || !client.down.is_empty() {
+        if !conn.alive || client.unruly.is_some() || !client.down.is_empty() {
             return;
         }
         if !conn.mux.client_out().is_empty() {
@@ -101,7 +101,7 @@ impl World {
     pub(crate) fn check_end(&mut self, c: usize) {
         let conn = &self.conns[c];
         let client = &conn.client;
-        let left = client.waiting.iter().find(|w| w.since.is_some());
+        let left = client.waiting.iter().find(|w| client.is_owed(w));
         if let Some(left) = left.filter(|_| client.due) {
             let what = format!("conn {c} ends and owes {} {} its answer", left.method, left.token);
             return self.truth.fail(Rule::Unanswered, what);
@@ -110,7 +110,7 @@ impl World {
             let what = format!("conn {c} is cut and never hears that {session} is idle");
             return self.truth.fail(Rule::Turn, what);
         }
-        if client.unruly && conn.alive {
+        if client.unruly.is_some() && conn.alive {
             return self
                 .truth
                 .fail(Rule::Bytes, format!("conn {c} goes on after what is no frame"));

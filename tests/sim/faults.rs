@@ -72,7 +72,8 @@ impl World {
         } else if half {
             self.conns[c].broken = true;
         } else {
-            self.conns[c].client.unruly = true;
+            let token = self.truth.token();
+            self.conns[c].client.unruly.get_or_insert(token);
         }
     }
 

@@ -80,10 +80,10 @@ impl World {
 
     fn leave(&mut self, c: usize) {
         let (now, conn) = (self.now(), &self.conns[c]);
-        let in_time = |at: Duration| self.elapsed < at + self.settings.finish_timeout;
         let due = match conn.mux.done() {
-            Some(End::Client) => conn.client.finished_at.is_some_and(in_time),
-            end => end == Some(End::Drained),
+            Some(End::Client) => conn.client.finished_at.is_some(),
+            Some(End::Drained | End::Protocol(_)) => true,
+            Some(End::Stalled) | None => false,
         };
         self.conns[c].client.due = due && !self.conns[c].broken;
         self.truth.note(|| format!("conn {c} ends, due: {due}"));

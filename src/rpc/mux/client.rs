@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use super::pending::{At, Pending};
 use super::reply::Code;
 use super::slot::Phase;
-use super::{End, Mux, Now, Oddity, Ticket};
+use super::{Mux, Now, Oddity, Ticket};
 use crate::error::{Reason, Refusal};
 use crate::id::{RawId, SessionId};
 use crate::rpc::frame::{Body, Frame};
@@ -30,7 +30,7 @@ impl Mux {
                     self.client_frame_too_large(&head, now);
                 }
                 Ok(None) => break,
-                Err(error) => self.end = Some(End::Protocol(error.slug())),
+                Err(error) => self.give_up(error.slug(), now),
             }
         }
         if !self.decoder.discarding() {
@@ -48,7 +48,7 @@ impl Mux {
                 let refusal = Refusal::new(Reason::FrameTooLarge, message);
                 self.write_error(id, &refusal.to_json());
             }
-            None => self.end = Some(End::Protocol("frame_too_large")),
+            None => self.give_up("frame_too_large", now),
         }
     }
 
@@ -67,13 +67,14 @@ impl Mux {
                 let message = format!("Invalid request: {what}");
                 self.write_invalid(id, Code::InvalidRequest, &message);
             }
+            Err(Refused::Untold) => self.odd(Oddity::StrayNotification),
             // An answer with `id: null` would kill the reader of some SDKs.
-            Err(Refused::Hopeless(what)) => self.end = Some(End::Protocol(what)),
+            Err(Refused::Hopeless(what)) => self.give_up(what, now),
         }
     }
 
     fn client_request(&mut self, id: &str, call: &Call<'_>, body: &Body<'_>, now: Now) {
-        if self.refuse_stranger(id, &call.method) {
+        if self.refuse_stranger(id, &call.method, now) {
             return;
         }
         if self.late.contains_key(id.as_bytes()) {

@@ -3,7 +3,7 @@
 
 use super::greeting::greets;
 use super::reply::Code;
-use super::{Action, Authentication, End, Mux, Oddity, Settings, Token, Waiting};
+use super::{Action, Authentication, Mux, Now, Oddity, Settings, Token, Waiting};
 use crate::id::RawId;
 use crate::rpc::frame::FrameLimits;
 use crate::time::Instant;
@@ -39,11 +39,11 @@ impl Mux {
     }
 
     /// Says no to a request of a stranger. Whether it was one.
-    pub(super) fn refuse_stranger(&mut self, id: &str, method: &str) -> bool {
+    pub(super) fn refuse_stranger(&mut self, id: &str, method: &str, now: Now) -> bool {
         let Some(stranger) = &mut self.stranger else { return false };
         stranger.requests = stranger.requests.saturating_add(1);
         if stranger.requests > STRANGERS_REQUESTS {
-            self.end = Some(End::Protocol("unauthenticated"));
+            self.give_up("unauthenticated", now);
             return true;
         }
         if greets(method) {
@@ -73,11 +73,11 @@ impl Mux {
     }
 
     /// Who is not known after a while has to come again.
-    pub(super) fn expire_stranger(&mut self, now: Instant) {
+    pub(super) fn expire_stranger(&mut self, now: Now) {
         let limit = self.settings.authentication_timeout;
         let Some(stranger) = &mut self.stranger else { return };
-        if now >= *stranger.since.get_or_insert(now) + limit {
-            self.end.get_or_insert(End::Protocol("unauthenticated"));
+        if now.at >= *stranger.since.get_or_insert(now.at) + limit {
+            self.give_up("unauthenticated", now);
         }
     }
 }

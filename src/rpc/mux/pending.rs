@@ -160,14 +160,14 @@ impl Mux {
             return;
         };
         self.write_error(id.as_str(), &refusal.to_json());
-        self.abandon(id, &pending, refusal.reason, now);
+        self.abandon(id, &pending, TurnEnd::of_refusal(refusal.reason), now);
     }
 
     /// Undoes what a request that will not be answered by a CLI had begun.
-    fn abandon(&mut self, id: &RawId, pending: &Pending, reason: Reason, now: Instant) {
+    pub(super) fn abandon(&mut self, id: &RawId, pending: &Pending, end: TurnEnd, now: Instant) {
         self.withdraw(id, &pending.at);
         let Some(session) = &pending.session else { return };
-        self.turn_answered(session, pending.counted, Some(TurnEnd::of_refusal(reason)), now);
+        self.turn_answered(session, pending.counted, Some(end), now);
         if let Some(place) = pending.place.as_ref().filter(|p| !p.unnamed) {
             self.not_placed(session, place.epoch, false, now);
         }

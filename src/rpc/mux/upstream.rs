@@ -378,7 +378,7 @@ impl Mux {
             self.refuse(&id, &refusal, now.at);
         }
         for session in &busy {
-            self.tell_turn_cut(session, Reason::UpstreamLost, message, now);
+            self.tell_turn_cut(session, Reason::UpstreamLost.slug(), message, now);
             self.end_turn(session, TurnEnd::UpstreamLost, now.at);
         }
         for session in &sessions {
