@@ -9,6 +9,7 @@ use clap::{Parser, ValueEnum};
 use fairlead::id::{LinkId, SessionId, UpstreamId};
 use fairlead::rpc::frame::FrameLimits;
 use fairlead::rpc::mux::{Action, Authentication, Found, Mux, Now, Settings};
+use fairlead::rpc::policy::Policy;
 use fairlead::testing::wire;
 use fairlead::time::{self, Duration};
 
@@ -76,7 +77,7 @@ impl Bench {
                 self.mux.found(ticket, found, self.now);
             } else if let Action::Open(link, _) = action {
                 self.link = link;
-                self.mux.link_opened(link);
+                self.mux.link_opened(link, None);
             }
         }
         if let Some(out) = self.mux.link_out(self.link) {
@@ -126,11 +127,13 @@ fn settings() -> Settings {
         client_request_timeout: Duration::from_secs(60),
         handshake_timeout: Duration::from_secs(5),
         seek_timeout: Duration::from_secs(5),
+        bounds_turns: false,
+        greet_timeout: Duration::from_secs(5),
         discard_timeout: Duration::from_secs(10),
         finish_timeout: Duration::from_secs(5),
         authentication: Authentication::NotConfigured,
         authentication_timeout: Duration::from_secs(10),
-        token: None,
+        policy: Policy::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Knows nothing of sockets or JSON libraries. The cause of a failure goes to the log, never in here.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// Why fairlead answers a request with an error of its own (JSON-RPC codes -32040..-32049).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,6 +131,21 @@ impl Refusal {
         let mut refusal = Refusal::new(Reason::Overloaded, message).of_session(session);
         refusal.retry_after_ms = Some(1000);
         refusal
+    }
+
+    /// The caller asks more often than it may (-32045); one passes after `wait`.
+    pub fn too_often(wait: Duration) -> Self {
+        let ms = wait.as_nanos().div_ceil(1_000_000);
+        Refusal {
+            retry_after_ms: Some(u64::try_from(ms).unwrap_or(u64::MAX)),
+            ..Refusal::new(Reason::Overloaded, "the caller asks more often than it may")
+        }
+    }
+
+    /// The caller has as many conns as it may (-32045); nobody knows when one ends.
+    pub fn too_many_conns() -> Self {
+        let message = "the caller has as many connections as it may";
+        Refusal { retry_after_ms: Some(1000), ..Refusal::new(Reason::Overloaded, message) }
     }
 
     /// The JSON text of the `error` member (JSON-RPC 2.0, section 5.1).

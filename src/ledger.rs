@@ -190,7 +190,7 @@ impl Ledger {
     /// Where to count failed operations and to show whether it is up, from now on. Call it once.
     pub fn report(&self, metrics: Arc<Metrics>) {
         match &self.writer {
-            None => metrics.ledger_up.set(1),
+            None => metrics.ledger_up.set(true),
             Some(writer) => writer.report(metrics),
         }
     }

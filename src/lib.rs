@@ -4,7 +4,7 @@
 //!
 //! | row | modules | what they are |
 //! |---|---|---|
-//! | words | [`error`] [`id`] [`time`] [`caller`], then [`want`] [`placement`] | what everybody speaks of; no runtime, no serde |
+//! | words | [`error`] [`id`] [`time`] [`caller`], then [`want`] [`placement`] [`rate`] | what everybody speaks of; no runtime, no serde |
 //! | protocol | [`rpc`] | frames, messages, the method table, the multiplexer, turns: pure |
 //! | decisions | [`balance`] [`session`] [`health`] [`tenancy`] | where it goes, who has it, is it well, who may: pure |
 //! | who calls | [`identity`] | what was presented, and whom it proves: pure |
@@ -33,6 +33,7 @@ pub mod observe;
 pub mod placement;
 pub mod probe;
 pub mod proxy;
+pub mod rate;
 pub mod rpc;
 pub mod server;
 pub mod session;

@@ -4,4 +4,5 @@
 
 pub mod admit;
 pub mod buffers;
+pub mod callers;
 pub mod jsonrpc;

@@ -9,4 +9,5 @@ pub mod message;
 pub mod methods;
 pub mod mux;
 pub mod out;
+pub mod policy;
 pub mod turn;

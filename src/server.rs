@@ -5,6 +5,7 @@ mod build;
 mod callers;
 mod managed;
 mod memory;
+mod secrets;
 mod shutdown;
 mod signals;
 mod workers;

@@ -1,3 +1,5 @@
-//! Which CLI has which session, and who may move it: pure decisions, no clocks, no sockets.
+//! Which CLI has which session, who may move it, and how many there may be: pure decisions, no clocks, no sockets.
 
+pub mod queue;
+pub mod quota;
 pub mod table;

@@ -7,4 +7,5 @@ pub mod connect;
 pub mod hub;
 pub mod member;
 pub mod pool;
+pub mod seat;
 pub mod source;

@@ -13,9 +13,21 @@ pub enum Want {
     Resume,
     /// Answer what it asked its clients for.
     Answer(AskId),
+    /// Start a turn in it, once there is room for one.
+    Turn,
     /// Call a method on it.
     Use {
         /// Whether a session that is only stored will do.
         on_disk: bool,
     },
+}
+
+impl Want {
+    /// Whether a session that only lies on a disk may go to another CLI for it.
+    pub fn moves(&self) -> bool {
+        match self {
+            Want::Create | Want::CreateNew | Want::Resume | Want::Use { on_disk: true } => true,
+            Want::Answer(_) | Want::Turn | Want::Use { on_disk: false } => false,
+        }
+    }
 }

@@ -13,6 +13,8 @@
 mod answers;
 #[path = "it/bounds.rs"]
 mod bounds;
+#[path = "it/caps.rs"]
+mod caps;
 #[path = "it/client_lost.rs"]
 mod client_lost;
 #[path = "it/conns.rs"]
@@ -31,16 +33,26 @@ mod half;
 mod health;
 #[path = "it/leaving.rs"]
 mod leaving;
+#[path = "shared/log.rs"]
+mod log;
 #[path = "it/lost.rs"]
 mod lost;
+#[path = "it/managed.rs"]
+mod managed;
 #[path = "it/oversize.rs"]
 mod oversize;
 #[path = "it/owners.rs"]
 mod owners;
 #[path = "it/placement.rs"]
 mod placement;
+#[path = "it/policy.rs"]
+mod policy;
 #[path = "it/process.rs"]
 mod process;
+#[path = "shared/program.rs"]
+mod program;
+#[path = "it/rates.rs"]
+mod rates;
 #[path = "it/resets.rs"]
 mod resets;
 #[path = "it/restart.rs"]
@@ -49,10 +61,16 @@ mod restart;
 mod rig;
 #[path = "it/routing.rs"]
 mod routing;
+#[path = "it/seats.rs"]
+mod seats;
+#[path = "it/secrets.rs"]
+mod secrets;
 #[path = "it/shared_session.rs"]
 mod shared_session;
 #[path = "it/stalls.rs"]
 mod stalls;
+#[path = "it/strangers.rs"]
+mod strangers;
 #[path = "it/surrogates.rs"]
 mod surrogates;
 #[path = "it/tell.rs"]

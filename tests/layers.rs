@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The rows of `src/lib.rs`, lowest first. A module may use itself and every lower row.
 const ROWS: &[&[&str]] = &[
     &["error", "id", "time", "caller"],
-    &["want", "placement"],
+    &["want", "placement", "rate"],
     &["rpc", "balance", "session", "health", "tenancy"],
     &["identity"],
     &["config"],

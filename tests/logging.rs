@@ -8,7 +8,10 @@
     reason = "a test may panic, its helpers too"
 )]
 
-use std::path::{Path, PathBuf};
+#[path = "shared/program.rs"]
+mod program;
+
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -17,9 +20,11 @@ use fairlead::observe::logging::{Format, LEVEL_VARIABLE, start};
 use fairlead::testing::client::Client;
 use fairlead::testing::{FakeCli, FakeConfig, wire};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
 use tokio::time::timeout;
+
+use self::program::Program;
 
 const SOON: Duration = Duration::from_secs(30);
 const IS_CHILD: &str = "FAIRLEAD_TEST_LOGGING_CHILD";
@@ -76,64 +81,30 @@ const PROMPT: &str = "canary-prompt-4711";
 const ARGUMENT: &str = "canary-argument-4711";
 
 /// A running fairlead in front of one fake CLI, logging at level debug.
-struct Program {
-    _child: Child,
+struct Watched {
+    program: Program,
     cli: FakeCli,
-    log: Lines<BufReader<ChildStderr>>,
-    seen: Vec<String>,
     address: std::net::SocketAddr,
-    folder: PathBuf,
 }
 
-impl Program {
-    async fn start() -> Program {
+impl Watched {
+    async fn start() -> Watched {
         let with = FakeConfig { token: Some(TOKEN.to_owned()), ..FakeConfig::default() };
         let cli = FakeCli::start(with).await.unwrap();
-        let folder = std::env::temp_dir().join(format!("fairlead-log-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir(&folder).unwrap();
-        let (config, state) = (folder.join("fairlead.toml"), folder.join("state"));
         let toml = format!(
-            "state_dir = {state:?}\n[[listener]]\nname = \"sdk\"\nbind = \"127.0.0.1:0\"\npool = \"p\"\n\
+            "[[listener]]\nname = \"sdk\"\nbind = \"127.0.0.1:0\"\npool = \"p\"\n\
              [[pool]]\nname = \"p\"\nbalance = \"round_robin\"\ntoken = {{ env = \"TOKEN\" }}\n\
              upstreams = [{{ address = \"{}\", name = \"cli-0\" }}]\n",
             cli.addr
         );
-        std::fs::write(&config, toml).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_fairlead"))
-            .args([Path::new("run"), Path::new("--config"), &config])
-            .env("TOKEN", TOKEN)
-            .env(LEVEL_VARIABLE, "debug")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = "127.0.0.1:0".parse().unwrap();
-        let seen = Vec::new();
-        let mut program = Program { _child: child, cli, log, seen, address, folder };
-        let listens = program.line("it listens", |l| l["kind"] == "listener").await;
-        program.address = listens["address"].as_str().unwrap().parse().unwrap();
-        program
-    }
-
-    /// Waits for the next line that fits.
-    async fn line(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        let found = timeout(SOON, async {
-            while let Some(line) = self.log.next_line().await.unwrap() {
-                let value: Value = serde_json::from_str(&line).unwrap_or_default();
-                self.seen.push(line);
-                if fits(&value) {
-                    return value;
-                }
-            }
-            panic!("{what}: the log ended after {:#?}", self.seen);
-        });
-        found.await.unwrap_or_else(|_| panic!("{what}: not in the log"))
+        let env = [("TOKEN", TOKEN), (LEVEL_VARIABLE, "debug")];
+        let mut program = Program::start(&toml, &env).await;
+        let address = program.address().await;
+        Watched { program, cli, address }
     }
 
     async fn ended(&mut self, kind: &str) -> Value {
-        self.line(kind, |l| l["kind"] == kind).await
+        self.program.line(kind, |l| l["kind"] == kind).await
     }
 
     /// A client that has heard of the CLI.
@@ -141,13 +112,6 @@ impl Program {
         let client = Client::connect(self.address).await.unwrap();
         client.request("connect", json!({})).await.unwrap();
         client
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // Whatever is left of it is nobody's business.
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -216,8 +180,8 @@ const NO_IDENTITY: [&str; 3] = ["identity", "tenant", "traceparent"];
 
 #[tokio::test]
 async fn a_turn_a_session_and_a_conn_say_what_was_and_nothing_of_what_was_said() {
-    let mut program = Program::start().await;
-    let client = Client::connect(program.address).await.unwrap();
+    let mut watched = Watched::start().await;
+    let client = Client::connect(watched.address).await.unwrap();
     let mut client = Counted { client, sent: Vec::new() };
     client.ask("connect", json!({})).await;
     let create = json!({"sessionId": "s-1", "model": "fake", "tools": [{"name": "t"}],
@@ -230,7 +194,7 @@ async fn a_turn_a_session_and_a_conn_say_what_was_and_nothing_of_what_was_said()
     let params =
         json!({"sessionId": "s-1", "requestId": call["data"]["requestId"], "result": ARGUMENT});
     client.ask("session.tools.handlePendingToolCall", params).await;
-    let turn = program.ended("turn").await;
+    let turn = watched.ended("turn").await;
     whole(&turn, &[&NO_IDENTITY[..], &["t_queue"]].concat());
     let in_turn = &client.sent[before..];
     says(
@@ -249,7 +213,7 @@ async fn a_turn_a_session_and_a_conn_say_what_was_and_nothing_of_what_was_said()
     let received = client.client.frames(0);
     client.client.close().await;
 
-    let session = program.ended("session").await;
+    let session = watched.ended("session").await;
     // The CLI was asked for the id first, then a link was opened.
     whole(&session, &NO_IDENTITY);
     says(
@@ -259,7 +223,7 @@ async fn a_turn_a_session_and_a_conn_say_what_was_and_nothing_of_what_was_said()
             "termination": "CI"}),
     );
     assert!(number(&session, "t_total") >= number(&turn, "t_total"));
-    let conn = program.ended("conn").await;
+    let conn = watched.ended("conn").await;
     whole(&conn, &[&NO_IDENTITY[..], &["tls"]].concat());
     let bytes_out = Counted::on_the_wire(received.iter().map(|f| f.raw.len() as u64));
     says(
@@ -273,10 +237,11 @@ async fn a_turn_a_session_and_a_conn_say_what_was_and_nothing_of_what_was_said()
     assert!(number(&conn, "t_connect") > 0.0);
     assert!(number(&conn, "t_total") >= number(&session, "t_total"));
 
-    program.cli.kill().await;
-    program.line("a line at level debug", |l| l["level"] == "debug").await;
+    watched.cli.kill().await;
+    watched.program.line("a line at level debug", |l| l["level"] == "debug").await;
     for canary in [TOKEN, PROMPT, ARGUMENT] {
-        let told: Vec<_> = program.seen.iter().filter(|line| line.contains(canary)).collect();
+        let told: Vec<_> =
+            watched.program.seen.iter().filter(|line| line.contains(canary)).collect();
         assert!(told.is_empty(), "{told:#?}");
     }
     // They were there to be told.
@@ -287,25 +252,25 @@ async fn a_turn_a_session_and_a_conn_say_what_was_and_nothing_of_what_was_said()
 
 #[tokio::test]
 async fn the_letters_say_who_ended_it_and_in_which_phase() {
-    let mut program = Program::start().await;
-    let idle = program.client().await;
+    let mut watched = Watched::start().await;
+    let idle = watched.client().await;
     idle.close().await;
-    assert_eq!(program.ended("conn").await["termination"], "CI");
-    Client::connect(program.address).await.unwrap().close().await;
-    assert_eq!(program.ended("conn").await["termination"], "CH");
-    let broken = program.client().await;
+    assert_eq!(watched.ended("conn").await["termination"], "CI");
+    Client::connect(watched.address).await.unwrap().close().await;
+    assert_eq!(watched.ended("conn").await["termination"], "CH");
+    let broken = watched.client().await;
     broken.send_raw(b"no header\r\n\r\n").await.unwrap();
     broken.until_closed().await;
-    says(&program.ended("conn").await, &json!({"termination": "FI", "result": "bad_header"}));
+    says(&watched.ended("conn").await, &json!({"termination": "FI", "result": "bad_header"}));
     let open = json!({"sessionId": "s-2", "model": "fake", "provider": {"type": "openai"}});
-    let busy = program.client().await;
+    let busy = watched.client().await;
     busy.request("session.create", open).await.unwrap();
     let hold = json!({"sessionId": "s-2", "prompt": "hold k"});
     busy.request("session.send", hold).await.unwrap();
     busy.close().await;
-    says(&program.ended("turn").await, &json!({"termination": "CT", "result": "client_left"}));
-    says(&program.ended("session").await, &json!({"termination": "CT", "result": "detached"}));
-    assert_eq!(program.ended("conn").await["termination"], "CT");
+    says(&watched.ended("turn").await, &json!({"termination": "CT", "result": "client_left"}));
+    says(&watched.ended("session").await, &json!({"termination": "CT", "result": "detached"}));
+    assert_eq!(watched.ended("conn").await["termination"], "CT");
 }
 
 #[test]

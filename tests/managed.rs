@@ -1,6 +1,9 @@
 //! Managed CLIs, on real processes: a stand-in that fails in every way that a CLI can.
 
 #[cfg(test)]
+#[path = "shared/log.rs"]
+mod log;
+#[cfg(test)]
 #[path = "managed/rig.rs"]
 mod rig;
 
@@ -10,9 +13,9 @@ use std::process::Command;
 use fairlead::time::{self, Duration};
 use fairlead::upstream::source::managed::{StateDir, Status};
 
+use self::log::Log;
 use self::rig::{
-    DEADLINE, Dir, Log, Rig, STAND_IN, eventually, kids, kill, lives, ready, reopen, supervise,
-    until,
+    DEADLINE, Dir, Rig, STAND_IN, eventually, kids, kill, lives, ready, reopen, supervise, until,
 };
 
 /// Two children that ignore TERM, one of them in a session of its own, then the stand-in itself.

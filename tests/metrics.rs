@@ -42,16 +42,18 @@ fn populated() -> (Arc<Metrics>, Box<dyn std::any::Any>) {
     listener.denied.inc("access_denied");
     let pool = metrics.pool("p\"\\\n");
     pool.placements.inc("hash");
-    pool.failovers.inc("moved");
+    pool.failovers.inc("ok");
     pool.evicted.inc("idle");
     pool.turns.inc("ok");
     pool.turn_duration.observe(12.0);
     let upstream = metrics.upstream("p", "cli-1");
-    upstream.version.set("1.0.102");
+    upstream.info.set(["3", "1.0.102"]);
     upstream.health_checks.inc("ok");
     upstream.lost.inc("reset");
     upstream.left_out.inc("late");
-    upstream.restarts.inc("exit");
+    upstream.restarts.inc("exited");
+    upstream.crash_loop.set(false);
+    metrics.ledger_up.set(true);
     (metrics, Box::new((listener, pool, upstream)))
 }
 

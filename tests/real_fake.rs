@@ -13,6 +13,8 @@
 
 #[path = "real_fake/cases.rs"]
 mod cases;
+#[path = "shared/installed.rs"]
+mod installed;
 #[path = "real_fake/script.rs"]
 mod script;
 #[path = "real_fake/target.rs"]

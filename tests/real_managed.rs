@@ -1,6 +1,9 @@
 //! Managed CLIs with the real CLI: what the stand-in cannot prove. Needs `make deps`.
 
 #[cfg(test)]
+#[path = "shared/installed.rs"]
+mod installed;
+#[cfg(test)]
 #[path = "managed/rig.rs"]
 #[expect(dead_code, reason = "this suite needs only a part of the rig")]
 mod rig;
@@ -10,13 +13,12 @@ use std::path::{Path, PathBuf};
 use fairlead::time;
 use fairlead::upstream::source::managed::{Spec, Status, resolve};
 
+use self::installed::package;
 use self::rig::{Rig, eventually, kill, lives, ready, until};
 
 /// The native binary; fails where it is not installed.
 fn native() -> PathBuf {
-    let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/node_modules");
-    let native = modules.join("@github/copilot-linux-x64/copilot");
-    assert!(native.exists(), "{} is not there: run make deps", native.display());
+    let native = package("copilot").join("copilot");
     native.canonicalize().unwrap_or(native)
 }
 

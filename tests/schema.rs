@@ -9,14 +9,18 @@
     reason = "all of it is a test"
 )]
 
+#[path = "shared/installed.rs"]
+mod installed;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use fairlead::rpc::methods::{
     EVENTS, Event, Method, OUTGOING, Outgoing, Route, Shape, Where, event, method, methods,
     outgoing,
 };
 use serde_json::Value;
+
+use self::installed::package;
 
 /// Served and used by SDKs, but not in the schema.
 const BESIDE: [&str; 13] = [
@@ -65,9 +69,7 @@ const MENTIONS_REQUEST_ID: [&str; 6] = [
 ];
 
 fn schema(file: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/real/node_modules/@github/copilot-sdk-linux-x64/schemas")
-        .join(file);
+    let path = package("copilot-sdk").join("schemas").join(file);
     let text = std::fs::read_to_string(&path)
         .unwrap_or_else(|e| panic!("{}: {e}; run `make deps`", path.display()));
     serde_json::from_str(&text).unwrap()
@@ -179,14 +181,14 @@ fn every_further_session_id_is_known() {
     for (method, props) in incoming() {
         let further: Vec<_> = props.iter().filter(|prop| names_a_session(prop)).collect();
         match method.route() {
-            Route::Scatter(_) | Route::Deny(_) => {}
+            Route::Scatter(_) | Route::EveryOne | Route::Deny(_) => {}
             Route::Connect
             | Route::Ping
             | Route::Create
             | Route::Resume
             | Route::Session
             | Route::Fork
-            | Route::AnyOne
+            | Route::AnyOne(_)
             | Route::Merge(_)
             | Route::Single(_)
             | Route::Local(_) => {

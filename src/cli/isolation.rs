@@ -2,6 +2,7 @@
 
 use crate::caller::{Proof, Trust};
 use crate::config::{Config, Grant, Identity, Listener, UnknownSessions};
+use crate::rpc::methods::{Method, Route, Tells};
 
 /// What each listener keeps apart, whom grants let in, and what no listener can keep apart.
 pub(super) fn isolation(config: &Config) -> Vec<String> {
@@ -12,6 +13,9 @@ pub(super) fn isolation(config: &Config) -> Vec<String> {
             anonymous(listener),
             addresses(listener),
             unknown(listener),
+            reads(listener, config.tells_apart(&listener.pool)),
+            changes(listener),
+            denied(listener),
         ];
         sentences.into_iter().flatten().map(|said| format!("listener {}: {said}", listener.name))
     });
@@ -93,6 +97,32 @@ fn unknown(listener: &Listener) -> Option<String> {
             "a session that fairlead does not know belongs to the first who asks for it".into(),
         ),
     }
+}
+
+/// What the answers of CLIs tell beside sessions.
+fn reads(listener: &Listener, told_apart: bool) -> Option<String> {
+    if !told_apart {
+        let all = "clients may read what the CLIs tell of their account, host and settings";
+        return Some(all.into());
+    }
+    let tells = |method: &&&Method| matches!(method.route(), Route::AnyOne(tells) if tells != Tells::Nothing);
+    let names = names(listener.allow.iter().filter(tells))?;
+    Some(format!("every client may read {names}: the CLIs' own, and what other callers changed"))
+}
+
+fn changes(listener: &Listener) -> Option<String> {
+    let changes = |method: &&&Method| method.route() == Route::EveryOne;
+    let names = names(listener.allow.iter().filter(changes))?;
+    Some(format!("every client may change all CLIs for everybody: {names}"))
+}
+
+fn denied(listener: &Listener) -> Option<String> {
+    names(listener.deny.iter()).map(|names| format!("nobody may call {names}"))
+}
+
+fn names<'a>(methods: impl Iterator<Item = &'a &'static Method>) -> Option<String> {
+    let names: Vec<&str> = methods.map(|method| method.name).collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 fn grant(grant: &Grant) -> String {
@@ -177,6 +207,19 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert!(has(&user, "1 token lets its client act for all users of its tenant"), "{user:?}");
         assert!(!has(&backend, "1 token lets"), "{backend:?}");
+    }
+
+    #[test]
+    fn what_may_be_read_and_changed_is_said() {
+        let one = said("allow = [\"mcp.config.reload\"]\n", "");
+        assert!(has(&one, "may read what the CLIs tell of their account"), "{one:?}");
+        assert!(has(&one, "may change all CLIs for everybody: mcp.config.reload"), "{one:?}");
+        let strict = said(JWT, "");
+        assert!(!has(&strict, "may read") && !has(&strict, "may change"), "{strict:?}");
+        let keys = "allow = [\"user.settings.get\"]\ndeny = [\"session.shell.exec\"]\n";
+        let some = said(&format!("{keys}{JWT}"), "");
+        assert!(has(&some, "every client may read user.settings.get:"), "{some:?}");
+        assert!(has(&some, "nobody may call session.shell.exec"), "{some:?}");
     }
 
     #[test]

@@ -5,8 +5,10 @@
 
 mod access;
 mod agree;
+mod callers;
 mod identity;
 mod listener;
+mod methods;
 mod pool;
 mod tables;
 

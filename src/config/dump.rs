@@ -5,8 +5,8 @@
 use toml::{Table, Value};
 
 use super::model::{
-    Balance, Config, EnvValue, Grant, Health, Identity, Jwt, KeySource, Limits, Listener, Managed,
-    Pool, Upstream, Upstreams,
+    Balance, CallerLimits, Caps, Config, EnvValue, Grant, Health, Identity, Jwt, KeySource, Limits,
+    Listener, Managed, Pool, Upstream, Upstreams,
 };
 use super::values::{show_duration, show_size};
 use crate::identity::source_ip::Range;
@@ -61,8 +61,31 @@ fn listener(listener: &Listener) -> Table {
     if let Some(pattern) = &listener.required_id {
         out.insert("session_id_required_pattern".into(), text(pattern.as_str()));
     }
+    for (key, methods) in [("allow", &listener.allow), ("deny", &listener.deny)] {
+        if !methods.is_empty() {
+            out.insert(key.into(), Value::Array(methods.iter().map(|m| text(m.name)).collect()));
+        }
+    }
+    out.extend(callers(&listener.callers));
     if !listener.identity.is_empty() {
         out.insert("identity".into(), list(&listener.identity, identity));
+    }
+    out
+}
+
+fn callers(limits: &CallerLimits) -> Table {
+    let conns = [
+        ("max_conns", limits.max_conns),
+        ("max_conns_per_address", limits.max_conns_per_address),
+        ("max_conns_per_caller", limits.max_conns_per_caller),
+    ];
+    let conns = conns.into_iter().filter_map(|(key, most)| Some((key.to_owned(), number(most?))));
+    let mut out: Table = conns.collect();
+    out.insert("max_failed_connects".into(), limits.max_failed_connects.unwrap_or(0).into());
+    if let Some(rate) = limits.rate {
+        let (requests, burst) = (rate.requests.into(), rate.burst.into());
+        let rate = table([("requests", requests), ("per", time(rate.per)), ("burst", burst)]);
+        out.insert("rate".into(), rate.into());
     }
     out
 }
@@ -141,6 +164,7 @@ fn pool(pool: &Pool) -> Table {
         out.insert("managed".into(), managed(m));
     }
     out.insert("health".into(), health(&pool.health));
+    out.insert("caps".into(), caps(&pool.caps));
     if !pool.grants.is_empty() {
         out.insert("grant".into(), list(&pool.grants, grant));
     }
@@ -191,6 +215,23 @@ fn health(health: &Health) -> Value {
         ("dead_after", time(health.dead_after)),
     ])
     .into()
+}
+
+fn caps(caps: &Caps) -> Value {
+    let bounds = [
+        ("max_sessions", caps.max_sessions),
+        ("max_sessions_per_tenant", caps.max_sessions_per_tenant),
+        ("max_sessions_per_user", caps.max_sessions_per_user),
+        ("max_turns", caps.max_turns),
+        ("max_turns_per_upstream", caps.max_turns_per_upstream),
+        ("max_turns_per_tenant", caps.max_turns_per_tenant),
+        ("max_turns_per_user", caps.max_turns_per_user),
+    ];
+    let bounds = bounds.into_iter().filter_map(|(key, n)| Some((key.to_owned(), n?.into())));
+    let mut out: Table = bounds.collect();
+    out.insert("queue_length".into(), number(caps.queue_length));
+    out.insert("queue_timeout".into(), time(caps.queue_timeout));
+    out.into()
 }
 
 fn limits(l: &Limits) -> Value {

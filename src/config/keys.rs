@@ -37,7 +37,20 @@ pub const LISTENER: Section = Section {
         "trust",
         "session_id_required_pattern",
         "unknown_sessions",
+        "max_conns",
+        "max_conns_per_address",
+        "max_conns_per_caller",
+        "max_failed_connects",
+        "rate",
+        "allow",
+        "deny",
     ],
+};
+/// `[listener.rate]`
+pub const RATE: Section = Section {
+    title: "[listener.rate]",
+    path: "listener.rate",
+    keys: &["requests", "per", "burst"],
 };
 /// `[[listener.identity]]`
 pub const IDENTITY: Section = Section {
@@ -85,6 +98,7 @@ pub const POOL: Section = Section {
         "create_existing",
         "token",
         "health",
+        "caps",
         "unknown_sessions",
         "grant",
     ],
@@ -120,6 +134,22 @@ pub const HEALTH: Section = Section {
     title: "[pool.health]",
     path: "pool.health",
     keys: &["interval", "timeout", "rise", "fall", "dead_after"],
+};
+/// `[pool.caps]`
+pub const CAPS: Section = Section {
+    title: "[pool.caps]",
+    path: "pool.caps",
+    keys: &[
+        "max_sessions",
+        "max_sessions_per_tenant",
+        "max_sessions_per_user",
+        "max_turns",
+        "max_turns_per_upstream",
+        "max_turns_per_tenant",
+        "max_turns_per_user",
+        "queue_length",
+        "queue_timeout",
+    ],
 };
 /// A value that is kept elsewhere.
 pub const SECRET: Section = Section { title: "a secret", path: "secret", keys: &["env", "file"] };
@@ -165,9 +195,9 @@ pub const TOKEN: Section = Section {
 };
 
 /// Every section of the configuration file, in the order of the documentation.
-pub const ALL: [&Section; 17] = [
-    &ROOT, &RUNTIME, &LISTENER, &IDENTITY, &TOKENS, &JWKS, &RANGE, &POOL, &UPSTREAM, &GRANT,
-    &MANAGED, &HEALTH, &SECRET, &METRICS, &DRAIN, &LIMITS, &LOG,
+pub const ALL: [&Section; 19] = [
+    &ROOT, &RUNTIME, &LISTENER, &RATE, &IDENTITY, &TOKENS, &JWKS, &RANGE, &POOL, &UPSTREAM, &GRANT,
+    &MANAGED, &HEALTH, &CAPS, &SECRET, &METRICS, &DRAIN, &LIMITS, &LOG,
 ];
 
 /// The other sections that have `key`: where a stray key may belong.

@@ -20,6 +20,8 @@ macro_rules! words {
 }
 
 mod access;
+mod callers;
+mod caps;
 mod identity;
 mod limits;
 mod pool;
@@ -28,6 +30,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use access::{Authentication, Grant, UnknownSessions};
+pub use callers::{CallerLimits, CallerRate};
+pub use caps::Caps;
 pub use identity::{Identity, Jwt, KeySource, Named, Pattern, TokenFile};
 pub use limits::Limits;
 pub use pool::{
@@ -38,6 +42,7 @@ pub use pool::{
 use crate::caller::Trust;
 use crate::identity::Identities;
 use crate::identity::jwt::Algorithm;
+use crate::rpc::methods::Method;
 use crate::time::Duration;
 
 /// The whole configuration.
@@ -65,6 +70,11 @@ impl Config {
     /// The pool of this name. Every `Listener::pool` has one.
     pub fn pool(&self, name: &str) -> Option<&Pool> {
         self.pools.iter().find(|p| p.name == name)
+    }
+
+    /// Whether any listener of this pool tells its callers apart.
+    pub fn tells_apart(&self, pool: &str) -> bool {
+        self.listeners.iter().any(|listener| listener.pool == pool && listener.proves())
     }
 }
 
@@ -100,6 +110,12 @@ pub struct Listener {
     pub required_id: Option<Pattern>,
     /// Whose a session is that exists and that nobody is known to own.
     pub unknown_sessions: UnknownSessions,
+    /// What one caller and one address may take.
+    pub callers: CallerLimits,
+    /// Methods that are allowed here though they are not by default. None of them is in `deny`.
+    pub allow: Vec<&'static Method>,
+    /// Methods that are taken away.
+    pub deny: Vec<&'static Method>,
 }
 
 impl Listener {

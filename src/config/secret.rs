@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The largest secret, in bytes.
 const MAX_SECRET: u64 = 64 * 1024;
@@ -64,6 +64,14 @@ impl Secret {
             source @ (SecretSource::Env(_) | SecretSource::File(_)) => {
                 Secret::read(source.clone(), &|name| std::env::var(name).ok())
             }
+        }
+    }
+
+    /// The file that it is in.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.source {
+            SecretSource::File(path) => Some(path),
+            SecretSource::Env(_) | SecretSource::Inline => None,
         }
     }
 

@@ -162,7 +162,7 @@ impl Writer {
     /// Where to count errors and show the state.
     pub(super) fn report(&self, metrics: Arc<Metrics>) {
         let queue = self.shared.queue.lock();
-        metrics.ledger_up.set(i64::from(queue.down.is_none()));
+        metrics.ledger_up.set(queue.down.is_none());
         let _ = self.shared.metrics.set(metrics);
     }
 
@@ -270,7 +270,7 @@ impl Shared {
         }
         tracing::error!(%error, reason = error.slug(), "the ledger cannot be written: new sessions are refused");
         if let Some(metrics) = self.metrics.get() {
-            metrics.ledger_up.set(0);
+            metrics.ledger_up.set(false);
         }
         let waiters = failed.waiters.into_iter().chain(meanwhile.waiters);
         let mut heard = false;
@@ -295,7 +295,7 @@ impl Shared {
             Ok(store) => {
                 queue.down = None;
                 if let Some(metrics) = self.metrics.get() {
-                    metrics.ledger_up.set(1);
+                    metrics.ledger_up.set(true);
                 }
                 tracing::info!("the ledger can be written again");
                 Some(store)

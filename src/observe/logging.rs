@@ -99,7 +99,7 @@ impl<S: Subscriber> Layer<S> for Lines {
 }
 
 #[cfg(test)]
-pub(in crate::observe) mod tests {
+pub(crate) mod tests {
     use std::io::Write;
 
     use parking_lot::Mutex;
@@ -121,7 +121,7 @@ pub(in crate::observe) mod tests {
     }
 
     /// What is written while `log` runs.
-    pub(in crate::observe) fn logged(level: &str, format: Format, log: impl FnOnce()) -> String {
+    pub(crate) fn logged(level: &str, format: Format, log: impl FnOnce()) -> String {
         let sink = Sink::default();
         let queue = Queue::start(sink.clone(), format).unwrap();
         let filter = EnvFilter::builder().parse(level).unwrap();

@@ -18,7 +18,7 @@ use prometheus::{IntGauge, Registry, TextEncoder};
 
 pub use rpc::{MethodName, RpcMetrics, RpcResult};
 pub use scopes::{ListenerMetrics, PoolMetrics, UpstreamMetrics};
-pub use series::{CounterBy, GaugeBy, GaugeGuard, Info, OneHot};
+pub use series::{CounterBy, GaugeBy, GaugeGuard, Info, OneHot, Told};
 pub use spec::{Kind, METRICS, Spec, markdown};
 
 use rpc::Rpc;
@@ -41,8 +41,8 @@ pub struct Metrics {
     pub config_last_reload_successful: IntGauge,
     /// Unix time of the last success, in seconds.
     pub config_last_reload_success: IntGauge,
-    /// 1 while the ledger answers.
-    pub ledger_up: IntGauge,
+    /// Whether what the ledger is told becomes durable; never told where there is none.
+    pub ledger_up: Arc<Told>,
     /// Ledger operations that failed, by operation.
     pub ledger_errors: Arc<CounterBy>,
     /// Turns that a drain waits for.
@@ -63,7 +63,7 @@ impl Metrics {
         build.gauge(&spec::BUILD_INFO, &[]).set(1);
         let config_last_reload_successful = process.gauge(&spec::CONFIG_RELOAD_SUCCESSFUL, &[]);
         let config_last_reload_success = process.gauge(&spec::CONFIG_RELOAD_TIME, &[]);
-        let ledger_up = process.gauge(&spec::LEDGER_UP, &[]);
+        let ledger_up = process.told(&spec::LEDGER_UP);
         let ledger_errors = process.counter_by(&spec::LEDGER_ERRORS, "op");
         let drain_remaining_turns = process.gauge(&spec::DRAIN_REMAINING, &[]);
         let all = Arc::new(All::new(process, build, words));

@@ -24,7 +24,6 @@ use crate::health::state::{Seen, State};
 use crate::id::SessionId;
 use crate::rpc::frame::{Decoder, Frame, FrameLimits};
 use crate::rpc::message::{self, UpstreamMessage};
-use crate::rpc::mux::LinkToken;
 use crate::time::{self, Duration, Instant};
 use crate::upstream::ask::Ask;
 use crate::upstream::connect::connect;
@@ -41,8 +40,6 @@ pub struct Parameters {
     pub timeout: Duration,
     /// Of silence with a probe outstanding, before links are lost.
     pub dead_after: Duration,
-    /// What the CLI is told first.
-    pub token: Option<LinkToken>,
     /// Frames of the CLI, in bytes.
     pub frame: FrameLimits,
 }
@@ -224,7 +221,8 @@ impl<'a> Watch<'a> {
 
     /// `connect`, alone; its answer is the first sign of life.
     async fn greet(&mut self) -> io::Result<()> {
-        self.write(&request("connect", &who_we_are(self.with.token.as_ref()), CONNECT)).await?;
+        let params = who_we_are(self.member.token().as_ref());
+        self.write(&request("connect", &params, CONNECT)).await?;
         let (reply, answer) = oneshot::channel();
         self.waiting.insert(CONNECT, reply);
         let limit = self.with.timeout;
@@ -261,7 +259,7 @@ impl<'a> Watch<'a> {
             let id = self.next_id();
             let probe = match self.member.state() {
                 State::Misconfigured => {
-                    request("connect", &who_we_are(self.with.token.as_ref()), id)
+                    request("connect", &who_we_are(self.member.token().as_ref()), id)
                 }
                 State::Starting | State::Up | State::Down | State::Leaving => {
                     request("ping", "{}", id)

@@ -25,6 +25,7 @@ use self::flow::Flow;
 use self::link::LinkIo;
 use self::report::Tally;
 use super::admit::Keys;
+use super::callers::{Callers, Seat, Who};
 use crate::caller::{Claim, Trust};
 use crate::config::Pattern;
 use crate::drain::Mode;
@@ -61,6 +62,8 @@ pub struct Listener {
     pub anonymous: Arc<Visitor>,
     /// What the ids of sessions that clients make must match.
     pub required_id: Option<Pattern>,
+    /// What each caller may take.
+    pub callers: Callers,
     /// How sessions get their keys.
     pub keys: Keys,
     /// Who serves it.
@@ -82,6 +85,8 @@ pub struct Conn {
     visitor: Arc<Visitor>,
     /// Something was presented that proves who calls.
     proven: bool,
+    /// Its place among the caller's conns, where these are counted.
+    seat: Option<Box<Seat<Who>>>,
     /// When that is over.
     expiry: Option<Pin<Box<Sleep>>>,
     listener: Arc<Listener>,
@@ -126,6 +131,7 @@ impl Conn {
             mux: Mux::new(Arc::clone(&listener.settings), seed),
             visitor: Arc::clone(&listener.anonymous),
             proven: false,
+            seat: None,
             expiry: None,
             listener,
             rpc,
@@ -305,7 +311,8 @@ impl Drop for Conn {
         self.keep_books();
         // What was not written is not kept any more, either.
         self.listener.buffered.change(self.id, self.kept, 0);
-        self.listener.pool.hub.leave(self.id);
+        self.listener.pool.leave(self.id);
+        self.seat = None;
         self.listener.metrics.connections.dec();
         self.report_end(now);
     }

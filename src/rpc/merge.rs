@@ -11,11 +11,13 @@ use serde_json::value::RawValue;
 
 use crate::rpc::methods::{failed, invalid};
 
+mod every;
 mod lists;
 mod pairs;
 mod scatter;
 mod single;
 
+pub use every::{Made, agree};
 pub use scatter::{Part, Split};
 
 /// Answers that are joined over all CLIs.

@@ -36,7 +36,9 @@ pub enum Route {
     /// As `Session`; the result's `sessionId` is a new session on the same CLI's disk.
     Fork,
     /// To one CLI, the same for a conn: the answer does not depend on sessions.
-    AnyOne,
+    AnyOne(Tells),
+    /// To every CLI that is up, where the policy allows it: it changes the CLI for everybody.
+    EveryOne,
     /// All CLIs are asked and their answers joined.
     Merge(Merge),
     /// One answer, made over the sessions that the caller may see.
@@ -45,17 +47,54 @@ pub enum Route {
     Scatter(Scatter),
     /// This `result`, whatever the params.
     Local(&'static str),
-    /// Refused.
-    Deny(Deny),
+    /// Refused, whatever the policy.
+    Deny(Never),
 }
 
-/// Why a method is refused.
+/// Of what the answer to a read of the whole server tells, beside what is the same for everybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deny {
-    /// No policy can allow it: it ends the CLI, hands it over to one client, or attaches nothing over TCP.
-    Never,
-    /// It changes the CLI for everybody: refused as long as no policy allows it.
-    Policy,
+pub enum Tells {
+    /// Of nothing: what the program itself can do.
+    Nothing,
+    /// Of the account that the CLI is logged in with: names, quota, credentials.
+    Account,
+    /// Of the CLI's host: its paths and files, also those that the caller asks for.
+    Host,
+    /// Of what the operator and other callers configured: settings, servers, plugins, with what is secret in them.
+    Settings,
+}
+
+/// Why no policy can allow a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Never {
+    /// The CLI ends.
+    Ends,
+    /// A process is started.
+    Starts,
+    /// One client gets everybody's prompts, keys or files, or puts its programs in their place.
+    TakesOver,
+    /// The session that comes back is attached to no connection.
+    AttachesNothing,
+    /// Sessions are deleted, whoever owns them.
+    DeletesAll,
+    /// A CLI has one remote control for all its sessions.
+    RemoteControl,
+}
+
+impl Never {
+    /// The rest of a sentence that begins with the method's name.
+    pub const fn why(self) -> &'static str {
+        match self {
+            Never::Ends => "ends the CLI for everybody",
+            Never::Starts => "starts a process on the CLI's host",
+            Never::TakesOver => "puts one client in charge of what all sessions of the CLI do",
+            Never::AttachesNothing => "gives back a session that no connection is attached to",
+            Never::DeletesAll => "deletes sessions whoever owns them: delete them by their ids",
+            Never::RemoteControl => {
+                "moves the CLI's one remote control away from whatever session has it"
+            }
+        }
+    }
 }
 
 /// Whether a request makes its session busy.
@@ -229,7 +268,8 @@ impl Method {
             Route::Connect
             | Route::Ping
             | Route::Create
-            | Route::AnyOne
+            | Route::AnyOne(_)
+            | Route::EveryOne
             | Route::Merge(_)
             | Route::Single(_)
             | Route::Scatter(_)

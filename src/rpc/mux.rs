@@ -34,9 +34,12 @@ use super::frame::Decoder;
 use super::out::Outgoing;
 use crate::error::{Reason, Refusal};
 use crate::id::{LinkId, RawId, SessionId, UpstreamId};
+use crate::rate::Share;
 use crate::time::Instant;
 
-pub use action::{Action, End, Found, Hello, Left, Oddity, Outcome, Ticket, Token, TurnEnd};
+pub use action::{
+    Action, End, Found, Hello, Left, Oddity, Outcome, Ticket, Token, TurnEnd, Verdict,
+};
 use asked::Asked;
 use door::{Stranger, client_frame};
 use link::Link;
@@ -95,7 +98,9 @@ pub struct Mux {
     /// It was closed for no reason that is known here.
     dropped: bool,
     /// As long as the client must prove who it is, and has not.
-    stranger: Option<Stranger>,
+    stranger: Option<Box<Stranger>>,
+    /// How often the client may ask; `None`: as often as it likes.
+    share: Option<std::sync::Arc<Share>>,
     draining: bool,
     discarding_since: Option<Instant>,
     finished_at: Option<Instant>,
@@ -128,7 +133,9 @@ impl Mux {
             connected: None,
             ended_in: None,
             dropped: false,
-            stranger: (settings.authentication == Authentication::Required).then(Stranger::default),
+            stranger: (settings.authentication == Authentication::Required)
+                .then(Box::<Stranger>::default),
+            share: None,
             draining: false,
             discarding_since: None,
             finished_at: None,

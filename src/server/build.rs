@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use tokio::net::TcpListener;
 
 use super::workers::Workers;
-use super::{Addresses, StartError, callers, managed};
+use super::{Addresses, StartError, callers, managed, secrets};
 use crate::balance::Policy;
 use crate::config::{self, Balance, Config, Limits, Upstreams};
 use crate::drain::{self, Tasks, Trigger, Watcher};
@@ -19,14 +19,16 @@ use crate::observe::metrics::{MethodName, Metrics, Vocabulary};
 use crate::observe::readiness::Readiness;
 use crate::probe::watch;
 use crate::proxy::admit::Keys;
+use crate::proxy::callers::Callers;
 use crate::proxy::jsonrpc::{Budget, Listener};
 use crate::rpc::frame::FrameLimits;
 use crate::rpc::methods::{self, Route};
 use crate::rpc::mux::{LinkToken, Settings};
+use crate::session::quota::Bounds;
 use crate::session::table::{self, CreateExisting, Storage};
-use crate::time::Duration;
+use crate::time::{self, Duration};
 use crate::upstream::member::{self, Ears, Member};
-use crate::upstream::pool::{self, Pool};
+use crate::upstream::pool::{self, Patience, Pool};
 use crate::upstream::source::managed::{Home, Managed, Spec, StateDir};
 
 /// Everything that runs.
@@ -153,7 +155,6 @@ fn metrics(tasks: &Tasks, dropped: impl Fn() -> u64 + Send + Sync + 'static) -> 
     metrics.config_last_reload_successful.set(1);
     let loaded = crate::time::wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     metrics.config_last_reload_success.set(loaded.as_secs().try_into().unwrap_or(i64::MAX));
-    metrics.ledger_up.set(1);
     metrics
 }
 
@@ -162,7 +163,8 @@ fn class(route: Route) -> &'static str {
         Route::Connect | Route::Ping | Route::Local(_) => "local",
         Route::Create | Route::Resume => "place",
         Route::Session | Route::Fork => "session",
-        Route::AnyOne => "any",
+        Route::AnyOne(_) => "any",
+        Route::EveryOne => "every",
         Route::Merge(_) | Route::Single(_) => "merge",
         Route::Scatter(_) => "scatter",
         Route::Deny(_) => "deny",
@@ -190,6 +192,7 @@ impl Maker<'_> {
             Upstreams::Fixed(upstreams) => (self.fixed(from, upstreams), Vec::new()),
             Upstreams::Managed(managed) => self.started(from, managed),
         };
+        let caps = &from.caps;
         let with = pool::Parameters {
             policy: match from.balance {
                 Balance::RoundRobin => Policy::RoundRobin,
@@ -208,6 +211,17 @@ impl Maker<'_> {
             lookup_timeout: self.config.limits.lookup_timeout,
             lookup_wait: longest_wait(&self.config.limits),
             fleet_timeout: self.config.limits.fleet_timeout,
+            sessions: Bounds {
+                pool: caps.max_sessions,
+                tenant: caps.max_sessions_per_tenant,
+                user: caps.max_sessions_per_user,
+            },
+            turns: Bounds {
+                pool: caps.max_turns,
+                tenant: caps.max_turns_per_tenant,
+                user: caps.max_turns_per_user,
+            },
+            patience: Patience { length: caps.queue_length, timeout: caps.queue_timeout },
         };
         let owners = callers::owners(self.config, from, self.ledger.as_ref());
         let metrics = self.metrics.pool(&from.name);
@@ -222,6 +236,18 @@ impl Maker<'_> {
             let task = managed::follow(Arc::clone(&pool), member, managed.status());
             self.tasks.spawn_aside("follow", task);
             self.managed.push(managed);
+        }
+        if let (Upstreams::Fixed(_), Some(token)) = (&from.upstreams, &from.token)
+            && token.file().is_some()
+        {
+            let members = pool.members.clone();
+            let put = move |token| {
+                for member in &members {
+                    member.set_token(Some(LinkToken::clone(&token)));
+                }
+            };
+            let follow = secrets::follow(pool.name.clone(), token.clone(), put);
+            self.tasks.spawn_aside("secret", follow);
         }
         let blocker =
             self.readiness.block(format!("pool {}: not known whether its CLIs are up", from.name));
@@ -246,8 +272,10 @@ impl Maker<'_> {
             address: Some(upstream.address),
             weight: upstream.weight,
             max_sessions: upstream.max_sessions,
+            max_turns: pool.caps.max_turns_per_upstream,
             rise: pool.health.rise,
             fall: pool.health.fall,
+            token: pool.token.as_ref().map(secrets::link_token),
         };
         upstreams.iter().map(|upstream| self.member(pool, with(upstream))).collect()
     }
@@ -260,18 +288,24 @@ impl Maker<'_> {
         let (mut members, mut follow) = (Vec::new(), Vec::new());
         let Some(state) = self.state else { return (members, follow) };
         for index in 0..from.count as usize {
-            let spec = spec(self.config, pool, from, index);
+            let mut spec = spec(self.config, pool, from, index);
             let with = member::Parameters {
                 name: spec.upstream(),
                 address: None,
                 weight: from.weight,
                 max_sessions: from.max_sessions,
+                max_turns: pool.caps.max_turns_per_upstream,
                 rise: pool.health.rise,
                 fall: pool.health.fall,
+                token: None,
             };
+            let (member, ears) = self.member(pool, with);
+            spec.restarts = Arc::clone(&member.metrics.restarts);
+            let of = Arc::clone(&member);
+            let put = move |token| of.set_token(token);
+            spec.renew = Some(secrets::renew(&pool.name, from, pool.token.as_ref(), put));
             let (managed, supervise) = crate::upstream::source::managed::managed(spec, state);
             self.tasks.spawn_aside("supervise", supervise);
-            let (member, ears) = self.member(pool, with);
             follow.push((Arc::clone(&member), managed));
             members.push((member, ears));
         }
@@ -285,10 +319,7 @@ fn spec(config: &Config, pool: &config::Pool, from: &config::Managed, index: usi
         config::Home::Pool => Home::Pool,
     };
     let dir = home.dir(&config.state_dir, &pool.name);
-    let env = from.env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
     Spec {
-        env: env.collect(),
-        token: pool.token.as_ref().map(|token| token.expose().to_owned()),
         ready_deadline: from.ready_deadline,
         stop_timeout: from.stop_timeout,
         backoff_min: from.restart_backoff_min,
@@ -297,11 +328,8 @@ fn spec(config: &Config, pool: &config::Pool, from: &config::Managed, index: usi
     }
 }
 
-fn link_token(pool: &config::Pool) -> Option<LinkToken> {
-    pool.token.as_ref().map(|token| LinkToken(token.expose().to_owned()))
-}
-
-/// What a client's request may wait for beside one look-up: for the look-up's turn, a link, or an answer of the fleet.
+/// What a client's request may wait for beside one look-up and room: for the look-up's turn, a link, or an answer of the
+/// fleet.
 fn longest_wait(limits: &Limits) -> Duration {
     limits.handshake_timeout.max(limits.fleet_timeout)
 }
@@ -316,10 +344,12 @@ fn watch_parameters(config: &Config, pool: &config::Pool) -> watch::Parameters {
         interval: pool.health.interval,
         timeout: pool.health.timeout,
         dead_after: pool.health.dead_after,
-        token: link_token(pool),
         frame: upstream_frame(config),
     }
 }
+
+/// How much longer a conn waits for the end of `connect_wait` than that is.
+const GREETED: Duration = Duration::from_secs(1);
 
 /// Sessions that one conn may use at a time before it forgets those that it left.
 const SLOTS: usize = 4096;
@@ -333,6 +363,7 @@ fn make_listener(
     budget: &Arc<Budget>,
 ) -> Listener {
     let limits = &config.limits;
+    let caps = config.pool(&from.pool).map(|pool| pool.caps.clone()).unwrap_or_default();
     let settings = Settings {
         client_frame: FrameLimits {
             header: limits.max_header_bytes,
@@ -346,12 +377,14 @@ fn make_listener(
         request_timeout: limits.request_timeout,
         client_request_timeout: limits.client_request_timeout,
         handshake_timeout: limits.handshake_timeout,
-        seek_timeout: limits.lookup_timeout + longest_wait(limits),
+        seek_timeout: limits.lookup_timeout + longest_wait(limits) + caps.queue_timeout,
+        bounds_turns: caps.bounds_turns(),
+        greet_timeout: limits.connect_wait + GREETED,
         discard_timeout: limits.discard_timeout,
         finish_timeout: limits.finish_timeout,
         authentication: callers::authentication(from),
         authentication_timeout: limits.handshake_timeout,
-        token: config.pool(&from.pool).and_then(link_token),
+        policy: callers::policy(config, from),
     };
     let balance = config.pool(&from.pool).map(|p| p.balance);
     let affinity = match balance {
@@ -365,6 +398,7 @@ fn make_listener(
         trust: from.trust,
         anonymous: Arc::new(callers::anonymous(from)),
         required_id: from.required_id.clone(),
+        callers: Callers::new(&from.callers, from.identities().take_tokens(), time::now()),
         keys: Keys { identity: from.identity.clone(), affinity },
         pool: Arc::clone(pool),
         metrics: metrics.listener(&from.name),

@@ -6,19 +6,18 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::StartError;
-use crate::caller::Caller;
+use super::secrets::{LOOK, stamp};
+use crate::caller::{Caller, Owner};
 use crate::config::{self, Config, Identity, UnknownSessions};
 use crate::drain::Tasks;
+use crate::id::SessionId;
 use crate::identity::{Evidence, Identities};
 use crate::ledger::Ledger;
 use crate::observe::metrics::Metrics;
 use crate::proxy::jsonrpc::Claims;
 use crate::rpc::mux::Authentication;
-use crate::time::Duration;
+use crate::rpc::policy::{Callers, Policy};
 use crate::upstream::pool::{Owners, Unknown, Visitor};
-
-/// How often files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
 
 /// What a listener makes of a token.
 pub(super) fn authentication(listener: &config::Listener) -> Authentication {
@@ -41,6 +40,13 @@ pub(super) fn anonymous(listener: &config::Listener) -> Visitor {
     Visitor { caller: Caller::anonymous(&listener.name), unknown }
 }
 
+/// What a client of the listener may call.
+pub(super) fn policy(config: &Config, listener: &config::Listener) -> Policy {
+    let callers =
+        if config.tells_apart(&listener.pool) { Callers::ToldApart } else { Callers::One };
+    Policy::new(callers, &listener.allow, &listener.deny)
+}
+
 /// What a client of the listener proves.
 pub(super) fn claims(listener: &config::Listener, tasks: &Tasks) -> Arc<Claims> {
     let known = Arc::new(RwLock::new(Arc::new(listener.identities())));
@@ -57,14 +63,12 @@ pub(super) fn claims(listener: &config::Listener, tasks: &Tasks) -> Arc<Claims> 
 
 /// Reads what changed, for as long as the process runs.
 async fn follow(listener: String, mut all: Vec<Identity>, known: Arc<RwLock<Arc<Identities>>>) {
-    let stamp = |all: &[Identity]| -> Vec<_> {
-        let files = all.iter().filter_map(Identity::file);
-        files.map(|file| std::fs::metadata(file).and_then(|m| m.modified()).ok()).collect()
-    };
-    let mut seen = stamp(&all);
+    let stamps =
+        |all: &[Identity]| -> Vec<_> { all.iter().filter_map(Identity::file).map(stamp).collect() };
+    let mut seen = stamps(&all);
     loop {
         tokio::time::sleep(LOOK).await;
-        let now = stamp(&all);
+        let now = stamps(&all);
         if now == seen {
             continue;
         }
@@ -113,15 +117,11 @@ pub(super) fn owners(
     pool: &config::Pool,
     ledger: Option<&Arc<Ledger>>,
 ) -> Option<Owners> {
-    let mut listeners = config.listeners.iter().filter(|l| l.pool == pool.name);
-    let told_apart = listeners.any(config::Listener::proves);
-    let ledger = ledger.filter(|_| told_apart)?;
+    let ledger = ledger.filter(|_| config.tells_apart(&pool.name))?;
     let grants = pool.grants.clone();
-    Some(Owners {
-        ledger: Arc::clone(ledger),
-        grants: Box::new(move |session, owner| {
-            let fits = grants.iter().filter(|g| g.session.named(session.as_str()).is_some());
-            fits.flat_map(|grant| grant.grantees(&owner.realm)).collect()
-        }),
-    })
+    let grants = move |session: &SessionId, owner: &Owner| {
+        let fits = grants.iter().filter(|g| g.session.named(session.as_str()).is_some());
+        fits.flat_map(|grant| grant.grantees(&owner.realm)).collect()
+    };
+    Some(Owners::new(Arc::clone(ledger), Box::new(grants)))
 }

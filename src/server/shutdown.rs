@@ -131,6 +131,13 @@ async fn accept(
             listener.metrics.rejected.inc("max_conns");
             continue;
         }
+        let entry = match listener.callers.enter(peer.ip()) {
+            Ok(entry) => entry,
+            Err(why) => {
+                listener.metrics.rejected.inc(why);
+                continue;
+            }
+        };
         let Ok(stream) = stream.into_std() else { continue };
         if let Err(error) = tune(&stream, keepalive) {
             tracing::debug!(listener = listener.name, %error, "the client is gone already");
@@ -139,7 +146,7 @@ async fn accept(
         let id = ConnId(NEXT_CONN.fetch_add(1, Ordering::Relaxed));
         let (watcher, listener) = (watcher.clone(), Arc::clone(&listener));
         if let Err(refused) =
-            workers.hand_over(Accepted { id, socket: stream, peer, listener, watcher })
+            workers.hand_over(Accepted { id, socket: stream, peer, listener, entry, watcher })
         {
             refused.listener.metrics.rejected.inc("busy");
         }

@@ -15,6 +15,7 @@ use super::memory;
 use crate::drain::{Tasks, Watcher};
 use crate::id::ConnId;
 use crate::observe::metrics::RpcMetrics;
+use crate::proxy::callers::Entry;
 use crate::proxy::jsonrpc::{Conn, Listener};
 
 /// Conns that may wait for one worker to take them.
@@ -26,6 +27,8 @@ pub(super) struct Accepted {
     pub(super) socket: std::net::TcpStream,
     pub(super) peer: SocketAddr,
     pub(super) listener: Arc<Listener>,
+    /// Its place among those of its listener and its address.
+    pub(super) entry: Option<Box<Entry>>,
     pub(super) watcher: Watcher,
 }
 
@@ -84,10 +87,11 @@ impl Drop for Counted {
     }
 }
 
-/// A conn, and its place in the count.
+/// A conn, and its places in the counts.
 struct Served {
     conn: Conn,
     _counted: Counted,
+    _entry: Option<Box<Entry>>,
 }
 
 impl Future for Served {
@@ -107,7 +111,7 @@ async fn work(
     tasks.spawn_aside("memory", memory::give_back());
     while let Some(accepted) = queue.recv().await {
         let (rpc, counted) = (Arc::clone(&rpc), Counted(Arc::clone(&conns)));
-        let Accepted { id, socket, peer, listener, watcher } = accepted;
+        let Accepted { id, socket, peer, listener, entry, watcher } = accepted;
         let client = match TcpStream::from_std(socket) {
             Ok(client) => client,
             Err(error) => {
@@ -122,6 +126,6 @@ async fn work(
         if let Some(mode) = watcher.mode() {
             conn.leave(mode);
         }
-        tasks.spawn("conn", watcher, Served { conn, _counted: counted });
+        tasks.spawn("conn", watcher, Served { conn, _counted: counted, _entry: entry });
     }
 }

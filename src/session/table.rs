@@ -23,7 +23,7 @@ use smallvec::SmallVec;
 
 pub use words::{Absence, Answer, Asker, CreateExisting, LINGER, Sighting, State, Storage, Wake};
 
-use crate::id::{AskId, SessionId, UpstreamId};
+use crate::id::{AskId, ConnId, SessionId, UpstreamId};
 use entry::Entry;
 use room::Room;
 
@@ -40,6 +40,8 @@ pub struct Table<L> {
     wakes: Vec<Wake>,
     /// CLIs that went away and did not come back.
     gone: SmallVec<[UpstreamId; 4]>,
+    /// CLIs of whose processes something may live still.
+    ending: SmallVec<[UpstreamId; 4]>,
 }
 
 impl<L> Table<L> {
@@ -53,6 +55,7 @@ impl<L> Table<L> {
             epoch: 0,
             wakes: Vec::new(),
             gone: SmallVec::new(),
+            ending: SmallVec::new(),
         }
     }
 
@@ -74,7 +77,7 @@ impl<L> Table<L> {
 
     /// How many sessions have a turn running.
     pub fn busy(&self) -> usize {
-        self.entries.values().filter(|e| e.busy > 0).count()
+        self.entries.values().filter(|e| !e.busy.is_empty()).count()
     }
 
     /// The CLI that has, or had, the session.
@@ -82,14 +85,38 @@ impl<L> Table<L> {
         self.entries.get(session)?.upstream
     }
 
+    /// The lease of this life of a session, while it lives.
+    pub fn lease(&mut self, session: &SessionId, epoch: u64) -> Option<&mut L> {
+        self.living(session, epoch)?.lease.as_mut()
+    }
+
+    /// Whether the conn is attached to this life of a session.
+    pub fn is_attached(&self, session: &SessionId, epoch: u64, conn: ConnId) -> bool {
+        let entry = self.entries.get(session).filter(|e| e.epoch == epoch);
+        entry.is_some_and(|e| e.attached.contains(&conn))
+    }
+
     /// A conn sees a turn begin or end in it. Returns its lease, and whether it is busy now, if that changed.
-    pub fn turn(&mut self, session: &SessionId, epoch: u64, busy: bool) -> Option<(&mut L, bool)> {
-        let lives = |e: &&mut Entry<L>| e.epoch == epoch && e.state() == State::Live;
-        let entry = self.entries.get_mut(session).filter(lives)?;
-        let before = entry.busy > 0;
-        entry.busy = if busy { entry.busy.saturating_add(1) } else { entry.busy.saturating_sub(1) };
-        let now = entry.busy > 0;
+    pub fn turn(
+        &mut self,
+        session: &SessionId,
+        epoch: u64,
+        conn: ConnId,
+        busy: bool,
+    ) -> Option<(&mut L, bool)> {
+        let entry = self.living(session, epoch)?;
+        let before = !entry.busy.is_empty();
+        entry.busy.retain(|seen_by| *seen_by != conn);
+        if busy {
+            entry.busy.push(conn);
+        }
+        let now = !entry.busy.is_empty();
         entry.lease.as_mut().filter(|_| now != before).map(|lease| (lease, now))
+    }
+
+    fn living(&mut self, session: &SessionId, epoch: u64) -> Option<&mut Entry<L>> {
+        let lives = |e: &&mut Entry<L>| e.epoch == epoch && e.state() == State::Live;
+        self.entries.get_mut(session).filter(lives)
     }
 
     /// The session asked its clients for something.

@@ -185,6 +185,11 @@ impl FakeCli {
         self.shared.wedged.send_replace(true);
     }
 
+    /// From now on who connects must say this. Who is there stays.
+    pub fn set_token(&self, token: &str) {
+        self.shared.model.lock().token = Some(token.to_owned());
+    }
+
     /// SIGCONT.
     pub fn unwedge(&self) {
         self.shared.wedged.send_replace(false);

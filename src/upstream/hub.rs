@@ -52,7 +52,7 @@ pub enum Event {
 pub enum Joined {
     /// The JSON text of the result.
     Result(String),
-    /// The client asked wrongly: the JSON text of the `error` member, as a CLI words it.
+    /// The client asked wrongly, or not every CLI did it: the JSON text of the `error` member, as a CLI words it.
     Error(String),
     /// Nobody answered.
     Refused(Refusal),

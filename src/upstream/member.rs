@@ -8,11 +8,12 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::ask::{Ask, Asker};
+use super::seat::Seat;
 use crate::balance::{self, Candidate};
 use crate::health::state::{Change, Health, Seen, State};
 use crate::id::UpstreamId;
 use crate::observe::metrics::UpstreamMetrics;
-use crate::rpc::mux::Hello;
+use crate::rpc::mux::{Hello, LinkToken};
 use crate::time::{self, Duration, Instant};
 
 /// Between two complaints of one member in the log.
@@ -29,16 +30,21 @@ pub struct Parameters {
     pub weight: u32,
     /// How many sessions may live on it.
     pub max_sessions: Option<u32>,
+    /// In how many of them a turn may run.
+    pub max_turns: Option<u32>,
     /// Good probes in a row that make it up.
     pub rise: u32,
     /// Bad ones that make it down.
     pub fall: u32,
+    /// What it wants to hear first; `None`: nothing.
+    pub token: Option<LinkToken>,
 }
 
 struct Condition {
     address: Option<SocketAddr>,
     health: Health,
     hello: Option<Hello>,
+    token: Option<LinkToken>,
 }
 
 /// See the module's head.
@@ -54,8 +60,11 @@ pub struct Member {
     key: u64,
     weight: u32,
     max_sessions: Option<u32>,
+    max_turns: Option<u32>,
     sessions: AtomicU32,
     busy: AtomicU32,
+    /// How often there came to be more room.
+    freed: AtomicU64,
     condition: Mutex<Condition>,
     /// When the last byte came from it, on any connection, in ms after `epoch`.
     heard: AtomicU64,
@@ -90,12 +99,15 @@ impl Member {
             metrics,
             weight: with.weight,
             max_sessions: with.max_sessions,
+            max_turns: with.max_turns,
             sessions: AtomicU32::new(0),
             busy: AtomicU32::new(0),
+            freed: AtomicU64::new(0),
             condition: Mutex::new(Condition {
                 address: with.address,
                 health: Health::new(with.rise, with.fall),
                 hello: None,
+                token: with.token,
             }),
             heard: AtomicU64::new(0),
             complained: AtomicU64::new(0),
@@ -119,6 +131,16 @@ impl Member {
         }
     }
 
+    /// What a link or watch that is made now presents to it.
+    pub fn token(&self) -> Option<LinkToken> {
+        self.condition.lock().token.clone()
+    }
+
+    /// From now on it wants to hear this.
+    pub fn set_token(&self, token: Option<LinkToken>) {
+        self.condition.lock().token = token;
+    }
+
     /// Returns when its process is somewhere else.
     pub async fn moved(&self) {
         self.moved.notified().await;
@@ -139,6 +161,7 @@ impl Member {
         let changed = self.condition.lock().health.see(seen);
         if let Some(change) = changed {
             self.metrics.state.set(change.to.slug());
+            self.free();
         }
         changed
     }
@@ -156,7 +179,7 @@ impl Member {
 
     /// It said this of itself.
     pub fn set_hello(&self, hello: Hello) {
-        self.metrics.version.set(&hello.version);
+        self.metrics.info.set([&hello.protocol.to_string(), &hello.version]);
         self.condition.lock().hello = Some(hello);
     }
 
@@ -186,6 +209,15 @@ impl Member {
         self.epoch + Duration::from_millis(self.heard.load(Ordering::Relaxed))
     }
 
+    /// A number that changes whenever there may be room that there was not.
+    pub fn freed(&self) -> u64 {
+        self.freed.load(Ordering::Relaxed)
+    }
+
+    fn free(&self) {
+        self.freed.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// As the policies see it; `None` if it may take no session.
     pub fn candidate(&self) -> Option<Candidate> {
         let candidate = Candidate {
@@ -200,28 +232,43 @@ impl Member {
     }
 }
 
-/// Room for one session on a member; given back when dropped.
+/// Room for one session on a member, and its owner's seat in the pool; given back when dropped.
 pub struct Lease {
     member: Arc<Member>,
+    /// `None`: nobody counts.
+    seat: Option<Box<Seat>>,
     busy: bool,
 }
 
 impl Lease {
     /// Takes room. The pool's lock keeps two from taking the last.
-    pub fn take(member: &Arc<Member>) -> Self {
+    pub fn take(member: &Arc<Member>, seat: Option<Seat>) -> Self {
         member.sessions.fetch_add(1, Ordering::Relaxed);
         member.metrics.sessions.inc();
-        Lease { member: Arc::clone(member), busy: false }
+        Lease { member: Arc::clone(member), seat: seat.map(Box::new), busy: false }
+    }
+
+    /// Whether a turn may run in the session: one does, or there is room for it.
+    pub fn has_room_for_turn(&self) -> bool {
+        let here = |max: u32| self.member.busy.load(Ordering::Relaxed) < max;
+        let seat = |seat: &Seat| seat.has_room_for_turn();
+        self.busy || self.member.max_turns.is_none_or(here) && self.seat.as_deref().is_none_or(seat)
     }
 
     /// A turn runs in the session, or none does.
     pub fn set_busy(&mut self, busy: bool) {
         match (self.busy, busy) {
             (false, true) => drop(self.member.busy.fetch_add(1, Ordering::Relaxed)),
-            (true, false) => drop(self.member.busy.fetch_sub(1, Ordering::Relaxed)),
+            (true, false) => {
+                self.member.busy.fetch_sub(1, Ordering::Relaxed);
+                self.member.free();
+            }
             (false, false) | (true, true) => {}
         }
         self.busy = busy;
+        if let Some(seat) = &mut self.seat {
+            seat.set_busy(busy);
+        }
     }
 }
 
@@ -230,6 +277,7 @@ impl Drop for Lease {
         self.set_busy(false);
         self.member.sessions.fetch_sub(1, Ordering::Relaxed);
         self.member.metrics.sessions.dec();
+        self.member.free();
     }
 }
 
@@ -239,7 +287,7 @@ mod tests {
 
     /// The session table's own test counts with this.
     #[test]
-    fn a_lease_takes_two_words() {
-        assert!(size_of::<Lease>() <= 16);
+    fn a_lease_takes_three_words() {
+        assert!(size_of::<Lease>() <= 24);
     }
 }

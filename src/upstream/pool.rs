@@ -9,25 +9,34 @@ mod gate;
 mod halt;
 mod look_up;
 mod own;
+mod place;
+mod queue;
 
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use parking_lot::Mutex;
 
 use self::find::{OURSELVES, Seekers};
 use self::gate::Gate;
 use self::own::May;
 pub use self::own::{By, Grants, Owners, Unknown, Visitor};
+use self::place::{Among, Promise, Sought};
+pub use self::queue::Patience;
+use self::queue::Waiter;
 use super::hub::{Event, Hub};
 use super::member::{Lease, Member};
-use crate::balance::{Balancer, Candidate, PlacementReason, Policy};
-use crate::caller::Caller;
+use super::seat::Seats;
+use crate::balance::{Balancer, PlacementReason, Policy};
+use crate::caller::{Caller, Owner};
 use crate::drain::Tasks;
-use crate::error::{Reason, Refusal};
+use crate::error::Refusal;
 use crate::health::state::{Change, Seen, State};
 use crate::id::{AskId, ConnId, SessionId, UpstreamId};
 use crate::observe::metrics::PoolMetrics;
 use crate::rpc::mux::{Found, Hello, Left, Ticket};
+use crate::session::queue::Queue;
+use crate::session::quota::Bounds;
 use crate::session::table::{
     self, Absence, Answer, Asker, CreateExisting, Sighting, Storage, Table, Wake,
 };
@@ -36,9 +45,6 @@ use crate::want::Want;
 
 /// How many sessions that only lie on a disk are remembered.
 const REMEMBERED: usize = 100_000;
-
-/// When a client may try again after a cap was reached.
-const RETRY_AFTER_MS: u64 = 1000;
 
 /// What a pool is made of.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +61,12 @@ pub struct Parameters {
     pub lookup_wait: Duration,
     /// For an answer that is joined over all CLIs.
     pub fleet_timeout: Duration,
+    /// How many sessions may live.
+    pub sessions: Bounds,
+    /// In how many of them a turn may run.
+    pub turns: Bounds,
+    /// For room.
+    pub patience: Patience,
 }
 
 /// The key by which a session is placed.
@@ -68,9 +80,33 @@ pub struct Key {
     pub named: Option<Arc<str>>,
 }
 
+type Claims = AHashMap<(ConnId, Ticket), SessionId>;
+
+/// What the pool's lock guards.
 struct Decisions {
     table: Table<Lease>,
     balancer: Balancer,
+    /// Who waits for room.
+    queue: Queue<Owner, Waiter>,
+    /// Room that is kept for those who were called.
+    promises: AHashMap<(ConnId, Ticket), Promise>,
+    /// Sessions that were claimed for somebody who has not come back yet.
+    claims: Claims,
+    /// What the members gave back when those in the queue were last called.
+    freed: u64,
+    /// A task waits for the deadlines of those in the queue.
+    watched: bool,
+    /// What is to be told once the lock is free.
+    told: Vec<(ConnId, Event)>,
+}
+
+/// What somebody hears who wants a session.
+enum Heard {
+    Found(Found),
+    /// It is told when to ask again.
+    Wait,
+    /// Likewise; the fleet is to be asked.
+    LookUp(gate::Place),
 }
 
 /// See the module's head.
@@ -86,9 +122,13 @@ pub struct Pool {
     with: Parameters,
     /// `None`: its callers are not told apart.
     owners: Option<Owners>,
+    /// `None`: nothing is bounded but what each CLI may have.
+    seats: Option<Arc<Seats>>,
     decisions: Mutex<Decisions>,
     gate: Gate,
     seekers: Seekers,
+    /// Held while all CLIs are being changed.
+    changes: tokio::sync::Mutex<()>,
     tasks: Tasks,
     changed: tokio::sync::Notify,
 }
@@ -104,7 +144,16 @@ impl Pool {
         tasks: Tasks,
     ) -> Arc<Self> {
         let table = Table::new(with.storage, with.create_existing, REMEMBERED);
-        let balancer = Balancer::new(with.policy);
+        let decisions = Decisions {
+            table,
+            balancer: Balancer::new(with.policy),
+            queue: Queue::new(with.patience.length),
+            promises: AHashMap::new(),
+            claims: Claims::new(),
+            freed: 0,
+            watched: false,
+            told: Vec::new(),
+        };
         Arc::new(Pool {
             name,
             members,
@@ -112,9 +161,11 @@ impl Pool {
             metrics,
             with,
             owners,
-            decisions: Mutex::new(Decisions { table, balancer }),
+            seats: Seats::new(with.sessions, with.turns),
+            decisions: Mutex::new(decisions),
             gate: Gate::new(),
             seekers: Seekers::default(),
+            changes: tokio::sync::Mutex::default(),
             tasks,
             changed: tokio::sync::Notify::new(),
         })
@@ -182,14 +233,18 @@ impl Pool {
     /// A member changed its state.
     pub fn member_changed(&self, member: &Member, Change { from, to: state }: Change) {
         if state == State::Up {
-            self.decide(|table| table.upstream_is(member.id, true));
+            self.change(|table| table.upstream_is(member.id, true));
         }
         self.changed.notify_waiters();
+        // What it said of itself; of one that is not up it may be what another process said.
+        let hello = if state == State::Up { member.hello() } else { None };
         tracing::info!(
             kind = "upstream",
             pool = self.name,
             upstream = member.name,
             state = state.slug(),
+            version = hello.as_ref().map(|h| h.version.as_str()),
+            protocol = hello.as_ref().map(|h| h.protocol),
             "upstream is {}",
             state.slug()
         );
@@ -206,8 +261,18 @@ impl Pool {
 
     /// A member is dead: links to it are lost, and with own storage its sessions. One that is only down may be busy.
     pub fn member_dead(&self, member: &Member) {
-        self.decide(|table| table.upstream_is(member.id, false));
+        self.change(|table| table.upstream_is(member.id, false));
         self.hub.tell_all(&Event::Dead(member.id));
+    }
+
+    /// The process of a member has ended, but not all that it started.
+    pub fn member_ending(&self, member: &Member) {
+        self.change(|table| table.upstream_ending(member.id));
+    }
+
+    /// Nothing lives any more of the process that a member had before.
+    pub fn member_reaped(&self, member: &Member) {
+        self.change(|table| table.upstream_reaped(member.id));
     }
 
     /// Somebody wants a session. `None`: the answer comes to the conn's inbox, as [`Event::Again`].
@@ -220,19 +285,21 @@ impl Pool {
         absence: Option<Absence>,
         by: By<'_>,
     ) -> Option<Found> {
-        let decisions = self.decisions.lock();
-        let claimed = match self.may(&decisions.table, session, want, absence, by) {
-            Ok(May::Use) => false,
-            Ok(May::Claim(receipt)) => {
-                match self.written(receipt, session, (conn, ticket), absence)? {
-                    Ok(()) => true,
-                    Err(found) => return Some(found),
-                }
+        let asker = (conn, ticket);
+        let (may, claimed) = self.decide(|decisions| {
+            let claimed = decisions.claims.remove(&asker).is_some();
+            (self.may(&decisions.table, session, want, absence, by), claimed)
+        });
+        let found = match may {
+            Ok(May { owner, unclaimed }) => {
+                let sought = Sought { asker, session, want, absence, key: by.key, owner };
+                if unclaimed { self.claim_and_look(&sought, by) } else { self.look(&sought) }
             }
-            Err(refusal) => return Some(Found::Refused(refusal)),
+            Err(refusal) => Some(Found::Refused(refusal)),
         };
-        drop(decisions);
-        let found = self.look((conn, ticket), session, want, absence, by.key);
+        if found.is_some() {
+            self.answered(asker);
+        }
         if claimed && matches!(found, Some(Found::Refused(_))) {
             self.disown(session);
         }
@@ -240,16 +307,20 @@ impl Pool {
     }
 
     /// The same, whoever wants it.
-    fn look(
-        self: &Arc<Self>,
-        (conn, ticket): (ConnId, Ticket),
-        session: &SessionId,
-        want: &Want,
-        absence: Option<Absence>,
-        key: &Key,
-    ) -> Option<Found> {
+    fn look(self: &Arc<Self>, sought: &Sought<'_>) -> Option<Found> {
+        match self.decide(|decisions| self.answer(decisions, sought)) {
+            Heard::Found(found) => Some(found),
+            Heard::Wait => None,
+            Heard::LookUp(place) => {
+                self.look_up(sought.session, place);
+                None
+            }
+        }
+    }
+
+    fn answer(self: &Arc<Self>, decisions: &mut Decisions, sought: &Sought<'_>) -> Heard {
+        let Sought { asker: (conn, ticket), session, want, absence, .. } = *sought;
         let asker = Asker { conn, ticket: ticket.0 };
-        let mut decisions = self.decisions.lock();
         let up = |id| self.member(id).is_some_and(|m| m.is_up());
         let now = time::now();
         if *want == (Want::Use { on_disk: true }) {
@@ -257,101 +328,50 @@ impl Pool {
         }
         match decisions.table.want(session, asker, want, absence, up, now) {
             Answer::Go { upstream, epoch, resume, reason } => {
-                Some(Found::Go { upstream, epoch, resume, reason })
-            }
-            Answer::Refused(refusal) => Some(Found::Refused(refusal)),
-            Answer::NotAsked => Some(Found::NotAsked),
-            Answer::Wait => None,
-            Answer::LookUp => {
-                let Some(place) = self.gate.place() else {
-                    decisions.table.looked_up(session, Sighting::Unasked);
-                    return Some(Found::Refused(Refusal::crowded(session.as_str())));
+                let room = match want {
+                    Want::Turn => self.turn_room(decisions, sought, epoch),
+                    Want::Create
+                    | Want::CreateNew
+                    | Want::Resume
+                    | Want::Answer(_)
+                    | Want::Use { .. } => Ok(()),
                 };
-                decisions.table.wait(session, asker);
-                drop(decisions);
-                self.look_up(session, place);
-                None
+                Heard::of(room.map(|()| Found::Go { upstream, epoch, resume, reason }))
             }
+            Answer::Refused(refusal) => Heard::Found(Found::Refused(refusal)),
+            Answer::NotAsked => Heard::Found(Found::NotAsked),
+            Answer::Wait => Heard::Wait,
+            Answer::LookUp => match self.gate.place() {
+                Some(place) => {
+                    decisions.table.wait(session, asker);
+                    Heard::LookUp(place)
+                }
+                None => {
+                    decisions.table.looked_up(session, Sighting::Unasked);
+                    Heard::Found(Found::Refused(Refusal::crowded(session.as_str())))
+                }
+            },
             Answer::Place { only, near, resume } => {
-                let placed = self.place(&mut decisions, session, conn, (only, near), key);
-                let wakes = decisions.table.take_wakes();
-                drop(decisions);
-                self.wake(wakes);
-                Some(match placed {
-                    Ok((upstream, epoch, reason)) => {
-                        Found::Go { upstream, epoch, resume, reason: Some(reason) }
-                    }
-                    Err(refusal) => Found::Refused(refusal),
-                })
+                let placed = self.place(decisions, sought, Among { only, near });
+                Heard::of(placed.map(|(upstream, epoch, reason)| {
+                    let reason = Some(reason);
+                    Found::Go { upstream, epoch, resume, reason }
+                }))
             }
         }
     }
 
-    fn place(
-        &self,
-        decisions: &mut Decisions,
-        session: &SessionId,
-        conn: ConnId,
-        (only, near): (Option<UpstreamId>, Option<UpstreamId>),
-        key: &Key,
-    ) -> Result<(UpstreamId, u64, PlacementReason), Refusal> {
-        let candidates: Vec<Candidate> = self
-            .members
-            .iter()
-            .filter(|m| only.is_none_or(|id| m.id == id))
-            .filter_map(|m| m.candidate())
-            .collect();
-        let near = candidates.iter().find(|c| Some(c.id) == only.or(near));
-        let chosen = match (near, only) {
-            (Some(candidate), _) => Some((candidate.id, PlacementReason::Storage)),
-            (None, Some(_)) => None,
-            (None, None) => decisions.balancer.choose(key.text.as_bytes(), &candidates),
-        };
-        let Some((upstream, reason)) = chosen else {
-            decisions.table.unplaceable(session);
-            return Err(self.nobody(only, session));
-        };
-        let Some(member) = self.member(upstream) else {
-            return Err(self.nobody(only, session));
-        };
-        let no_user = key.no_user && reason == PlacementReason::Sticky;
-        let reason = if no_user { PlacementReason::NoUser } else { reason };
-        let lease = Lease::take(member);
-        let epoch = decisions.table.place(session, conn, upstream, reason, lease, time::now());
-        self.metrics.placements.inc(reason.slug());
-        tracing::info!(
-            kind = "audit", action = "place", pool = self.name, session_id = %session,
-            upstream = member.name, placement_reason = reason.slug(), conn_id = conn.0, "placed"
-        );
-        Ok((upstream, epoch, reason))
-    }
-
-    /// Why no member can take the session: none is up, or all that are up are full.
-    fn nobody(&self, only: Option<UpstreamId>, session: &SessionId) -> Refusal {
-        let up = self.members.iter().any(|m| only.is_none_or(|id| m.id == id) && m.is_up());
-        let mut refusal = if up {
-            Refusal::new(Reason::Overloaded, "every CLI has as many sessions as it may")
-        } else {
-            Refusal::new(Reason::NoUpstream, "no CLI is up")
-        };
-        refusal.retry_after_ms = Some(RETRY_AFTER_MS);
-        refusal.of_session(session.as_str())
-    }
-
-    /// A CLI for a session that the CLI itself will name.
-    pub fn choose_unnamed(&self, key: &Key) -> Result<UpstreamId, Refusal> {
-        let candidates: Vec<Candidate> =
-            self.members.iter().filter_map(|m| m.candidate()).collect();
-        let chosen = self.decisions.lock().balancer.choose(key.text.as_bytes(), &candidates);
-        chosen.map(|(id, _)| id).ok_or_else(|| self.nobody(None, &SessionId::new("")))
-    }
-
     /// The session is attached to the conn.
-    pub fn attached(&self, session: &SessionId, conn: ConnId, epoch: u64) {
-        self.decide(|table| {
-            table.attached(session, conn, epoch);
-            table.lend(session, |upstream| self.member(upstream).map(Lease::take));
+    pub fn attached(&self, session: &SessionId, conn: ConnId, epoch: u64, by: By<'_>) {
+        let lease = |id| Some(self.lease(self.member(id)?, &self.owner_of(session, by)));
+        let failover = self.change(|table| {
+            let failover = table.attached(session, conn, epoch);
+            table.lend(session, lease);
+            failover
         });
+        if failover {
+            self.metrics.failovers.inc("ok");
+        }
     }
 
     /// It is not, after all.
@@ -362,11 +382,14 @@ impl Pool {
         epoch: u64,
         absent: bool,
     ) {
-        let gone = self.decide(|table| {
+        let (gone, failover) = self.change(|table| {
             let known = table.upstream_of(session).is_some();
-            table.not_placed(session, conn, epoch, absent, time::now());
-            known && table.upstream_of(session).is_none()
+            let failover = table.not_placed(session, conn, epoch, absent, time::now());
+            (known && table.upstream_of(session).is_none(), failover)
         });
+        if failover {
+            self.metrics.failovers.inc("failed");
+        }
         if gone {
             self.disown(session);
         }
@@ -382,16 +405,20 @@ impl Pool {
         how: Left,
     ) {
         let now = time::now();
+        if matches!(how, Left::Detached | Left::LinkLost) {
+            // Also one that it was granted and did not start.
+            self.turn(session, conn, epoch, false);
+        }
         match how {
-            Left::Detached => self.decide(|t| t.detached(session, conn, epoch, false, now)),
-            Left::LinkLost => self.decide(|t| t.detached(session, conn, epoch, true, now)),
-            Left::Closed => self.decide(|t| t.closed(session, upstream, epoch, now)),
+            Left::Detached => self.change(|t| t.detached(session, conn, epoch, false, now)),
+            Left::LinkLost => self.change(|t| t.detached(session, conn, epoch, true, now)),
+            Left::Closed => self.change(|t| t.closed(session, upstream, epoch, now)),
             Left::Deleted => {
-                self.decide(|t| t.deleted(session, upstream, epoch));
+                self.change(|t| t.deleted(session, upstream, epoch));
                 self.disown(session);
             }
             Left::Halted => {
-                if let Some(now) = self.decide(|t| t.halted(session, conn, upstream, epoch)) {
+                if let Some(now) = self.change(|t| t.halted(session, conn, upstream, epoch)) {
                     self.close_halted(session, upstream, epoch, now);
                 }
             }
@@ -407,17 +434,17 @@ impl Pool {
         (caller, parent): (&Caller, Option<&SessionId>),
         conn: Option<ConnId>,
     ) -> u64 {
-        self.own(session, caller, parent);
+        let owner = self.own(session, caller, parent);
         let Some(member) = self.member(upstream) else { return 0 };
         self.metrics.placements.inc(PlacementReason::Learned.slug());
-        let life = conn.map(|conn| (conn, Lease::take(member)));
-        self.decide(|table| table.learned(session, upstream, life, time::now()))
+        let life = conn.map(|conn| (conn, self.lease(member, &owner)));
+        self.change(|table| table.learned(session, upstream, life, time::now()))
     }
 
     /// A conn sees a turn begin or end in the session.
-    pub fn turn(&self, session: &SessionId, epoch: u64, busy: bool) {
-        self.decide(|table| {
-            if let Some((lease, busy)) = table.turn(session, epoch, busy) {
+    pub fn turn(&self, session: &SessionId, conn: ConnId, epoch: u64, busy: bool) {
+        self.change(|table| {
+            if let Some((lease, busy)) = table.turn(session, epoch, conn, busy) {
                 lease.set_busy(busy);
             }
         });
@@ -425,7 +452,7 @@ impl Pool {
 
     /// The session asked its clients for something.
     pub fn announced(&self, session: &SessionId, ask: AskId) {
-        self.decide(|table| table.announced(session, ask));
+        self.change(|table| table.announced(session, ask));
     }
 
     /// How many sessions are in each state, in the order of [`table::State::ALL`], and how many are busy.
@@ -448,11 +475,18 @@ impl Pool {
         self.tasks.spawn_aside(name, task);
     }
 
-    fn decide<T>(&self, decide: impl FnOnce(&mut Table<Lease>) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut Table<Lease>) -> T) -> T {
+        self.decide(|decisions| change(&mut decisions.table))
+    }
+
+    /// The one way to the table: who may go on after it is told so.
+    fn decide<T>(&self, decide: impl FnOnce(&mut Decisions) -> T) -> T {
         let mut decisions = self.decisions.lock();
-        let result = decide(&mut decisions.table);
-        let wakes = decisions.table.take_wakes();
+        let result = decide(&mut decisions);
+        self.call(&mut decisions);
+        let (wakes, told) = (decisions.table.take_wakes(), std::mem::take(&mut decisions.told));
         drop(decisions);
+        told.into_iter().for_each(|(conn, event)| self.hub.tell(conn, event));
         self.wake(wakes);
         result
     }
@@ -465,6 +499,13 @@ impl Pool {
             }
             self.hub.tell(asker.conn, Event::Again(Ticket(asker.ticket), absence));
         }
+    }
+}
+
+impl Heard {
+    /// Found, refused, or in the queue.
+    fn of(found: Result<Found, Option<Found>>) -> Self {
+        found.map_or_else(|wait| wait.map_or(Heard::Wait, Heard::Found), Heard::Found)
     }
 }
 

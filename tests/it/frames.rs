@@ -236,3 +236,33 @@ async fn ids_come_back_with_their_type() {
     assert_eq!(ask(&client, "session.mode.get", json!({"sessionId": "s"})).await, "interactive");
     assert_eq!(refused(&client, "session.mode.get", json!({"sessionId": "t"})).await.code, -32042);
 }
+
+#[tokio::test]
+async fn every_refusal_is_counted_also_of_what_never_was_taken() {
+    let rig = clis(1).limits("max_client_frame = \"1KiB\"\nmax_pending = 1").start().await;
+    let client = rig.client().await;
+    create(&client, "s").await;
+    let long = json!({"sessionId": "a".repeat(256)});
+    assert_eq!(refused(&client, "session.mode.get", long).await.code, -32042);
+    let large = json!({"sessionId": "s", "prompt": "x".repeat(2000)});
+    assert_eq!(refused(&client, "session.send", large).await.code, -32046);
+    rig.clis[0].fault("session.name.get", Fault::Never, 1);
+    client.post("session.name.get", json!({"sessionId": "s"})).await.unwrap();
+    let crowded = refused(&client, "session.name.get", json!({"sessionId": "s"})).await;
+    is_ours(&crowded, -32045, "overloaded");
+    invalid(&client, r#"{"jsonrpc":"2.0","id":77,"method":"ping","method":"ping"}"#, "77").await;
+
+    let metrics = rig.metrics().await;
+    for reason in ["access_denied", "frame_too_large", "overloaded"] {
+        let denied = metrics.sum("fairlead_denied_total", &[("reason", reason)]);
+        assert_eq!(denied, 1.0, "{reason}");
+    }
+    for method in ["session.mode.get", "session.name.get", "other"] {
+        let labels = [("method", method), ("result", "refused")];
+        assert_eq!(metrics.sum("fairlead_rpc_requests_total", &labels), 1.0, "{method}");
+    }
+    for reason in ["frame_too_large", "invalid"] {
+        let errors = metrics.sum("fairlead_frame_errors_total", &[("reason", reason)]);
+        assert_eq!(errors, 1.0, "{reason}");
+    }
+}

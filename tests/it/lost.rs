@@ -173,7 +173,9 @@ async fn with_shared_storage_another_cli_goes_on() {
     resume(&client, "s").await;
     assert_ne!(rig.owner("s"), lost);
     assert_eq!(turn(&client, "s", "x").await, "You said \"x\". I remember 1 earlier messages.");
-    assert_eq!(rig.metrics().await.sum("fairlead_upstream_sessions", &[]), 1.0);
+    let metrics = rig.metrics().await;
+    assert_eq!(metrics.sum("fairlead_upstream_sessions", &[]), 1.0);
+    assert_eq!(metrics.sum("fairlead_session_failovers_total", &[("result", "ok")]), 1.0);
 }
 
 #[tokio::test]

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use super::rig::*;
 
 /// A directory of the test's own.
-struct Dir(PathBuf);
+pub(crate) struct Dir(pub(crate) PathBuf);
 
 impl Dir {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let name = format!("fairlead-owners-{}", uuid::Uuid::new_v4());
         let dir = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&dir).unwrap();
@@ -27,12 +27,21 @@ impl Drop for Dir {
     }
 }
 
-/// Tokens `<user>-token` of these users, without a tenant, and of a backend of a tenant.
-fn tokens(dir: &Dir, users: &[&str]) {
+/// Tokens `<user>-token` of these users, without a tenant.
+pub(crate) fn tokens(dir: &Dir, users: &[&str]) {
+    let users: Vec<_> = users.iter().map(|user| (*user, "")).collect();
+    tokens_of(dir, &users);
+}
+
+/// The same, each with its tenant, if that has a name.
+pub(crate) fn tokens_of(dir: &Dir, users: &[(&str, &str)]) {
     let mut text = String::new();
-    for user in users {
+    for (user, tenant) in users {
         let hash = hex(&token::hash(&format!("{user}-token")));
         text.push_str(&format!("[[token]]\nsha256 = \"{hash}\"\nuser = \"{user}\"\n"));
+        if !tenant.is_empty() {
+            text.push_str(&format!("tenant = \"{tenant}\"\n"));
+        }
     }
     std::fs::write(dir.0.join("tokens.toml"), text).unwrap();
 }
@@ -41,14 +50,14 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn guarded(dir: &Dir, clis: Setup) -> Setup {
+pub(crate) fn guarded(dir: &Dir, clis: Setup) -> Setup {
     let path = dir.0.display();
     clis.top(&format!("state_dir = \"{path}/state\"")).listener(&format!(
         "[[listener.identity]]\nsource = \"token\"\ntokens = {{ file = \"{path}/tokens.toml\" }}"
     ))
 }
 
-async fn known(rig: &Rig, user: &str) -> Client {
+pub(crate) async fn known(rig: &Rig, user: &str) -> Client {
     let client = rig.client().await;
     ask(&client, "connect", json!({"token": format!("{user}-token")})).await;
     client
@@ -74,24 +83,6 @@ async fn nothing_is_answered_before_a_good_token() {
     }
     ask(&client, "connect", json!({"token": "alice-token"})).await;
     used(&client, "s").await;
-}
-
-#[tokio::test]
-async fn a_stranger_that_goes_on_asking_or_says_nothing_is_let_go() {
-    let dir = Dir::new();
-    tokens(&dir, &["alice"]);
-    let setup = guarded(&dir, clis(1)).limits("handshake_timeout = \"1s\"");
-    let rig = setup.start().await;
-    let (loud, silent, large) = (rig.client().await, rig.client().await, rig.client().await);
-    for _ in 0..33 {
-        loud.post("ping", json!({})).await.unwrap();
-    }
-    within("the loud one ends", loud.until_closed()).await;
-    within("the silent one ends", silent.until_closed()).await;
-    let error = large.request("ping", json!({"message": "x".repeat(100_000)})).await;
-    assert!(error.is_err_and(|error| error.code == -32046 || error.code != -32001));
-    let friend = known(&rig, "alice").await;
-    ask(&friend, "ping", json!({"message": "x".repeat(100_000)})).await;
 }
 
 #[tokio::test]
@@ -275,4 +266,67 @@ async fn a_conn_does_not_change_hands() {
     assert_eq!(error.code, -32002);
     ask(&alice, "connect", json!({"token": "alice-token"})).await;
     turn(&alice, "hers", "x").await;
+}
+
+/// A session that a CLI had before anybody wrote down whose it is.
+async fn older(rig: &Rig, cli: usize, session: &str) {
+    let direct = Client::connect(rig.clis[cli].addr).await.unwrap();
+    used(&direct, session).await;
+    detach(&direct, session).await;
+}
+
+#[tokio::test]
+async fn a_session_that_could_not_be_sought_is_nobodys() {
+    let dir = Dir::new();
+    tokens(&dir, &["mallory"]);
+    let setup = guarded(&dir, clis(2)).limits("lookup_timeout = \"300ms\"");
+    let rig = setup.start().await;
+    older(&rig, 0, "old").await;
+    let mallory = known(&rig, "mallory").await;
+    for method in ["session.mode.get", "session.getMetadata"] {
+        rig.clis[0].fault(method, Fault::Never, usize::MAX);
+    }
+    is_ours(&refused(&mallory, "session.create", opened("old")).await, -32041, "no_upstream");
+    rig.clis[0].clear_faults();
+    for method in ["session.resume", "session.create"] {
+        is_ours(&refused(&mallory, method, opened("old")).await, -32042, "access_denied");
+    }
+}
+
+#[tokio::test]
+async fn what_is_found_under_a_deleted_name_is_not_its_owners() {
+    let dir = Dir::new();
+    tokens(&dir, &["mallory"]);
+    let mut rig = guarded(&dir, clis(2)).quick_health().start().await;
+    older(&rig, 0, "old").await;
+    rig.clis[0].kill().await;
+    rig.until_cli(0, "down").await;
+    let mallory = known(&rig, "mallory").await;
+    create(&mallory, "old").await;
+    assert_eq!(ask(&mallory, "session.delete", json!({"sessionId": "old"})).await["success"], true);
+    rig.restart_cli(0).await;
+    rig.until_cli(0, "up").await;
+    for method in ["session.resume", "session.create", "session.resume"] {
+        is_ours(&refused(&mallory, method, opened("old")).await, -32042, "access_denied");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_was_deleted_can_be_used_again_at_once() {
+    let dir = Dir::new();
+    tokens(&dir, &["alice", "bob"]);
+    let rig = guarded(&dir, clis(2)).start().await;
+    let (alice, bob) = (known(&rig, "alice").await, known(&rig, "bob").await);
+    for _ in 0..3 {
+        used(&alice, "s").await;
+        ask(&alice, "session.delete", json!({"sessionId": "s"})).await;
+    }
+    used(&alice, "s").await;
+    // When a name that was deleted later is nobody's, the first one's time is over as well.
+    used(&alice, "t").await;
+    ask(&alice, "session.delete", json!({"sessionId": "t"})).await;
+    eventually("it is nobody's", async || bob.request("session.create", opened("t")).await.is_ok())
+        .await;
+    detach(&alice, "s").await;
+    resume(&alice, "s").await;
 }

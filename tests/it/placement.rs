@@ -122,7 +122,8 @@ async fn one_users_load_is_bounded() {
 
 #[tokio::test]
 async fn a_full_fleet_says_so_and_takes_the_next_when_one_left() {
-    let rig = clis(2).upstreams("max_sessions = 2").start().await;
+    let now = "[pool.caps]\nqueue_timeout = \"0s\"";
+    let rig = clis(2).upstreams("max_sessions = 2").pool(now).start().await;
     let client = rig.client().await;
     for n in 0..4 {
         create(&client, &format!("s{n}")).await;

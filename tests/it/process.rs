@@ -1,65 +1,15 @@
 //! The program itself: its signals, its exit code, its log; and CLIs that it starts, which end after everybody else.
 
-use std::path::PathBuf;
-use std::process::Stdio;
-
 use fairlead::testing::client::{Client, Closed};
 use fairlead::testing::{FakeCli, wire};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::io::AsyncReadExt as _;
 
+use super::program::Program;
 use super::rig::*;
 
-/// A running `fairlead run`, killed when dropped.
-struct Program {
-    child: Child,
-    log: tokio::io::Lines<BufReader<ChildStderr>>,
-    seen: Vec<String>,
-    folder: PathBuf,
-}
-
 impl Program {
-    async fn start(toml: &str) -> Program {
-        let folder = std::env::temp_dir().join(format!("fairlead-it-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir(&folder).unwrap();
-        let config = folder.join("fairlead.toml");
-        let state = format!("state_dir = \"{}\"\n", folder.join("state").display());
-        std::fs::write(&config, state + toml).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_fairlead"))
-            .arg("run")
-            .arg("--config")
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap()).lines();
-        Program { child, log, seen: Vec::new(), folder }
-    }
-
-    /// Waits for a line of the log that fits.
-    async fn line(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        within(what, async {
-            while let Some(line) = self.log.next_line().await.unwrap() {
-                let value: Value = serde_json::from_str(&line).unwrap_or_default();
-                self.seen.push(line);
-                if fits(&value) {
-                    return value;
-                }
-            }
-            panic!("{what}: the log ended after {:#?}", self.seen);
-        })
-        .await
-    }
-
-    async fn address(&mut self) -> std::net::SocketAddr {
-        let line = self.line("it listens", |l| l["kind"] == "listener").await;
-        line["address"].as_str().unwrap().parse().unwrap()
-    }
-
     /// A client that has heard of a CLI.
     async fn client(&mut self) -> Client {
         let client = Client::connect(self.address().await).await.unwrap();
@@ -84,13 +34,6 @@ impl Program {
     }
 }
 
-impl Drop for Program {
-    fn drop(&mut self) {
-        // Whatever is left of it is nobody's business.
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
 fn in_front_of(cli: &FakeCli) -> String {
     format!(
         "[log]\nformat = \"json\"\n\
@@ -103,7 +46,7 @@ fn in_front_of(cli: &FakeCli) -> String {
 #[tokio::test]
 async fn term_lets_a_turn_end_and_exits_with_0() {
     let cli = FakeCli::plain().await.unwrap();
-    let mut program = Program::start(&in_front_of(&cli)).await;
+    let mut program = Program::start(&in_front_of(&cli), &[]).await;
     let client = program.client().await;
     create(&client, "s").await;
     send(&client, "s", "hold k").await;
@@ -124,7 +67,7 @@ async fn term_lets_a_turn_end_and_exits_with_0() {
 async fn a_second_term_and_an_int_cut_and_exit_with_0() {
     for signals in [&[Signal::TERM, Signal::TERM][..], &[Signal::INT][..]] {
         let cli = FakeCli::plain().await.unwrap();
-        let mut program = Program::start(&in_front_of(&cli)).await;
+        let mut program = Program::start(&in_front_of(&cli), &[]).await;
         let client = program.client().await;
         create(&client, "s").await;
         send(&client, "s", "hold k").await;
@@ -152,7 +95,7 @@ async fn managed_clis_end_after_the_turns_that_they_carry() {
          [[pool]]\nname = \"p\"\nbalance = \"round_robin\"\n\
          [pool.managed]\ncommand = [\"{fake}\", \"--port\", \"{{port}}\"]\ncount = 1\n"
     );
-    let mut program = Program::start(&toml).await;
+    let mut program = Program::start(&toml, &[]).await;
     let client = program.client().await;
     create(&client, "s").await;
     let mut params = opened("s");
@@ -172,7 +115,7 @@ async fn a_port_that_is_taken_is_said_and_exits_with_1() {
     let cli = FakeCli::plain().await.unwrap();
     let toml = in_front_of(&cli).replace("127.0.0.1:0", &cli.addr.to_string());
     let toml = toml.replace(&format!("[\"{}\"]", cli.addr), "[\"127.0.0.1:1\"]");
-    let mut program = Program::start(&toml).await;
+    let mut program = Program::start(&toml, &[]).await;
     assert_eq!(program.end().await, Some(1));
     let said = program.seen.last().unwrap();
     assert!(said.contains("cannot listen at") && said.contains("listener sdk"), "{said}");
@@ -181,7 +124,7 @@ async fn a_port_that_is_taken_is_said_and_exits_with_1() {
 #[tokio::test]
 async fn a_client_that_only_writes_garbage_ends_nothing_but_its_conn() {
     let cli = FakeCli::plain().await.unwrap();
-    let mut program = Program::start(&in_front_of(&cli)).await;
+    let mut program = Program::start(&in_front_of(&cli), &[]).await;
     let address = program.address().await;
     let mut garbage = tokio::net::TcpStream::connect(address).await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut garbage, b"\x16\x03\x01\x02\r\n\r\n").await.unwrap();

@@ -73,6 +73,22 @@ async fn a_fleet_that_never_answered_is_said_within_the_bound() {
 }
 
 #[tokio::test]
+async fn a_client_waits_for_a_fleet_as_long_as_connect_wait_says_whatever_other_waits_are() {
+    let others =
+        "lookup_timeout = \"50ms\"\nhandshake_timeout = \"50ms\"\nfleet_timeout = \"50ms\"\n";
+    let setup = clis(1).limits(others).limits("connect_wait = \"2500ms\"");
+    let mut rig = setup.start_unready().await;
+    rig.clis[0].wedge();
+    rig.restart_gateway().await;
+    let client = rig.client().await;
+    let asked = fairlead::time::now();
+    let error = refused(&client, "connect", json!({})).await;
+    is_ours(&error, -32041, "no_upstream");
+    assert_eq!(error.message, "no CLI has answered yet");
+    assert!(asked.elapsed().as_millis() >= 2500, "after {:?}", asked.elapsed());
+}
+
+#[tokio::test]
 async fn a_create_without_an_id_gets_one_of_ours() {
     let rig = clis(1).start().await;
     let client = rig.client().await;

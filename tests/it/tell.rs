@@ -1,27 +1,13 @@
 //! What operators read: a line for each end, numbers that agree, and no secret anywhere.
 
-use std::io;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::OnceLock;
 
 use fairlead::testing::Fault;
 use fairlead::testing::client::Client;
 use serde_json::{Value, json};
 
+use super::log::Log;
 use super::rig::*;
-
-#[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// Everything that this process logs, of all its tests, at every level of ours.
 pub(crate) fn log() -> &'static Log {
@@ -40,8 +26,7 @@ pub(crate) fn log() -> &'static Log {
 }
 
 pub(crate) fn lines() -> Vec<Value> {
-    let text = log().0.lock().unwrap().clone();
-    String::from_utf8(text).unwrap().lines().filter_map(|l| serde_json::from_str(l).ok()).collect()
+    log().text().lines().filter_map(|l| serde_json::from_str(l).ok()).collect()
 }
 
 /// Waits for a line of this kind about this session.
@@ -130,7 +115,9 @@ async fn the_numbers_of_a_conns_life_agree() {
     assert_eq!(metrics.sum("fairlead_turn_time_to_first_event_seconds_count", &[]), 1.0);
     assert_eq!(metrics.sum("fairlead_listener_connections", &[]), 1.0);
     assert_eq!(metrics.sum("fairlead_upstream_links", &[]), 1.0);
-    assert_eq!(metrics.sum("fairlead_upstream_info", &[("version", "1.0.102")]), 1.0);
+    let said = [("version", "1.0.102"), ("protocol", "3")];
+    assert_eq!(metrics.sum("fairlead_upstream_info", &said), 1.0);
+    assert!(!metrics.0.contains("fairlead_ledger_up "), "there is no ledger");
     assert_eq!(metrics.sum("fairlead_task_panics_total", &[]), 0.0);
     rig.until("the session is counted", |m| {
         m.sum("fairlead_sessions", &[("state", "live")]) == 1.0
@@ -182,8 +169,7 @@ async fn no_secret_and_no_prompt_is_told() {
     client.next_event(0, "session.idle").await.unwrap();
     client.reset().await;
     line("turn", "quiet-a").await;
-    let (metrics, log) =
-        (rig.metrics().await.0, String::from_utf8(log().0.lock().unwrap().clone()).unwrap());
+    let (metrics, log) = (rig.metrics().await.0, log().text());
     assert!(log.contains("quiet-a"));
     let leaks: Vec<&str> =
         log.lines().chain(metrics.lines()).filter(|l| l.contains(CANARY)).collect();

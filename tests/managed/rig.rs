@@ -1,10 +1,9 @@
 //! A state directory, supervised stand-ins, and facts about processes to wait for.
 
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 
 use fairlead::time::{self, Duration};
 use fairlead::upstream::source::managed::{Managed, Spec, StateDir, Status, managed};
@@ -145,25 +144,4 @@ pub(crate) fn supervise(dir: &Dir, script: &str) -> (Child, i32) {
     BufReader::new(supervisor.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let pid = line.trim().strip_prefix("ready ").unwrap().parse().unwrap();
     (supervisor, pid)
-}
-
-/// A log in memory.
-#[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -10,6 +10,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
+use super::installed::package;
+
 pub(crate) enum Target {
     Fake(FakeCli),
     Real(Box<Real>),
@@ -40,8 +42,7 @@ impl Target {
 
     pub(crate) async fn real(token: Option<&str>) -> Target {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real");
-        let binary = root.join("node_modules/@github/copilot-linux-x64/copilot");
-        assert!(binary.exists(), "no {}: run `make deps`", binary.display());
+        let binary = package("copilot").join("copilot");
         let (model, model_addr) = start_model(&root.join("js/model_server.mjs")).await;
         let serial = HOMES.fetch_add(1, Ordering::Relaxed);
         let home =

@@ -14,7 +14,7 @@ use super::mutate::Mutation;
 use super::shell::Event;
 use super::truth::Rule;
 use super::wire::number;
-use super::world::{Lease, World};
+use super::world::{Conn, Lease, World};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Has {
@@ -26,12 +26,30 @@ pub(crate) enum Has {
 
 /// What goes on beside the conns.
 pub(crate) enum Task {
-    LookUp { session: SessionId, asked: Vec<(usize, Option<Has>)>, since: Duration },
-    CloseHalted { session: SessionId, upstream: usize, epoch: u64, since: Duration },
-    CloseAgain { session: SessionId, upstream: usize, epoch: u64 },
+    LookUp {
+        session: SessionId,
+        asked: Vec<(usize, Option<Has>)>,
+        since: Duration,
+    },
+    CloseHalted {
+        session: SessionId,
+        upstream: usize,
+        epoch: u64,
+        since: Duration,
+    },
+    CloseAgain {
+        session: SessionId,
+        upstream: usize,
+        epoch: u64,
+    },
     Ask(usize, Ticket, u64),
     Greet(usize, Ticket),
+    /// A turn waits for room, since then.
+    Call(usize, Ticket, Duration),
 }
+
+/// How many turns may run, where they are bounded, and how long one waits.
+const TURNS: (usize, Duration) = (1, Duration::from_secs(3));
 
 const LOOKUP: Duration = Duration::from_secs(2);
 
@@ -45,6 +63,10 @@ impl World {
         how: Left,
     ) {
         let now = self.now().at;
+        if matches!(how, Left::Detached | Left::LinkLost) {
+            self.conns[me.0 as usize].granted.remove(session.as_str());
+            self.decide(|t| t.turn(session, epoch, me, false).is_some());
+        }
         match how {
             Left::Detached => self.decide(|t| t.detached(session, me, epoch, false, now)),
             Left::LinkLost => self.decide(|t| t.detached(session, me, epoch, true, now)),
@@ -99,7 +121,15 @@ impl World {
         let answer = self.table.want(&session, asker, &want, absence, up, now.at);
         self.truth.note(|| format!("conn {c} seeks {session} {want:?}: {answer:?}"));
         let found = match answer {
+            Answer::Go { .. } if want == Want::Turn && !self.has_turn(&session) => {
+                self.conns[c].seeking.insert(ticket, (session, want));
+                return self.tasks.push(Task::Call(c, ticket, self.elapsed));
+            }
             Answer::Go { upstream, epoch, resume, reason } => {
+                if want == Want::Turn && self.table.is_attached(&session, epoch, asker.conn) {
+                    self.decide(|t| t.turn(&session, epoch, asker.conn, true).is_some());
+                    self.conns[c].granted.insert(session.to_string());
+                }
                 Found::Go { upstream, epoch, resume, reason }
             }
             Answer::Refused(refusal) => Found::Refused(refusal),
@@ -135,6 +165,12 @@ impl World {
         self.conns[c].mux.found(ticket, found, now);
     }
 
+    /// Whether a turn may start in the session: one runs, or there is room for it.
+    fn has_turn(&self, session: &SessionId) -> bool {
+        let runs = |conn: &Conn| conn.busy.contains(session.as_str());
+        self.table.busy() < TURNS.0 || self.conns.iter().any(runs)
+    }
+
     pub(crate) fn decide<T>(&mut self, decide: impl FnOnce(&mut Table<Lease>) -> T) -> T {
         let result = decide(&mut self.table);
         self.table.check_invariants();
@@ -167,6 +203,21 @@ impl World {
                 };
                 self.tasks.push(task);
             }
+            Task::Call(c, ticket, since) => {
+                let session =
+                    self.conns[c].seeking.get(&ticket).map(|(session, _)| session.clone());
+                let Some(session) = session.filter(|_| self.conns[c].alive) else { return };
+                if self.elapsed >= since + TURNS.1 {
+                    self.conns[c].seeking.remove(&ticket);
+                    let late = Refusal::new(Reason::Overloaded, "as many turns run as may be");
+                    let now = self.now();
+                    self.conns[c].mux.found(ticket, Found::Refused(late), now);
+                } else if self.has_turn(&session) {
+                    self.conns[c].inbox.push_back(Event::Again(ticket, None));
+                } else {
+                    self.tasks.push(Task::Call(c, ticket, since));
+                }
+            }
             Task::Ask(c, ticket, token) => {
                 let answer = format!(r#"{{"sessions":[],"tok":{token}}}"#);
                 let none = Refusal::new(Reason::NoUpstream, "no CLI answered");
@@ -187,7 +238,7 @@ impl World {
             | Task::CloseAgain { session, upstream, .. } => {
                 *upstream == u && session.as_str() == id
             }
-            Task::LookUp { .. } | Task::Ask(..) | Task::Greet(..) => false,
+            Task::LookUp { .. } | Task::Ask(..) | Task::Greet(..) | Task::Call(..) => false,
         })
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fairlead::error::{Reason, Refusal};
 use fairlead::id::{ConnId, LinkId, UpstreamId};
-use fairlead::rpc::mux::{Action, End, Found, Hello, Ticket};
+use fairlead::rpc::mux::{Action, End, Found, Hello, Ticket, Verdict};
 use fairlead::rpc::out::Outgoing;
 use fairlead::session::table::Absence;
 
@@ -153,7 +153,7 @@ impl World {
         if let Some(link) = self.conns[c].links.get_mut(&id) {
             link.end = Some(cc);
         }
-        self.conns[c].mux.link_opened(id);
+        self.conns[c].mux.link_opened(id, self.token.as_ref());
         true
     }
 
@@ -300,7 +300,7 @@ impl World {
             }
             Action::Ask(ticket, method, body) => self.ask(c, ticket, method, &body),
             Action::Authenticate(ticket, _) => {
-                self.conns[c].mux.authenticated(ticket, true, now.at);
+                self.conns[c].mux.authenticated(ticket, Verdict::Good, now.at);
             }
             Action::Greet(ticket) => self.tasks.push(Task::Greet(c, ticket)),
             Action::Attached(session, upstream, epoch) => {
@@ -334,7 +334,8 @@ impl World {
                 self.conns[c].mux.learned(&session, upstream, epoch);
             }
             Action::Busy(session, epoch, busy) => {
-                if busy == self.conns[c].busy.contains(session.as_str()) {
+                let granted = self.conns[c].granted.remove(session.as_str());
+                if busy == self.conns[c].busy.contains(session.as_str()) && !granted {
                     self.truth
                         .fail(Rule::Turn, format!("conn {c} says twice that {session} is {busy}"));
                 }
@@ -343,7 +344,7 @@ impl World {
                 } else {
                     self.conns[c].busy.remove(session.as_str());
                 }
-                self.decide(|table| table.turn(&session, epoch, busy).is_some());
+                self.decide(|table| table.turn(&session, epoch, me, busy).is_some());
             }
             Action::Announced(session, ask) => self.decide(|t| t.announced(&session, ask)),
             Action::Leaving(UpstreamId(u)) => {

@@ -259,7 +259,7 @@ impl Bench {
         match self.rng.below(5) {
             0 => self.table.detached(&id, conn, epoch, true, now),
             1 => self.table.closed(&id, holder.upstream, epoch, now),
-            2 => self.table.not_placed(&id, conn, epoch, true, now),
+            2 => drop(self.table.not_placed(&id, conn, epoch, true, now)),
             // A life that is over, but perhaps not in its CLI: that is asked, and takes no room.
             3 => {
                 if let Some(asked) = self.table.halted(&id, conn, holder.upstream, epoch) {
@@ -267,7 +267,10 @@ impl Bench {
                     self.halts.push(Halt { session, epoch, asked });
                 }
             }
-            _ => assert!(self.table.turn(&id, epoch, true).is_none(), "a life that is over works"),
+            _ => {
+                let turn = self.table.turn(&id, epoch, conn, true);
+                assert!(turn.is_none(), "a life that is over works");
+            }
         }
         assert_eq!(self.leases.get(), before, "a life that is over gave back a lease");
         self.wake();

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use fairlead::id::{LinkId, SessionId};
 use fairlead::rpc::frame::FrameLimits;
 use fairlead::rpc::mux::{Authentication, LinkToken, Mux, Now, Settings, Ticket};
+use fairlead::rpc::policy::Policy;
 use fairlead::session::table::{CreateExisting, Storage, Table};
 use fairlead::time::Instant;
 use fairlead::want::Want;
@@ -58,6 +59,8 @@ pub(crate) struct Conn {
     pub(crate) on: BTreeMap<String, u32>,
     /// Which are busy, as the mux said.
     pub(crate) busy: BTreeSet<String>,
+    /// In which a turn may start, as it was told.
+    pub(crate) granted: BTreeSet<String>,
     /// How many bytes of its client the mux took.
     pub(crate) fed: u64,
     pub(crate) tick_at: Option<Duration>,
@@ -79,6 +82,8 @@ pub(crate) struct World {
     pub(crate) sessions: Vec<String>,
     pub(crate) truth: Truth,
     pub(crate) settings: Arc<Settings>,
+    /// What all CLIs want to hear.
+    pub(crate) token: Option<LinkToken>,
     pub(crate) mutation: Option<Mutation>,
     /// Nothing new happens: what is under way comes to its end.
     pub(crate) settling: bool,
@@ -101,11 +106,13 @@ fn settings(rng: &mut Rng) -> Settings {
         client_request_timeout: Duration::from_secs(8),
         handshake_timeout: Duration::from_secs(5),
         seek_timeout: Duration::from_secs(6),
+        bounds_turns: rng.one_in(2),
+        greet_timeout: Duration::from_secs(6),
         discard_timeout: Duration::from_secs(5),
         finish_timeout: Duration::from_secs(5),
         authentication: Authentication::NotConfigured,
         authentication_timeout: Duration::from_secs(10),
-        token: rng.one_in(2).then(|| LinkToken("secret".into())),
+        policy: Policy::default(),
     }
 }
 
@@ -126,6 +133,7 @@ impl World {
         };
         let limit = if rng.one_in(4) { 1 } else { 1000 };
         let settings = Arc::new(settings(&mut rng));
+        let token = rng.one_in(2).then(|| LinkToken("secret".into()));
         let mut world = World {
             base: fairlead::time::now(),
             elapsed: Duration::ZERO,
@@ -141,6 +149,7 @@ impl World {
             sessions,
             truth: Truth { trace: traced.then(Vec::new), ..Truth::default() },
             settings,
+            token,
             mutation,
             settling: false,
             calm,
@@ -178,6 +187,7 @@ impl World {
             broken: false,
             on: BTreeMap::new(),
             busy: BTreeSet::new(),
+            granted: BTreeSet::new(),
             fed: 0,
             tick_at: None,
         });
@@ -249,6 +259,9 @@ impl World {
         }
         (0..20).for_each(|_| self.round(SECOND));
         let [placing, _, _, _] = self.table.counts();
+        if self.table.busy() > 0 {
+            self.truth.fail(Rule::Turn, "turns run for nobody".to_owned());
+        }
         if self.leases.get() > 0 || placing > 0 {
             let what = format!("{} leases and {placing} placings for nobody", self.leases.get());
             self.truth.fail(Rule::Lease, what);

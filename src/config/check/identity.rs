@@ -78,14 +78,21 @@ fn source(value: &DeValue<'_>) -> Read<Proof> {
     values::word(SOURCES)(value)
 }
 
-/// Keys of another source.
+/// Keys of another source: all that an identity can have, but those of this one.
 fn strays(r: &Reader<'_>, proof: Proof, problems: &Problems<'_>) {
-    for (other, keys) in KEYS.iter().filter(|(other, _)| *other != proof) {
-        for key in keys.iter().filter(|key| r.raw(key).is_some()) {
-            let message = format!("{key} belongs to source = {:?}", other.slug());
+    for key in keys::IDENTITY.keys.iter().filter(|key| r.raw(key).is_some()) {
+        let homes = homes_of(key);
+        if *key != "source" && !homes.contains(&proof) {
+            let homes: Vec<_> = homes.iter().map(|home| format!("{:?}", home.slug())).collect();
+            let message = format!("{key} belongs to source = {}", homes.join(" or "));
             problems.error(&r.place_of(key), message);
         }
     }
+}
+
+/// The sources that a key belongs to.
+fn homes_of(key: &str) -> Vec<Proof> {
+    KEYS.iter().filter(|(_, keys)| keys.contains(&key)).map(|(proof, _)| *proof).collect()
 }
 
 fn token(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -> Option<Identity> {
@@ -210,4 +217,19 @@ fn range(r: &Reader<'_>, seen: &mut BTreeSet<String>, problems: &Problems<'_>) -
         problems.error(&cidr.span(), format!("the range {} is listed already", cidr.get_ref()));
     }
     Some(Range { cidr: cidr.into_inner(), tenant, user })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_of_an_identity_belongs_to_a_source_and_every_key_of_a_source_is_one() {
+        for key in keys::IDENTITY.keys.iter().filter(|key| **key != "source") {
+            assert!(!homes_of(key).is_empty(), "{key}");
+        }
+        for key in KEYS.iter().flat_map(|(_, keys)| *keys) {
+            assert!(keys::IDENTITY.keys.contains(key), "{key}");
+        }
+    }
 }

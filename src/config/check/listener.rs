@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{World, identity};
+use super::{World, callers, identity, methods};
 use crate::caller::{Proof, Trust};
 use crate::config::file::Problems;
 use crate::config::keys;
@@ -49,6 +49,8 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let trust = r.or("trust", values::word(Trust::WORDS), trust);
     let required_id = r.read("session_id_required_pattern", values::id_pattern);
     let unknown_sessions = r.read("unknown_sessions", values::word(UnknownSessions::WORDS));
+    let callers = callers::read(r, problems);
+    let (allow, deny) = methods::read(r, problems);
     if let Some(bind) = &bind {
         reach(r, bind, authentication, insecure, problems);
     }
@@ -65,6 +67,9 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
             trust,
             required_id,
             unknown_sessions: UnknownSessions::Deny,
+            callers,
+            allow,
+            deny,
         }),
         (_, _, _, _) => None,
     };

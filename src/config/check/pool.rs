@@ -16,11 +16,11 @@ use crate::config::model::{
 use crate::config::problem::names_secret;
 use crate::config::reader::Reader;
 use crate::config::secret::{Secret, SecretSource};
-use crate::config::values::{self, MS, WEEK};
+use crate::config::values::{self, MS, Read, WEEK};
 use crate::time::Duration;
 
 const MAX_WEIGHT: u32 = 1000;
-const MAX_SESSIONS: u32 = 1_000_000;
+pub(super) const MAX_SESSIONS: u32 = 1_000_000;
 /// CLIs that one fairlead starts for a pool.
 const MAX_COUNT: u32 = 1000;
 /// By default a CLI may have a quarter more than the average.
@@ -40,7 +40,7 @@ pub(super) struct Draft {
 }
 
 pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -> Draft {
-    let name = r.require("name", values::name);
+    let name = r.require("name", pool_name);
     let token = match r.raw("token") {
         Some(value) => secret("token", value, world, problems).map(Some),
         None => Some(None),
@@ -51,6 +51,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let create_existing =
         r.or("create_existing", values::word(CreateExisting::WORDS), CreateExisting::Resume);
     let health = tables::health(r, problems);
+    let caps = tables::caps(r, problems);
     let unknown_sessions = r.read("unknown_sessions", values::word(UnknownSessions::WORDS));
     let grants: Vec<_> =
         r.tables("grant", &keys::GRANT).iter().map(|g| grant(g, problems)).collect();
@@ -64,12 +65,27 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
             create_existing,
             token,
             health,
+            caps,
             grants,
         }),
         (_, _, _, _) => None,
     };
     let balance_at = r.place_of(if r.raw("affinity").is_some() { "affinity" } else { "balance" });
     Draft { name, balance_at, upstreams: fixed, unknown_sessions, pool }
+}
+
+/// A pool's folder in `state_dir` has its name.
+fn pool_name(value: &DeValue<'_>) -> Read<String> {
+    /// What fairlead itself has there.
+    const OURS: [&str; 5] =
+        ["ledger", "lock", "managed.json", "managed.json.bad", "managed.json.new"];
+    let name = values::name(value)?;
+    if OURS.contains(&name.as_str()) {
+        return Err(
+            format!("{name:?} is what a file of fairlead's own in state_dir is called").into()
+        );
+    }
+    Ok(name)
 }
 
 /// Nothing only if a problem was reported.

@@ -1,16 +1,19 @@
-//! The tables that stand alone: `[runtime]`, `[drain]`, `[limits]`, `[log]`, `[pool.health]`.
+//! The tables that stand alone: `[runtime]`, `[drain]`, `[limits]`, `[log]`, `[pool.health]`, `[pool.caps]`.
 //!
 //! Bounds are wide: they catch slips, not taste.
 
+use super::pool::MAX_SESSIONS;
 use crate::config::file::Problems;
 use crate::config::keys;
-use crate::config::model::{Drain, Health, Limits, Log, LogFormat, LogLevel, Runtime};
+use crate::config::model::{Caps, Drain, Health, Limits, Log, LogFormat, LogLevel, Runtime};
 use crate::config::reader::Reader;
 use crate::config::values::{self, MS, WEEK};
 use crate::time::Duration;
 
 /// The largest size that may be asked for, in bytes.
 const MAX_SIZE: u64 = 1 << 40;
+/// The longest queue: who waits is looked at one by one.
+const MAX_QUEUE: u32 = 10_000;
 /// The largest count.
 const MAX_COUNT: u32 = 10_000_000;
 
@@ -61,6 +64,43 @@ pub(super) fn health(pool: &Reader<'_>, problems: &Problems<'_>) -> Health {
         );
     }
     health
+}
+
+pub(super) fn caps(pool: &Reader<'_>, problems: &Problems<'_>) -> Caps {
+    let reader = pool.table_or_empty("caps", &keys::CAPS);
+    let default = Caps::default();
+    let bound = |key| reader.read(key, values::integer(1..=MAX_SESSIONS));
+    let caps = Caps {
+        max_sessions: bound("max_sessions"),
+        max_sessions_per_tenant: bound("max_sessions_per_tenant"),
+        max_sessions_per_user: bound("max_sessions_per_user"),
+        max_turns: bound("max_turns"),
+        max_turns_per_upstream: bound("max_turns_per_upstream"),
+        max_turns_per_tenant: bound("max_turns_per_tenant"),
+        max_turns_per_user: bound("max_turns_per_user"),
+        queue_length: reader.or("queue_length", values::count(0..=MAX_QUEUE), default.queue_length),
+        queue_timeout: reader.or(
+            "queue_timeout",
+            values::duration(Duration::ZERO..=WEEK),
+            default.queue_timeout,
+        ),
+    };
+    let narrower = [
+        ("max_sessions_per_tenant", caps.max_sessions_per_tenant, caps.max_sessions),
+        ("max_sessions_per_user", caps.max_sessions_per_user, caps.max_sessions),
+        ("max_turns_per_upstream", caps.max_turns_per_upstream, caps.max_turns),
+        ("max_turns_per_tenant", caps.max_turns_per_tenant, caps.max_turns),
+        ("max_turns_per_user", caps.max_turns_per_user, caps.max_turns),
+    ];
+    for (key, part, whole) in narrower {
+        if let (Some(part), Some(whole)) = (part, whole)
+            && part > whole
+        {
+            let message = format!("{key} ({part}) has no effect above that of the pool ({whole})");
+            problems.warn(&reader.place_of(key), message);
+        }
+    }
+    caps
 }
 
 pub(super) fn limits(root: &Reader<'_>, problems: &Problems<'_>) -> Limits {

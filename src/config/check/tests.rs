@@ -1,6 +1,7 @@
 //! Each mistake that a file can have, with the place where it must be found.
 
 mod identity;
+mod methods;
 mod shipped;
 mod whole;
 
@@ -189,6 +190,15 @@ fn missing_keys_are_missed_at_their_table() {
         "[[pool]]\nname = \"cli\"\n[pool.managed]\ncommand = [\"c\", \"{port}\"]\n",
         "7:1: \"count\" is missing in [pool.managed]",
     );
+}
+
+#[test]
+fn a_pool_is_not_called_like_what_fairlead_keeps_in_its_state_directory() {
+    for name in ["ledger", "lock", "managed.json", "managed.json.new", "managed.json.bad"] {
+        let pool = POOL.replace("\"cli\"", &format!("{name:?}"));
+        let found = problems(&format!("{LISTENER}{pool}"));
+        assert!(found.iter().any(|p| p.contains("a file of fairlead's own")), "{name}: {found:?}");
+    }
 }
 
 #[test]

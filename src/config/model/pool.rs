@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::access::Grant;
+use super::caps::Caps;
 use crate::config::secret::Secret;
 use crate::time::Duration;
 
@@ -24,6 +25,8 @@ pub struct Pool {
     pub token: Option<Secret>,
     /// When a CLI is up, down and dead.
     pub health: Health,
+    /// How much may be in use at once.
+    pub caps: Caps,
     /// Whom else the owners of its sessions let in.
     pub grants: Vec<Grant>,
 }

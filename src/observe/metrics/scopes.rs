@@ -7,7 +7,7 @@ use std::sync::Arc;
 use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::Vocabulary;
-use super::series::{CounterBy, GaugeBy, Info, OneHot, Series};
+use super::series::{CounterBy, GaugeBy, Info, OneHot, Series, Told};
 use super::spec::*;
 
 /// The handles of one listener.
@@ -22,7 +22,7 @@ pub struct ListenerMetrics {
     pub bytes_in: IntCounter,
     /// Bytes to clients. Add once per write, not per frame.
     pub bytes_out: IntCounter,
-    /// Frames that could not be accepted, by reason.
+    /// Frames that went nowhere, by reason.
     pub frame_errors: Arc<CounterBy>,
     /// Requests that we refused, by reason.
     pub denied: Arc<CounterBy>,
@@ -54,7 +54,7 @@ pub struct PoolMetrics {
     pub sessions: GaugeBy,
     /// Placements by reason.
     pub placements: Arc<CounterBy>,
-    /// Failovers by result.
+    /// Resumes of lost sessions elsewhere, by result.
     pub failovers: Arc<CounterBy>,
     /// Evictions by reason.
     pub evicted: Arc<CounterBy>,
@@ -66,12 +66,10 @@ pub struct PoolMetrics {
     pub turn_duration: Histogram,
     /// Seconds to a turn's first event.
     pub turn_first_event: Histogram,
-    /// Placements that wait; hold a `GaugeGuard`.
+    /// Who waits for room.
     pub queue_depth: IntGauge,
-    /// Seconds waited for capacity.
+    /// Seconds waited for room.
     pub queue_wait: Histogram,
-    /// Seconds waited for a session's lock.
-    pub lock_wait: Histogram,
     /// Broadcasts that conns lost.
     pub broadcasts_dropped: IntCounter,
     /// CLI processes of ours that run; hold a `GaugeGuard`.
@@ -93,7 +91,6 @@ impl PoolMetrics {
             turn_first_event: series.histogram(&TURN_FIRST_EVENT, &[]),
             queue_depth: series.gauge(&QUEUE_DEPTH, &[]),
             queue_wait: series.histogram(&QUEUE_WAIT, &[]),
-            lock_wait: series.histogram(&LOCK_WAIT, &[]),
             broadcasts_dropped: series.counter(&BROADCASTS_DROPPED, &[]),
             spawned: series.gauge(&SPAWNED, &[]),
             series,
@@ -105,8 +102,8 @@ impl PoolMetrics {
 pub struct UpstreamMetrics {
     /// The state that it is in: one-hot, the first of the list until set.
     pub state: Arc<OneHot>,
-    /// The version that it reports.
-    pub version: Arc<Info>,
+    /// The protocol version and the version that it reports.
+    pub info: Arc<Info>,
     /// Health checks by result.
     pub health_checks: Arc<CounterBy>,
     /// Links open; hold a `GaugeGuard`.
@@ -121,6 +118,8 @@ pub struct UpstreamMetrics {
     pub session_capacity: IntGauge,
     /// Restarts of its process by reason.
     pub restarts: Arc<CounterBy>,
+    /// Whether its process fails again and again.
+    pub crash_loop: Arc<Told>,
     pub(super) series: Series,
 }
 
@@ -129,7 +128,7 @@ impl UpstreamMetrics {
         let series = Series::new(&[("pool", pool), ("upstream", upstream)]);
         UpstreamMetrics {
             state: series.one_hot(&UPSTREAM_STATE, "state", words.upstream_states),
-            version: series.info(&UPSTREAM_INFO, "version"),
+            info: series.info(&UPSTREAM_INFO, ["protocol", "version"]),
             health_checks: series.counter_by(&UPSTREAM_CHECKS, "result"),
             links: series.gauge(&UPSTREAM_LINKS, &[]),
             lost: series.counter_by(&UPSTREAM_LOST, "reason"),
@@ -137,6 +136,7 @@ impl UpstreamMetrics {
             sessions: series.gauge(&UPSTREAM_SESSIONS, &[]),
             session_capacity: series.gauge(&SESSION_CAPACITY, &[]),
             restarts: series.counter_by(&UPSTREAM_RESTARTS, "reason"),
+            crash_loop: series.told(&CRASH_LOOP),
             series,
         }
     }

@@ -85,16 +85,29 @@ impl OneHot {
     }
 }
 
-/// An `_info` metric: one series with the value 1, whose label can change; none until it is set.
+/// An `_info` metric: one series with the value 1, whose two labels can change; none until they are set.
 #[derive(Debug, Default)]
 pub struct Info {
-    value: Mutex<Option<String>>,
+    values: Mutex<Option<[String; 2]>>,
 }
 
 impl Info {
-    /// Replaces the label's value.
-    pub fn set(&self, value: &str) {
-        *self.value.lock() = Some(value.to_owned());
+    /// Replaces the labels' values.
+    pub fn set(&self, values: [&str; 2]) {
+        *self.values.lock() = Some(values.map(str::to_owned));
+    }
+}
+
+/// Whether something is so: 1 or 0; no series until it is told.
+#[derive(Debug, Default)]
+pub struct Told {
+    so: Mutex<Option<bool>>,
+}
+
+impl Told {
+    /// It is so, or is not.
+    pub fn set(&self, so: bool) {
+        *self.so.lock() = Some(so);
     }
 }
 
@@ -105,7 +118,8 @@ enum Value {
     Histogram(Histogram),
     CounterBy(&'static str, Arc<CounterBy>),
     OneHot(&'static str, Arc<OneHot>),
-    Info(&'static str, Arc<Info>),
+    Info([&'static str; 2], Arc<Info>),
+    Told(Arc<Told>),
     Read(Box<dyn Fn() -> u64 + Send + Sync>),
 }
 
@@ -171,10 +185,16 @@ impl Series {
         hot
     }
 
-    pub(super) fn info(&self, spec: &'static Spec, label: &'static str) -> Arc<Info> {
+    pub(super) fn info(&self, spec: &'static Spec, labels: [&'static str; 2]) -> Arc<Info> {
         let info = Arc::new(Info::default());
-        self.keep(spec, Value::Info(label, Arc::clone(&info)));
+        self.keep(spec, Value::Info(labels, Arc::clone(&info)));
         info
+    }
+
+    pub(super) fn told(&self, spec: &'static Spec) -> Arc<Told> {
+        let told = Arc::new(Told::default());
+        self.keep(spec, Value::Told(Arc::clone(&told)));
+        told
     }
 
     pub(super) fn read(
@@ -204,9 +224,14 @@ impl Series {
                         scrape.number(spec, self.labels(&[(label, state)]), number);
                     }
                 }
-                Value::Info(label, info) => {
-                    if let Some(text) = &*info.value.lock() {
-                        scrape.number(spec, self.labels(&[(label, text)]), 1);
+                Value::Info([one, two], info) => {
+                    if let Some([a, b]) = &*info.values.lock() {
+                        scrape.number(spec, self.labels(&[(one, a), (two, b)]), 1);
+                    }
+                }
+                Value::Told(told) => {
+                    if let Some(so) = *told.so.lock() {
+                        scrape.number(spec, self.labels(&[]), u64::from(so));
                     }
                 }
                 Value::Read(read) => scrape.number(spec, self.labels(&[]), read()),

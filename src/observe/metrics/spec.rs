@@ -87,38 +87,38 @@ table! {
     LISTENER_ACCEPTED = counter("fairlead_listener_accepted_total", &["listener"], "Conns accepted.");
     LISTENER_REJECTED = counter("fairlead_listener_rejected_total", &["listener", "reason"], "Conns refused before they could send a request.");
     BYTES = counter("fairlead_bytes_total", &["direction", "listener"], "Bytes exchanged with clients; direction is in (from clients) or out (to clients).");
-    FRAME_ERRORS = counter("fairlead_frame_errors_total", &["listener", "reason"], "Frames or headers that could not be accepted.");
-    DENIED = counter("fairlead_denied_total", &["listener", "reason"], "Requests that fairlead itself answered with an error; reason as in error.data.reason.");
+    FRAME_ERRORS = counter("fairlead_frame_errors_total", &["listener", "reason"], "Frames that went nowhere. Of clients: what ended the conn (bad framing, no usable id), what was answered -32600 (invalid) or -32046 (frame_too_large), what a stranger sent (unauthenticated), stray notifications and replies. Of CLIs: late replies, stray broadcasts, what is no message.");
+    DENIED = counter("fairlead_denied_total", &["listener", "reason"], "Requests that fairlead itself answered with an error; reason as in error.data.reason. Errors without a reason (authentication, -326xx) are not in it.");
     RPC_PENDING = gauge("fairlead_rpc_pending", &["listener"], "Requests taken and not yet answered.");
 
-    RPC_REQUESTS = counter("fairlead_rpc_requests_total", &["class", "method", "result"], "Requests answered; a method that fairlead does not know is other.");
+    RPC_REQUESTS = counter("fairlead_rpc_requests_total", &["class", "method", "result"], "Requests answered; a method that fairlead does not know, or did not read, is other. What was answered -32600 is in fairlead_frame_errors_total instead.");
     RPC_DURATION = histogram("fairlead_rpc_duration_seconds", &["class"], "Time from a request's last byte in to its answer.", REQUEST);
 
-    SESSIONS = gauge("fairlead_sessions", &["pool", "state"], "Sessions that the ledger knows.");
+    SESSIONS = gauge("fairlead_sessions", &["pool", "state"], "Sessions that the pool's table knows: of those that only lie on a disk, the last 100000.");
     PLACEMENTS = counter("fairlead_session_placements_total", &["pool", "reason"], "Placements, by the reason for the upstream chosen.");
-    FAILOVERS = counter("fairlead_session_failovers_total", &["pool", "result"], "Sessions whose upstream went away, by what became of them.");
+    FAILOVERS = counter("fairlead_session_failovers_total", &["pool", "result"], "Resumes, on another CLI, of sessions whose own was lost (shared storage): ok or failed.");
     EVICTED = counter("fairlead_sessions_evicted_total", &["pool", "reason"], "Sessions put out of an upstream's memory by fairlead.");
     TURNS_ACTIVE = gauge("fairlead_turns_active", &["pool"], "Turns running now.");
     TURNS = counter("fairlead_turns_total", &["pool", "result"], "Turns ended.");
     TURN_DURATION = histogram("fairlead_turn_duration_seconds", &["pool"], "Time from what started a turn to its end.", TURN);
     TURN_FIRST_EVENT = histogram("fairlead_turn_time_to_first_event_seconds", &["pool"], "Time from what started a turn to its first event.", FIRST_EVENT);
-    QUEUE_DEPTH = gauge("fairlead_queue_depth", &["pool"], "Placements that wait for capacity.");
-    QUEUE_WAIT = histogram("fairlead_queue_wait_seconds", &["pool"], "Time that placements waited for capacity.", WAIT);
-    LOCK_WAIT = histogram("fairlead_lock_wait_seconds", &["pool"], "Time that sends waited for another caller's turn on their session.", WAIT);
+    QUEUE_DEPTH = gauge("fairlead_queue_depth", &["pool"], "Creates, resumes and turns that wait for room.");
+    QUEUE_WAIT = histogram("fairlead_queue_wait_seconds", &["pool"], "Time that creates, resumes and turns waited for room.", WAIT);
     BROADCASTS_DROPPED = counter("fairlead_broadcasts_dropped_total", &["pool"], "Broadcasts that a conn lost because too many waited for it.");
     SPAWNED = gauge("fairlead_spawned_processes", &["pool"], "CLI processes that fairlead started and that run now.");
 
     UPSTREAM_STATE = gauge("fairlead_upstream_state", &["pool", "state", "upstream"], "1 for the state that the upstream is in, 0 for the others.");
-    UPSTREAM_INFO = gauge("fairlead_upstream_info", &["pool", "upstream", "version"], "Always 1; the version that the upstream reports. Absent until it has.");
+    UPSTREAM_INFO = gauge("fairlead_upstream_info", &["pool", "protocol", "upstream", "version"], "Always 1; the version and the protocol version that the upstream reports. Absent until it has.");
     UPSTREAM_CHECKS = counter("fairlead_upstream_health_checks_total", &["pool", "result", "upstream"], "Health checks done.");
     UPSTREAM_LINKS = gauge("fairlead_upstream_links", &["pool", "upstream"], "Links open now.");
     UPSTREAM_LOST = counter("fairlead_upstream_lost_total", &["pool", "reason", "upstream"], "Links that ended without our asking.");
     UPSTREAM_LEFT_OUT = counter("fairlead_upstream_left_out_total", &["pool", "reason", "upstream"], "Answers joined over all CLIs that went out without this one's part: it was down, gone, late, answered with an error, or unreadably.");
     UPSTREAM_SESSIONS = gauge("fairlead_upstream_sessions", &["pool", "upstream"], "Sessions that take capacity on the upstream.");
     SESSION_CAPACITY = gauge("fairlead_session_capacity", &["pool", "upstream"], "Sessions that the upstream may have (max_sessions); 0 is no limit.");
-    UPSTREAM_RESTARTS = counter("fairlead_upstream_restarts_total", &["pool", "reason", "upstream"], "Managed CLI processes started again.");
+    UPSTREAM_RESTARTS = counter("fairlead_upstream_restarts_total", &["pool", "reason", "upstream"], "Managed CLI processes started again, by what became of the one before: exited (it had been ready), exited_early, too_slow, not_started, port_taken, asked.");
+    CRASH_LOOP = gauge("fairlead_upstream_crash_loop", &["pool", "upstream"], "Managed CLIs: 1 while it is not ready and has failed three times in a row or more, else 0. Absent for others.");
 
-    LEDGER_UP = gauge("fairlead_ledger_up", &[], "Whether the ledger answers.");
+    LEDGER_UP = gauge("fairlead_ledger_up", &[], "Whether what the ledger is told becomes durable. Absent where no listener tells callers apart: there is no ledger then.");
     LEDGER_ERRORS = counter("fairlead_ledger_errors_total", &["op"], "Ledger operations that failed.");
     DRAIN_REMAINING = gauge("fairlead_drain_remaining_turns", &[], "While draining: turns that are waited for. Else 0.");
 }

@@ -39,7 +39,7 @@ fn two_upstreams_whose_names_run_together_alike_do_not_share_a_series() {
 fn a_removed_upstream_takes_all_its_series_with_it_and_a_new_one_starts_at_zero() {
     let metrics = metrics();
     let upstream = metrics.upstream("p", "gone");
-    upstream.version.set("1.0.102");
+    upstream.info.set(["3", "1.0.102"]);
     upstream.health_checks.inc("ok");
     assert!(metrics.render().unwrap().contains("gone"));
     drop(upstream);

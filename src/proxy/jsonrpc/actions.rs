@@ -12,9 +12,10 @@ use crate::rpc::message::{self, ClientKind};
 use crate::rpc::methods::Method;
 use crate::rpc::mux::{Action, Found, Now, Outcome, Ticket};
 use crate::session::table::Absence;
+use crate::tenancy;
 use crate::time::Duration;
 use crate::upstream::hub::Event;
-use crate::upstream::pool::{By, Key};
+use crate::upstream::pool::By;
 use crate::want::Want;
 
 impl Conn {
@@ -53,7 +54,11 @@ impl Conn {
                 self.seek(ticket, session, want, None, now);
             }
             Action::Seek(ticket, None, _) => {
-                let found = match pool.choose_unnamed(&Key::default()) {
+                let caller = &self.visitor.caller;
+                // It has no name yet by which it could be told from others.
+                let key = self.listener.keys.of(caller, &uuid::Uuid::new_v4().to_string());
+                let owner = tenancy::owner_of_new(caller, None);
+                let found = match pool.choose_unnamed(&key, &owner) {
                     Ok(upstream) => {
                         let reason = Some(PlacementReason::Learned);
                         Found::Go { upstream, epoch: 0, resume: false, reason }
@@ -74,7 +79,9 @@ impl Conn {
             Action::Greet(ticket) => self.greet(ticket, now),
             Action::Attached(session, _, epoch) => {
                 self.tally.sessions += 1;
-                pool.attached(&session, self.id, epoch);
+                let key = self.listener.keys.of(&self.visitor.caller, session.as_str());
+                let by = By { visitor: &self.visitor, key: &key };
+                pool.attached(&session, self.id, epoch, by);
             }
             Action::NotPlaced { session, epoch, absent } => {
                 pool.not_placed(&session, self.id, epoch, absent);
@@ -88,7 +95,7 @@ impl Conn {
                 let epoch = pool.learned(&session, upstream, by, attached.then_some(self.id));
                 self.mux.learned(&session, upstream, epoch);
             }
-            Action::Busy(session, epoch, busy) => pool.turn(&session, epoch, busy),
+            Action::Busy(session, epoch, busy) => pool.turn(&session, self.id, epoch, busy),
             Action::TurnEnded(turn) => self.report_turn(&turn),
             Action::Announced(session, ask) => pool.announced(&session, ask),
             Action::Misconfigured(upstream, code) => {

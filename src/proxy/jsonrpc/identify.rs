@@ -1,50 +1,100 @@
-//! Who is at the other end of a conn: found out from where it comes from, and from the token of its `connect`.
+//! Who is at the other end of a conn: found out from where it comes from, and from the token of its `connect`. And what
+//! it may take, once that is known: a place among its caller's conns, and a share of the requests.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::Conn;
-use crate::caller::Claim;
-use crate::rpc::mux::{Authentication, Now, Ticket, Token};
-use crate::time;
+use crate::caller::{Caller, Claim};
+use crate::error::Refusal;
+use crate::proxy::callers::Who;
+use crate::rpc::mux::{Authentication, Now, Ticket, Token, Verdict};
+use crate::time::{self, Instant};
 use crate::upstream::pool::Visitor;
 
 impl Conn {
     /// What the conn proves before its client has said a word.
     pub(super) fn identify(&mut self) {
-        if let Some(Ok(claim)) = (self.listener.claims)(None, self.peer.ip(), time::wall()) {
-            self.take(&claim);
-            self.mux.admit();
+        let now = time::now();
+        let seated = match (self.listener.claims)(None, self.peer.ip(), time::wall()) {
+            Some(Ok(claim)) => {
+                let caller = self.caller_of(&claim);
+                self.seat(&caller, now).map(|()| {
+                    self.take(&claim, caller);
+                    self.mux.admit();
+                })
+            }
+            // Nobody yet: counted when it is known who.
+            Some(Err(_)) | None if self.required() => Ok(()),
+            Some(Err(_)) | None => self.seat_as_it_is(now),
+        };
+        if let Err(refusal) = seated {
+            self.mux.turn_away(refusal);
         }
     }
 
     /// Judges a token, or that there is none.
     pub(super) fn authenticate(&mut self, ticket: Ticket, token: Option<Token>, now: Now) {
         let token = token.as_ref().map(|token| token.0.as_str());
-        let required = self.listener.settings.authentication == Authentication::Required;
-        let good = match (self.listener.claims)(token, self.peer.ip(), now.wall) {
-            Some(Ok(claim)) => self.take(&claim),
-            Some(Err(why)) => {
-                self.deny(why);
-                false
-            }
-            None if required && !self.proven => {
-                self.deny("no_token");
-                false
-            }
-            None => true,
+        let verdict = match token.and_then(|_| self.listener.callers.wait(self.peer.ip(), now.at)) {
+            Some(wait) => Verdict::TooOften(wait),
+            None => self.judge(token, now),
         };
-        self.mux.authenticated(ticket, good, now.at);
+        self.mux.authenticated(ticket, verdict, now.at);
     }
 
-    /// The conn is this caller's from now on. A conn does not change hands: says whether it is the same as before.
-    fn take(&mut self, claim: &Claim) -> bool {
-        let caller = claim.caller(&self.listener.name, self.listener.trust);
-        if self.proven && self.visitor.caller != caller {
-            self.deny("another_caller");
-            return false;
+    fn judge(&mut self, token: Option<&str>, now: Now) -> Verdict {
+        match (self.listener.claims)(token, self.peer.ip(), now.wall) {
+            Some(Ok(claim)) => {
+                let caller = self.caller_of(&claim);
+                if self.proven && self.visitor.caller != caller {
+                    // A conn does not change hands.
+                    self.deny("another_caller");
+                    return Verdict::Bad;
+                }
+                let seated = self.seat(&caller, now.at);
+                let verdict = self.admit(seated, now);
+                if verdict == Verdict::Good {
+                    self.take(&claim, caller);
+                }
+                verdict
+            }
+            Some(Err(why)) => {
+                self.listener.callers.failed(self.peer.ip(), now.at);
+                self.deny(why);
+                Verdict::Bad
+            }
+            None if self.required() && !self.proven => {
+                self.deny("no_token");
+                Verdict::Bad
+            }
+            None => {
+                let seated = self.seat_as_it_is(now.at);
+                self.admit(seated, now)
+            }
         }
+    }
+
+    /// Lets a caller in that has a place, if its `connect` does not come too soon.
+    fn admit(&self, seated: Result<(), Refusal>, now: Now) -> Verdict {
+        match seated.map(|()| self.mux.charge(now.at)) {
+            Ok(Ok(())) => Verdict::Good,
+            Ok(Err(wait)) => Verdict::TooOften(wait),
+            Err(refusal) => Verdict::TooMany(refusal),
+        }
+    }
+
+    fn required(&self) -> bool {
+        self.listener.settings.authentication == Authentication::Required
+    }
+
+    fn caller_of(&self, claim: &Claim) -> Caller {
+        claim.caller(&self.listener.name, self.listener.trust)
+    }
+
+    /// The conn is this caller's from now on.
+    fn take(&mut self, claim: &Claim, caller: Caller) {
         let unknown = self.visitor.unknown;
         (self.visitor, self.proven) = (Arc::new(Visitor { caller, unknown }), true);
         self.expiry = claim.expires.map(|at| {
@@ -53,7 +103,30 @@ impl Conn {
         });
         // It wakes nobody before it was polled once.
         self.opened |= self.expiry.is_some();
-        true
+    }
+
+    /// A place for the conn as that of whom it is known to be.
+    fn seat_as_it_is(&mut self, now: Instant) -> Result<(), Refusal> {
+        let visitor = Arc::clone(&self.visitor);
+        self.seat(&visitor.caller, now)
+    }
+
+    /// Gives the conn a place among this caller's, and its share of the requests; the place that it had, it leaves.
+    /// Fails if the caller has too many conns.
+    fn seat(&mut self, caller: &Caller, now: Instant) -> Result<(), Refusal> {
+        let who = Who::of(caller, self.peer.ip());
+        let callers = &self.listener.callers;
+        if let Some(seats) = callers.seats()
+            && self.seat.as_ref().is_none_or(|seat| *seat.who() != who)
+        {
+            let Some(seat) = seats.take(who.clone()) else {
+                self.listener.metrics.rejected.inc("max_conns_per_caller");
+                return Err(Refusal::too_many_conns());
+            };
+            self.seat = Some(Box::new(seat));
+        }
+        self.mux.set_share(callers.share(&who, now));
+        Ok(())
     }
 
     fn deny(&self, why: &str) {

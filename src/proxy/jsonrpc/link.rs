@@ -73,7 +73,7 @@ impl LinkIo {
             Poll::Pending => false,
             Poll::Ready(Ok(socket)) => {
                 self.socket = Socket::Open(socket);
-                mux.link_opened(self.id);
+                mux.link_opened(self.id, self.member.token().as_ref());
                 true
             }
             Poll::Ready(Err(error)) => {

@@ -2,7 +2,7 @@
 //!
 //! None of them is safe to pass on as it is: a CLI does not know whose session is whose.
 
-use super::{Deny, End, Group, Route, Traits, Wording, to};
+use super::{End, Group, Never, Route, Tells, Traits, Wording, to};
 use crate::rpc::merge::{Merge, Scatter, Single};
 
 const SESSION: Traits = to(Route::Session).on_disk();
@@ -49,25 +49,25 @@ pub(super) const GROUPS: &[Group] = &[
     to(Route::Scatter(Scatter::InUse)).of(&["sessions.checkInUse"]),
     to(Route::Scatter(Scatter::Enrich)).of(&["sessions.enrichMetadata"]),
     to(Route::Scatter(Scatter::BulkDelete)).of(&["sessions.bulkDelete"]),
-    // The same from every CLI of a fleet.
-    to(Route::AnyOne).of(&[
+    // The same from every CLI of a fleet. What each tells was seen on a CLI 1.0.102, or is in the schema.
+    to(Route::AnyOne(Tells::Nothing)).of(&[
         "status.get",
-        "auth.getStatus",
         "models.list",
         "models.getBuiltInCatalog",
         "tools.list",
         "commands.list",
+        "catalog.search",
+    ]),
+    to(Route::AnyOne(Tells::Account)).of(&[
+        "auth.getStatus",
         "account.getQuota",
         "account.getCurrentAuth",
         "account.getAllUsers",
-        "catalog.search",
-        "mcp.config.list",
+    ]),
+    // They look into directories of the caller's choice, too.
+    to(Route::AnyOne(Tells::Host)).of(&[
         "mcp.discover",
-        "mcp.planInstall",
         "extensions.discover",
-        "plugins.list",
-        "plugins.marketplaces.list",
-        "plugins.marketplaces.browse",
         "skills.discover",
         "skills.getDiscoveryPaths",
         "agents.discover",
@@ -75,24 +75,34 @@ pub(super) const GROUPS: &[Group] = &[
         "instructions.discover",
         "instructions.getDiscoveryPaths",
         "hooks.discover",
-        "user.settings.get",
         "managedSettings.read",
     ]),
-    // They end the CLI, start processes, put one client in charge of everybody's prompts, keys and files,
-    // or give back a session that no connection is attached to.
-    to(Route::Deny(Deny::Never)).of(&[
-        "runtime.shutdown",
-        "agentRegistry.spawn",
+    to(Route::AnyOne(Tells::Settings)).of(&[
+        "user.settings.get",
+        "mcp.config.list",
+        "mcp.planInstall",
+        "plugins.list",
+        "plugins.marketplaces.list",
+        "plugins.marketplaces.browse",
+    ]),
+    to(Route::Deny(Never::Ends)).of(&["runtime.shutdown"]),
+    to(Route::Deny(Never::Starts)).of(&["agentRegistry.spawn"]),
+    to(Route::Deny(Never::TakesOver)).of(&[
         "sessionFs.setProvider",
         "llmInference.setProvider",
         "registerExtensionLaunchProvider",
         "plugins.builtin.set",
-        "sessions.open",
-        "sessions.connect",
     ]),
-    // They change the CLI for everybody. A CLI has one remote control: to start or to move it takes it away
-    // from whatever session has it.
-    to(Route::Deny(Deny::Policy)).of(&[
+    to(Route::Deny(Never::AttachesNothing)).of(&["sessions.open", "sessions.connect"]),
+    to(Route::Deny(Never::DeletesAll)).of(&["sessions.pruneOld"]),
+    to(Route::Deny(Never::RemoteControl)).of(&[
+        "sessions.startRemoteControl",
+        "sessions.transferRemoteControl",
+        "sessions.stopRemoteControl",
+        "sessions.setRemoteControlSteering",
+    ]),
+    // They change the CLI for everybody.
+    to(Route::EveryOne).of(&[
         "account.login",
         "account.logout",
         "secrets.addFilterValues",
@@ -118,12 +128,7 @@ pub(super) const GROUPS: &[Group] = &[
         "user.settings.reload",
         "user.settings.set",
         "managedSettings.clearCache",
-        "sessions.pruneOld",
         "sessions.setAdditionalPlugins",
-        "sessions.startRemoteControl",
-        "sessions.transferRemoteControl",
-        "sessions.stopRemoteControl",
-        "sessions.setRemoteControlSteering",
     ]),
 ];
 

@@ -52,9 +52,8 @@ fn nobody_ends_a_cli_or_takes_it_over() {
         "sessions.open",
         "sessions.connect",
     ] {
-        assert_eq!(named(name).route(), Route::Deny(Deny::Never), "{name}");
+        assert!(matches!(named(name).route(), Route::Deny(_)), "{name}");
     }
-    assert_eq!(named("sessions.pruneOld").route(), Route::Deny(Deny::Policy));
 }
 
 #[test]

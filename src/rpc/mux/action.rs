@@ -93,6 +93,10 @@ pub enum Outcome {
 /// Things that are counted, and that nobody is told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Oddity {
+    /// A client's frame that is no message we can take: answered with -32600, or, in its place, the CLI that it was for.
+    Invalid,
+    /// A client's frame over the limit, of which the id could be read.
+    TooLarge,
     /// An answer that nobody waits for any more.
     LateReply,
     /// A client's answer to a request that no CLI made.
@@ -107,12 +111,16 @@ pub enum Oddity {
     WrongSession,
     /// A client that must prove who it is did not.
     Unauthenticated,
+    /// A request, or a notification, of a caller that asks more often than it may.
+    RateLimited,
 }
 
 impl Oddity {
     /// The word for metrics and logs.
     pub const fn slug(self) -> &'static str {
         match self {
+            Oddity::Invalid => "invalid",
+            Oddity::TooLarge => "frame_too_large",
             Oddity::LateReply => "late_reply",
             Oddity::UnknownReply => "unknown_reply",
             Oddity::StrayNotification => "stray_notification",
@@ -120,6 +128,7 @@ impl Oddity {
             Oddity::BadUpstreamFrame => "bad_upstream_frame",
             Oddity::WrongSession => "wrong_session",
             Oddity::Unauthenticated => "unauthenticated",
+            Oddity::RateLimited => "rate_limited",
         }
     }
 }
@@ -144,6 +153,19 @@ impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")
     }
+}
+
+/// What became of what a client presented.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is let in.
+    Good,
+    /// It is not.
+    Bad,
+    /// It comes too often; it may try again here, after so long.
+    TooOften(Duration),
+    /// It is who it says, and has too many conns: this one ends.
+    TooMany(Refusal),
 }
 
 /// What the mux wants done, in order.

@@ -5,13 +5,14 @@ use std::collections::hash_map::Entry;
 use super::pending::{At, Pending};
 use super::reply::Code;
 use super::slot::Phase;
-use super::{Mux, Now, Oddity, Ticket};
+use super::{Action, Mux, Now, Oddity, Outcome, Ticket};
 use crate::error::{Reason, Refusal};
 use crate::id::{RawId, SessionId};
 use crate::rpc::frame::{Body, Frame};
 use crate::rpc::json;
 use crate::rpc::message::{self, Call, ClientKind, Refused, SessionParam};
 use crate::rpc::methods::{self, Draining, Method};
+use crate::time::Duration;
 
 /// The longest id that is looked for, in bytes. A CLI names files by its sessions' ids: none is as long.
 const MAX_SESSION_ID: usize = 255;
@@ -19,8 +20,10 @@ const MAX_SESSION_ID: usize = 255;
 impl Mux {
     /// Bytes came from the client.
     pub fn client_bytes(&mut self, mut input: &[u8], now: Now) {
+        self.strangers_bytes(input.len(), now);
         while self.end.is_none() {
             match self.decoder.next(&mut input) {
+                Ok(Some(_)) if self.strangers_frame(now) => {}
                 Ok(Some(Frame::Whole(body))) => {
                     self.frames_in += 1;
                     self.client_frame(&body, now);
@@ -41,12 +44,16 @@ impl Mux {
     fn client_frame_too_large(&mut self, head: &[u8], now: Now) {
         self.discarding_since = Some(now.at);
         match message::peek_id(head) {
-            Some(id) if message::is_answer(head) => self.answer_refused(id),
+            Some(id) if message::is_answer(head) => {
+                self.odd(Oddity::TooLarge);
+                self.answer_refused(id);
+            }
+            Some(id) if self.refuse_hasty(id, None, now.at) => {}
             Some(id) => {
+                self.odd(Oddity::TooLarge);
                 let limit = self.settings.client_frame.body;
                 let message = format!("the frame is larger than {limit} bytes");
-                let refusal = Refusal::new(Reason::FrameTooLarge, message);
-                self.write_error(id, &refusal.to_json());
+                self.refuse_untaken(id, None, &Refusal::new(Reason::FrameTooLarge, message));
             }
             None => self.give_up("frame_too_large", now),
         }
@@ -61,12 +68,11 @@ impl Mux {
             },
             // Answered, an answer would settle a request of the client's own.
             Err(Refused::Answerable(id, _)) if self.answers_asked(id, body.bytes()) => {
+                self.odd(Oddity::Invalid);
                 self.answer_refused(id);
             }
-            Err(Refused::Answerable(id, what)) => {
-                let message = format!("Invalid request: {what}");
-                self.write_invalid(id, Code::InvalidRequest, &message);
-            }
+            Err(Refused::Answerable(id, _)) if self.refuse_hasty(id, None, now.at) => {}
+            Err(Refused::Answerable(id, what)) => self.turn_back(id, what),
             Err(Refused::Untold) => self.odd(Oddity::StrayNotification),
             // An answer with `id: null` would kill the reader of some SDKs.
             Err(Refused::Hopeless(what)) => self.give_up(what, now),
@@ -74,29 +80,23 @@ impl Mux {
     }
 
     fn client_request(&mut self, id: &str, call: &Call<'_>, body: &Body<'_>, now: Now) {
-        if self.refuse_stranger(id, &call.method, now) {
+        let method = methods::method(&call.method);
+        if self.refuse_stranger(id, &call.method) || self.refuse_hasty(id, method, now.at) {
             return;
         }
         if self.late.contains_key(id.as_bytes()) {
-            let message = "Invalid request: the id is in use";
-            return self.write_invalid(id, Code::InvalidRequest, message);
+            return self.turn_back(id, "the id is in use");
         }
         if call.session.id().is_some_and(|session| session.len() > MAX_SESSION_ID) {
             let message = "Session not found: its id is longer than any";
-            let refusal = Refusal::new(Reason::AccessDenied, message);
-            return self.write_error(id, &refusal.to_json());
+            return self.refuse_untaken(id, method, &Refusal::new(Reason::AccessDenied, message));
         }
-        let method = methods::method(&call.method);
         let full = self.pending.len() + self.late.len() >= self.settings.pending;
         let room = match self.pending.entry(RawId::new(id)) {
-            Entry::Occupied(_) => {
-                let message = "Invalid request: the id is in use";
-                return self.write_invalid(id, Code::InvalidRequest, message);
-            }
+            Entry::Occupied(_) => return self.turn_back(id, "the id is in use"),
             Entry::Vacant(_) if full => {
-                let refusal =
-                    Refusal::new(Reason::Overloaded, "too many requests wait on this conn");
-                return self.write_error(id, &refusal.to_json());
+                let message = "too many requests wait on this conn";
+                return self.refuse_untaken(id, method, &Refusal::new(Reason::Overloaded, message));
             }
             Entry::Vacant(room) => room,
         };
@@ -109,6 +109,24 @@ impl Mux {
             Some(method) => self.route(&id, method, call, body, now),
             None => self.route_unknown(&id, call, body, now),
         }
+    }
+
+    /// Refuses a request that never was on the table.
+    pub(super) fn refuse_untaken(
+        &mut self,
+        id: &str,
+        method: Option<&'static Method>,
+        refusal: &Refusal,
+    ) {
+        self.write_error(id, &refusal.to_json());
+        let outcome = Outcome::Refused(refusal.reason);
+        self.actions.push_back(Action::Answered(method, outcome, Duration::ZERO));
+    }
+
+    /// Answers a frame that is no request that could be taken.
+    fn turn_back(&mut self, id: &str, what: &str) {
+        self.odd(Oddity::Invalid);
+        self.write_invalid(id, Code::InvalidRequest, &format!("Invalid request: {what}"));
     }
 
     /// What a leaving fairlead no longer takes: anything that would start work.
@@ -129,8 +147,7 @@ impl Mux {
             Draining::Steering => busy && is_immediate(call, body.bytes()),
             Draining::Refused => false,
         };
-        let message = "fairlead is shutting down; connect again";
-        (!passes).then(|| Refusal::new(Reason::Draining, message))
+        (!passes).then(leaving)
     }
 
     pub(super) fn client_notification(&mut self, call: &Call<'_>, body: &Body<'_>, now: Now) {
@@ -140,6 +157,9 @@ impl Mux {
         };
         if self.stranger.is_some() {
             return self.odd(Oddity::Unauthenticated);
+        }
+        if self.charge(now.at).is_err() {
+            return self.odd(Oddity::RateLimited);
         }
         let link = match self.slots.get_mut(session.as_bytes()) {
             // It must not overtake what waits for the session to be found.
@@ -178,4 +198,9 @@ impl Mux {
 fn is_immediate(call: &Call<'_>, body: &[u8]) -> bool {
     let mode = call.params.and_then(|p| json::member(body, p, "mode"));
     mode.is_some_and(|m| m.of(body) == b"\"immediate\"")
+}
+
+/// What a leaving fairlead says to what it no longer takes.
+pub(super) fn leaving() -> Refusal {
+    Refusal::new(Reason::Draining, "fairlead is shutting down; connect again")
 }

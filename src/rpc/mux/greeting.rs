@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::reply::Code;
-use super::{Action, Authentication, Hello, Mux, Now, Outcome, Ticket, Token, Waiting};
+use super::{Action, Hello, LinkToken, Mux, Now, Outcome, Ticket, Token, Waiting};
 use crate::error::{Reason, Refusal, push_json_string};
 use crate::id::{LinkId, RawId};
 use crate::rpc::json::{self, Span};
@@ -15,7 +15,7 @@ pub(super) const OURS: &str = "\"fairlead\"";
 
 impl Mux {
     pub(super) fn client_connect(&mut self, id: &RawId, body: &[u8], call: &Call<'_>, now: Now) {
-        let takes_token = self.settings.authentication != Authentication::NotConfigured;
+        let takes_token = self.takes_tokens();
         match read_connect(body, call.params, takes_token) {
             Err(Bad::Token) => {
                 let message = "AUTHENTICATION_NOT_CONFIGURED";
@@ -76,10 +76,10 @@ impl Mux {
         }
     }
 
-    /// The connection of a link is made: our `connect` goes out, alone.
-    pub fn link_opened(&mut self, id: LinkId) {
+    /// The connection of a link is made: our `connect` goes out, alone. `token`: what its CLI wants to hear.
+    pub fn link_opened(&mut self, id: LinkId, token: Option<&LinkToken>) {
         let mut params = String::from("{");
-        if let Some(token) = &self.settings.token {
+        if let Some(token) = token {
             params.push_str(r#""token":"#);
             push_json_string(&mut params, &token.0);
         }

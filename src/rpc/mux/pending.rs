@@ -205,7 +205,11 @@ impl Mux {
             let limit = match &pending.at {
                 At::Link(_) if pending.method.is_some_and(Method::is_long) => return false,
                 At::Link(_) => settings.request_timeout,
-                At::Ticket(_) | At::Queue(_) => settings.seek_timeout,
+                At::Ticket(ticket) => match self.waiting.get(ticket) {
+                    Some(Waiting::Greet(_)) => settings.greet_timeout,
+                    Some(_) | None => settings.seek_timeout,
+                },
+                At::Queue(_) => settings.seek_timeout,
             };
             now.at >= pending.since + limit
         });

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
+use super::client::leaving;
 use super::pending::{At, Pending, Place};
 use super::reply::Code;
-use super::slot::{Phase, Slot};
+use super::slot::{Gets, Phase, Slot};
 use super::{Action, Found, Left, Mux, Now, Oddity, Outcome, Stay, Ticket, Waiting};
 use crate::error::Refusal;
 use crate::id::{LinkId, RawId, SessionId, UpstreamId};
@@ -96,13 +97,21 @@ impl Mux {
     fn found_session(&mut self, session: &SessionId, found: Found, now: Now) {
         let seek = self.with_frames(session, |slot| slot.seek.take()).flatten();
         let Some(seek) = seek else { return };
-        match (seek.body, &found) {
-            (Some(body), _) => self.land(session, body, found, now),
-            // The client was told that it took too long: the place is given back.
-            (None, Found::Go { epoch, .. }) if seek.places => {
-                self.not_placed(session, *epoch, false, now.at);
+        let life = match &found {
+            Found::Go { epoch, .. } => Some(*epoch),
+            Found::Refused(_) | Found::NotAsked => None,
+        };
+        match (seek.body, life, seek.gets) {
+            (Some(body), Some(_), Gets::Turn) if self.draining => {
+                self.land(session, body, Found::Refused(leaving()), now);
             }
-            (None, Found::Go { .. } | Found::Refused(_) | Found::NotAsked) => {}
+            (Some(body), _, _) => self.land(session, body, found, now),
+            // The client was told that it took too long: the place is given back.
+            (None, Some(epoch), Gets::Place) => self.not_placed(session, epoch, false, now.at),
+            (None, _, _) => {}
+        }
+        if let (Some(epoch), Gets::Turn) = (life, seek.gets) {
+            self.granted(session, epoch);
         }
         // What queued behind it goes on in order, until one of them has to wait in its turn.
         loop {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::pending::At;
 use super::reply::Code;
-use super::slot::Phase;
+use super::slot::{Phase, Slot};
 use super::{Action, Mux, Now, Outcome, Ticket, Waiting};
 use crate::error::{Reason, Refusal};
 use crate::id::{AskId, LinkId, RawId, SessionId, UpstreamId};
@@ -34,26 +34,29 @@ impl Mux {
         body: &Body<'_>,
         now: Now,
     ) {
+        if self.settings.policy.judge(method).is_err() {
+            return self.deny(id, method, now.at);
+        }
         match method.route() {
             Route::Session | Route::Fork => self.session_request(id, Some(method), call, body, now),
             Route::Connect => self.client_connect(id, body.bytes(), call, now),
             Route::Ping => self.client_ping(id, body.bytes(), call, now),
             Route::Create => self.create(id, call, body, now),
             Route::Resume => self.resume(id, call, body, now),
-            Route::AnyOne => self.any_one(id, body, now),
-            Route::Merge(_) | Route::Single(_) | Route::Scatter(_)
+            Route::AnyOne(_) => self.any_one(id, body, now),
+            Route::Merge(_) | Route::Single(_) | Route::Scatter(_) | Route::EveryOne
                 if body.bytes().len() > MAX_FLEET_REQUEST =>
             {
                 let message = format!("{} takes at most {MAX_FLEET_REQUEST} bytes", method.name);
                 self.refuse(id, &Refusal::new(Reason::FrameTooLarge, message), now.at);
             }
-            Route::Merge(_) | Route::Single(_) | Route::Scatter(_)
+            Route::Merge(_) | Route::Single(_) | Route::Scatter(_) | Route::EveryOne
                 if self.asks_enough(body.bytes().len()) =>
             {
                 let message = "too many questions to the whole fleet wait on this conn";
                 self.refuse(id, &Refusal::new(Reason::Overloaded, message), now.at);
             }
-            Route::Merge(_) | Route::Single(_) | Route::Scatter(_) => {
+            Route::Merge(_) | Route::Single(_) | Route::Scatter(_) | Route::EveryOne => {
                 let ticket = self.ticket(Waiting::Ask(id.clone(), body.bytes().len()));
                 self.wait_for(id, ticket);
                 self.actions.push_back(Action::Ask(ticket, method, body.to_bytes()));
@@ -63,11 +66,14 @@ impl Mux {
                     self.write_result(id.as_str(), result.as_bytes());
                 }
             }
-            Route::Deny(_) => {
-                let message = format!("{} is not allowed here", method.name);
-                self.refuse(id, &Refusal::new(Reason::MethodDenied, message), now.at);
-            }
+            Route::Deny(_) => self.deny(id, method, now.at),
         }
+    }
+
+    /// The policy does not allow the method.
+    fn deny(&mut self, id: &RawId, method: &Method, now: Instant) {
+        let message = format!("{} is not allowed here", method.name);
+        self.refuse(id, &Refusal::new(Reason::MethodDenied, message), now);
     }
 
     fn asks_enough(&self, more: usize) -> bool {
@@ -115,6 +121,7 @@ impl Mux {
                 return self.enqueue(id, session, body, now.at);
             }
             let here = slot.phase != Phase::Away && self.may_answer(&session, method, call, body);
+            let here = here && !self.waits_for_turn(slot, method);
             if let (true, Some(link)) = (here, slot.link) {
                 return self.forward(id, &session, method, link, body, now);
             }
@@ -124,12 +131,19 @@ impl Mux {
                 Some(ask) => Want::Answer(ask),
                 None => Want::Use { on_disk: false },
             },
+            None if self.settings.bounds_turns && starts_turn(method) => Want::Turn,
             None => Want::Use { on_disk: method.is_some_and(Method::is_on_disk) },
         };
         self.set_session(id, &session);
         self.sweep_slots();
         let ticket = self.seek(&session, want, body.to_bytes());
         self.wait_for(id, ticket);
+    }
+
+    /// Whether it starts a turn for which there must be room first. What joins a turn that runs belongs to it.
+    fn waits_for_turn(&self, slot: &Slot, method: Option<&Method>) -> bool {
+        let runs = slot.phase == Phase::Attached && slot.turn.busy();
+        self.settings.bounds_turns && starts_turn(method) && !runs
     }
 
     /// The second session that a request names, if the conn is not attached to it: a CLI would take a part of an id,
@@ -290,6 +304,10 @@ impl Mux {
             self.write_error(id.as_str(), error);
         }
     }
+}
+
+fn starts_turn(method: Option<&Method>) -> bool {
+    method.is_some_and(|m| Starts::of(m.turn()) != Starts::Never)
 }
 
 pub(super) fn too_slow() -> Refusal {

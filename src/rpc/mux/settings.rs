@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::rpc::frame::FrameLimits;
+use crate::rpc::policy::Policy;
 use crate::time::Instant;
 
 /// What a conn may do and hold. Shared by all conns of a listener.
@@ -26,8 +27,12 @@ pub struct Settings {
     pub client_request_timeout: Duration,
     /// For a link to be open and greeted.
     pub handshake_timeout: Duration,
-    /// For a session to be found or placed.
+    /// For a session to be found or placed, and for room for it or for its turn.
     pub seek_timeout: Duration,
+    /// Whether a turn has to be asked for before it starts.
+    pub bounds_turns: bool,
+    /// For a CLI of the pool to have answered, so that the client can be greeted.
+    pub greet_timeout: Duration,
     /// For the rest of a frame that is too large.
     pub discard_timeout: Duration,
     /// For answers still due after the client's FIN.
@@ -36,8 +41,8 @@ pub struct Settings {
     pub authentication: Authentication,
     /// For a client to prove who it is, where it must.
     pub authentication_timeout: Duration,
-    /// What each link presents to its CLI.
-    pub token: Option<LinkToken>,
+    /// What the client may call.
+    pub policy: Policy,
 }
 
 /// What a listener makes of a token in `connect`.

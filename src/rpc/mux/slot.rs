@@ -30,8 +30,29 @@ pub(super) struct Seek {
     pub(super) ticket: Ticket,
     /// `None` once its request was given up.
     pub(super) body: Option<Bytes>,
-    /// It is a create or resume: where it is told to go, it counts as placed.
-    pub(super) places: bool,
+    /// What it is told to have when it is told to go on.
+    pub(super) gets: Gets,
+}
+
+/// What the pool counts for a conn that was told where to go: it is used, or given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gets {
+    /// Nothing.
+    Nothing,
+    /// A place: it is a create or resume.
+    Place,
+    /// A turn that may start.
+    Turn,
+}
+
+impl Gets {
+    fn of(want: &Want) -> Self {
+        match want {
+            Want::Create | Want::CreateNew | Want::Resume => Gets::Place,
+            Want::Turn => Gets::Turn,
+            Want::Answer(_) | Want::Use { .. } => Gets::Nothing,
+        }
+    }
 }
 
 /// A turn that this conn started.
@@ -169,10 +190,10 @@ impl Mux {
     /// Asks where a session is, for the sake of this frame.
     pub(super) fn seek(&mut self, session: &SessionId, want: Want, body: Bytes) -> Ticket {
         let ticket = self.ticket(Waiting::Seek(session.clone()));
-        let places = matches!(want, Want::Create | Want::CreateNew | Want::Resume);
+        let gets = Gets::of(&want);
         self.slot(session);
         self.with_frames(session, |slot| {
-            slot.seek = Some(Seek { ticket, body: Some(body), places });
+            slot.seek = Some(Seek { ticket, body: Some(body), gets });
         });
         self.actions.push_back(Action::Seek(ticket, Some(session.clone()), want));
         ticket
@@ -306,6 +327,14 @@ impl Mux {
         }
         self.with_turn(session.as_bytes(), now, |turn| turn.forwarded(starts));
         starts
+    }
+
+    /// A turn that was granted in this life of a session: given back if it did not start. Who is not attached got none.
+    pub(super) fn granted(&mut self, session: &SessionId, epoch: u64) {
+        let quiet = |s: &Slot| s.phase == Phase::Attached && s.epoch == epoch && !s.turn.busy();
+        if self.slots.get(session).is_some_and(|slot| quiet(slot)) {
+            self.actions.push_back(Action::Busy(session.clone(), epoch, false));
+        }
     }
 
     /// Such a request was answered, or never will be. `failed`: how that ends the turn that it started.

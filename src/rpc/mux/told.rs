@@ -173,11 +173,13 @@ mod tests {
                 client_request_timeout: SECOND * 300,
                 handshake_timeout: SECOND * 300,
                 seek_timeout: SECOND * 300,
+                bounds_turns: false,
+                greet_timeout: SECOND * 300,
                 discard_timeout: SECOND * 300,
                 finish_timeout: SECOND * 300,
                 authentication: crate::rpc::mux::Authentication::NotConfigured,
                 authentication_timeout: Duration::from_secs(10),
-                token: None,
+                policy: crate::rpc::policy::Policy::default(),
             };
             let now = Now { at: time::now(), wall: time::wall() };
             Conn { mux: Mux::new(Arc::new(settings), 7), now }
@@ -229,7 +231,7 @@ mod tests {
             conn.later();
             conn.place(PlacementReason::Sticky);
             conn.later();
-            conn.mux.link_opened(LinkId(0));
+            conn.mux.link_opened(LinkId(0), None);
             conn.link(r#"{"jsonrpc":"2.0","id":"fairlead","result":{}}"#);
             conn.later();
             conn.link(r#"{"jsonrpc":"2.0","id":1,"result":{"sessionId":"s"}}"#);
@@ -253,7 +255,7 @@ mod tests {
         assert_eq!(conn.mux.stage(), Stage::Seeking);
         conn.place(PlacementReason::Sticky);
         assert_eq!(conn.mux.stage(), Stage::Linking);
-        conn.mux.link_opened(LinkId(0));
+        conn.mux.link_opened(LinkId(0), None);
         assert_eq!(conn.mux.stage(), Stage::Linking);
         conn.link(r#"{"jsonrpc":"2.0","id":"fairlead","result":{}}"#);
         assert_eq!(conn.mux.stage(), Stage::Waiting);

@@ -163,7 +163,7 @@ impl Mux {
         self.actions.push_back(Action::Leaving(upstream));
         let Some(mut taken) = pending.take() else { return false };
         self.any = self.any.filter(|up| *up != upstream);
-        let free = taken.method.is_some_and(|m| m.route() == Route::AnyOne);
+        let free = taken.method.is_some_and(|m| matches!(m.route(), Route::AnyOne(_)));
         match taken.again() {
             Some(body) if free => {
                 self.put_pending(id, taken);

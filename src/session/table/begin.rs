@@ -20,11 +20,12 @@ impl<L> Table<L> {
         self.epoch += 1;
         let epoch = self.epoch;
         let known = self.entries.contains_key(session);
+        let stage = Stage::Placing { by, known, failover: self.fails_over(session, upstream) };
         if !known {
-            self.insert(session, Stage::Placing { by, known }, Some(upstream), now);
+            self.insert(session, stage, Some(upstream), now);
         }
         if let Some(entry) = self.entries.get_mut(session) {
-            entry.stage = Stage::Placing { by, known };
+            entry.stage = stage;
             entry.upstream = Some(upstream);
             entry.epoch = epoch;
             entry.lease = Some(lease);
@@ -35,6 +36,15 @@ impl<L> Table<L> {
         }
         self.check(session);
         epoch
+    }
+
+    /// Whether a session goes to this CLI because the one that it was on was lost.
+    fn fails_over(&self, session: &SessionId, to: UpstreamId) -> bool {
+        let Some(Entry { stage, upstream: Some(from), .. }) = self.entries.get(session) else {
+            return false;
+        };
+        let cut = matches!(stage, Stage::Stored { cut: true });
+        *from != to && (cut || self.gone.contains(from))
     }
 
     /// What asking all CLIs for a session gave.
@@ -69,11 +79,12 @@ impl<L> Table<L> {
         self.forget(session, Some(absence));
     }
 
-    /// A conn is attached: its create or resume was acknowledged.
-    pub fn attached(&mut self, session: &SessionId, conn: ConnId, epoch: u64) {
+    /// A conn is attached: its create or resume was acknowledged. Says whether that ends a failover.
+    pub fn attached(&mut self, session: &SessionId, conn: ConnId, epoch: u64) -> bool {
         let Some(entry) = self.entries.get_mut(session).filter(|e| e.epoch == epoch) else {
-            return;
+            return false;
         };
+        let failover = matches!(entry.stage, Stage::Placing { failover: true, .. });
         entry.arrived(conn);
         if !entry.attached.contains(&conn) {
             entry.attached.push(conn);
@@ -84,6 +95,7 @@ impl<L> Table<L> {
             self.wake(session, None);
         }
         self.check(session);
+        failover
     }
 
     /// A live session that conns of ours hold takes room, also if it was found and not placed: its lease, if it has none.
@@ -94,7 +106,8 @@ impl<L> Table<L> {
         }
     }
 
-    /// A conn's create or resume came to nothing; `absent`: because its CLI has no such session.
+    /// A conn's create or resume came to nothing; `absent`: because its CLI has no such session. Says whether a failover
+    /// failed by that.
     pub fn not_placed(
         &mut self,
         session: &SessionId,
@@ -102,17 +115,18 @@ impl<L> Table<L> {
         epoch: u64,
         absent: bool,
         now: Instant,
-    ) {
+    ) -> bool {
         let Some(entry) = self.entries.get_mut(session).filter(|e| e.epoch == epoch) else {
-            return;
+            return false;
         };
         match entry.stage {
-            Stage::Placing { by, known } if by == conn => {
+            Stage::Placing { by, known, failover } if by == conn => {
                 if known && !absent {
                     self.store(session, false, now);
                 } else {
                     self.forget(session, None);
                 }
+                return failover;
             }
             Stage::Live => {
                 entry.arrived(conn);
@@ -121,6 +135,7 @@ impl<L> Table<L> {
             Stage::Halted(_) => entry.arrived(conn),
             Stage::Placing { .. } | Stage::Sought | Stage::Stored { .. } | Stage::Lost => {}
         }
+        false
     }
 
     /// No CLI could be chosen for a session that [`super::Answer::Place`] was said of.
@@ -164,5 +179,42 @@ impl<L> Table<L> {
         let entry = Entry::new(stage, upstream, self.epoch, now);
         self.entries.insert(session.clone(), entry);
         self.make_room();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bench::{A, B, Bench, S};
+    use super::*;
+
+    /// Whether a session that conn 2 resumes on `to` is one that fails over.
+    fn fails_over(bench: &mut Bench, to: UpstreamId) -> bool {
+        let epoch = bench.place(S, 2, to);
+        bench.table.attached(&S.into(), bench.conn(2), epoch)
+    }
+
+    #[test]
+    fn a_session_that_was_lost_and_goes_on_elsewhere_fails_over() {
+        let mut bench = Bench::new(Storage::Shared, 100);
+        let epoch = bench.live(S, 1, A);
+        bench.table.detached(&S.into(), bench.conn(1), epoch, true, bench.now);
+        assert!(fails_over(&mut bench, B), "cut off under its client");
+        let epoch = bench.live("t", 1, A);
+        bench.table.detached(&"t".into(), bench.conn(1), epoch, false, bench.now);
+        bench.table.upstream_is(A, false);
+        let epoch = bench.place("t", 2, B);
+        assert!(bench.table.not_placed(&"t".into(), bench.conn(2), epoch, false, bench.now));
+    }
+
+    #[test]
+    fn a_session_that_comes_back_or_was_left_in_order_does_not_fail_over() {
+        let mut bench = Bench::new(Storage::Shared, 100);
+        let epoch = bench.live(S, 1, A);
+        bench.table.detached(&S.into(), bench.conn(1), epoch, true, bench.now);
+        assert!(!fails_over(&mut bench, A), "on the CLI that it was on");
+        let epoch = bench.live("t", 1, A);
+        bench.table.detached(&"t".into(), bench.conn(1), epoch, false, bench.now);
+        let epoch = bench.place("t", 2, B);
+        assert!(!bench.table.attached(&"t".into(), bench.conn(2), epoch));
     }
 }

@@ -103,6 +103,27 @@ impl<L> Table<L> {
         self.make_room();
     }
 
+    /// The process of a CLI has ended, and something that it started may write still: whoever wants one of its sessions
+    /// elsewhere waits until it is [`Table::upstream_reaped`].
+    pub fn upstream_ending(&mut self, upstream: UpstreamId) {
+        if self.storage == Storage::Shared && !self.ending.contains(&upstream) {
+            self.ending.push(upstream);
+        }
+    }
+
+    /// Nothing of an earlier process of the CLI lives any more.
+    pub fn upstream_reaped(&mut self, upstream: UpstreamId) {
+        if !self.ending.contains(&upstream) {
+            return;
+        }
+        self.ending.retain(|ending| *ending != upstream);
+        for entry in self.entries.values_mut().filter(|e| e.upstream == Some(upstream)) {
+            if matches!(entry.stage, Stage::Stored { .. }) {
+                self.wakes.extend(entry.waiters.drain(..).map(|asker| Wake(asker, None)));
+            }
+        }
+    }
+
     /// Nobody here holds it: it is stored; or somebody still does.
     pub(super) fn settle(&mut self, session: &SessionId, cut: bool, now: Instant) {
         if !self.entries.get(session).is_some_and(Entry::is_held) {

@@ -12,8 +12,8 @@ use crate::time::Instant;
 pub(super) enum Stage {
     /// The CLIs are being asked.
     Sought,
-    /// A conn's create or resume is under way; `known`: it was stored before.
-    Placing { by: ConnId, known: bool },
+    /// A conn's create or resume is under way; `known`: it was stored before; `failover`: it was lost with another CLI.
+    Placing { by: ConnId, known: bool, failover: bool },
     /// In memory.
     Live,
     /// Its end is written, but its CLI keeps what is left of it in memory.
@@ -46,8 +46,8 @@ pub(super) struct Entry<L> {
     pub(super) lease: Option<L>,
     pub(super) waiters: Vec<Asker>,
     pub(super) asks: Vec<AskId>,
-    /// How many conns see a turn in it.
-    pub(super) busy: u32,
+    /// The conns that see a turn in it.
+    pub(super) busy: SmallVec<[ConnId; 1]>,
     pub(super) touched: Instant,
     /// When its CLI was left with it, if that CLI was not lost.
     pub(super) left: Option<Instant>,
@@ -71,7 +71,7 @@ impl<L> Entry<L> {
             lease: None,
             waiters: Vec::new(),
             asks: Vec::new(),
-            busy: 0,
+            busy: SmallVec::new(),
             touched: now,
             left: None,
             reason: None,
@@ -114,7 +114,7 @@ impl<L> Entry<L> {
     /// What belongs to a life goes with it.
     pub(super) fn end_life(&mut self) {
         self.lease = None;
-        self.busy = 0;
+        self.busy.clear();
         self.asks.clear();
         self.attached.clear();
         self.joining.clear();
@@ -134,7 +134,7 @@ impl<L> Entry<L> {
             Stage::Stored { .. } | Stage::Lost => {
                 assert!(self.lease.is_none(), "{session} holds a lease for nothing");
                 assert!(self.attached.is_empty(), "{session} has conns but no life");
-                assert!(self.busy == 0, "{session} works without a life");
+                assert!(self.busy.is_empty(), "{session} works without a life");
             }
         }
     }
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     /// As large as the pool's lease.
-    struct Lease(#[expect(dead_code, reason = "only its size counts")] (std::sync::Arc<()>, bool));
+    struct Lease(#[expect(dead_code, reason = "only its size counts")] (u64, u64, bool));
 
     #[test]
     fn a_session_of_ten_thousand_takes_at_most_512_bytes() {

@@ -49,11 +49,15 @@ impl<L> Table<L> {
                     Answer::Go { upstream, epoch, resume, reason }
                 }
                 Want::Answer(ask) if !entry.asks.contains(ask) => Answer::NotAsked,
-                Want::Answer(_) | Want::Use { .. } => {
+                Want::Answer(_) | Want::Use { .. } | Want::Turn => {
                     Answer::Go { upstream, epoch, resume: false, reason }
                 }
             },
             Stage::Lost => Answer::Refused(session_lost(session)),
+            Stage::Stored { .. } if want.moves() && self.ending.contains(&upstream) => {
+                entry.waiters.push(asker);
+                Answer::Wait
+            }
             Stage::Stored { cut } => {
                 let near = entry.lingers_on(now);
                 match want {
@@ -61,13 +65,15 @@ impl<L> Table<L> {
                         self.want_back(session, want, upstream, up(upstream), near)
                     }
                     Want::Answer(_) => Answer::NotAsked,
-                    Want::Use { on_disk: false } if cut => {
+                    Want::Use { on_disk: false } | Want::Turn if cut => {
                         let why = "its CLI went away: resume it first";
                         let refusal = Refusal::new(Reason::UpstreamLost, why);
                         Answer::Refused(refusal.of_session(session.as_str()))
                     }
-                    Want::Use { .. } if !up(upstream) => down(session),
-                    Want::Use { .. } => Answer::Go { upstream, epoch, resume: false, reason },
+                    Want::Use { .. } | Want::Turn if !up(upstream) => down(session),
+                    Want::Use { .. } | Want::Turn => {
+                        Answer::Go { upstream, epoch, resume: false, reason }
+                    }
                 }
             }
         }
@@ -114,7 +120,7 @@ impl<L> Table<L> {
         let shared = self.storage == Storage::Shared;
         let stored = |e: &&mut Entry<L>| shared && matches!(e.stage, Stage::Stored { .. });
         let Some(entry) = self.entries.get_mut(session).filter(stored) else { return };
-        if entry.upstream.is_some_and(|had| !up(had))
+        if entry.upstream.is_some_and(|had| !up(had) && !self.ending.contains(&had))
             && let Some(other) = other()
         {
             entry.upstream = Some(other);
@@ -154,7 +160,7 @@ fn existing(want: &Want, policy: CreateExisting, session: &SessionId) -> Result<
             Err(refusal.of_session(session.as_str()))
         }
         (Want::Create | Want::CreateNew, CreateExisting::Pass)
-        | (Want::Resume | Want::Answer(_) | Want::Use { .. }, _) => Ok(false),
+        | (Want::Resume | Want::Answer(_) | Want::Use { .. } | Want::Turn, _) => Ok(false),
     }
 }
 
@@ -166,7 +172,7 @@ fn session_lost(session: &SessionId) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::super::LINGER;
-    use super::super::bench::{A, Bench, S};
+    use super::super::bench::{A, B, Bench, S};
     use super::*;
     use crate::placement::PlacementReason;
     use crate::time::Duration;
@@ -198,6 +204,33 @@ mod tests {
         bench.table.detached(&S.into(), bench.conn(1), epoch, false, bench.now);
         bench.table.upstream_is(A, false);
         assert_eq!(near(&mut bench), None);
+    }
+
+    #[test]
+    fn a_session_of_a_cli_that_ends_goes_elsewhere_once_that_is_reaped() {
+        let mut bench = Bench::new(Storage::Shared, 100);
+        let epoch = bench.live(S, 1, A);
+        bench.table.upstream_ending(A);
+        bench.table.detached(&S.into(), bench.conn(1), epoch, true, bench.now);
+        bench.table.upstream_is(A, false);
+        bench.table.take_wakes();
+        assert_eq!(bench.resume(S, 2), Answer::Wait);
+        bench.table.rehome(&S.into(), |id| id != A, || Some(B));
+        assert_eq!(bench.table.upstream_of(&S.into()), Some(A), "not for reading, either");
+        bench.table.upstream_reaped(B);
+        assert_eq!(bench.woken(), 0);
+        bench.table.upstream_reaped(A);
+        assert_eq!(bench.woken(), 1);
+        assert!(matches!(bench.resume(S, 2), Answer::Place { only: None, .. }));
+    }
+
+    #[test]
+    fn with_own_storage_nobody_waits_for_a_cli_that_ends() {
+        let mut bench = Bench::new(Storage::Own, 100);
+        let epoch = bench.live(S, 1, A);
+        bench.table.upstream_ending(A);
+        bench.table.detached(&S.into(), bench.conn(1), epoch, true, bench.now);
+        assert!(matches!(bench.resume(S, 2), Answer::Place { only: Some(A), .. }));
     }
 
     #[test]

@@ -7,7 +7,9 @@ use ahash::AHashMap;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::place::Sought;
 use super::{Key, Pool};
+use crate::caller::{Owner, Realm};
 use crate::error::Reason;
 use crate::id::{ConnId, SessionId, UpstreamId};
 use crate::rpc::mux::{Found, Ticket};
@@ -77,7 +79,9 @@ impl Pool {
         loop {
             let (seeker, told) = self.seekers.enter();
             let ticket = Ticket(seeker.ticket);
-            match self.look((OURSELVES, ticket), session, &want, absence, &key) {
+            let owner = Owner { realm: Realm::Common, user: None };
+            let asker = (OURSELVES, ticket);
+            match self.look(&Sought { asker, session, want: &want, absence, key: &key, owner }) {
                 Some(Found::Go { upstream, .. }) => return Home::Is(upstream),
                 Some(Found::Refused(refusal)) if refusal.reason == Reason::AccessDenied => {
                     return Home::Nowhere;

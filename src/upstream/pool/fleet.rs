@@ -11,7 +11,7 @@ use super::find::Home;
 use super::{Pool, Visitor};
 use crate::error::{Reason, Refusal};
 use crate::id::{ConnId, SessionId, UpstreamId};
-use crate::rpc::merge::{Ask, Merge, Scatter, Single, Wrong};
+use crate::rpc::merge::{Ask, Made, Merge, Scatter, Single, Wrong, agree};
 use crate::rpc::methods::{Method, Route};
 use crate::rpc::mux::Ticket;
 use crate::time::{self, Instant};
@@ -25,6 +25,8 @@ const AT_ONCE: usize = 32;
 /// Why a fleet's answer is none.
 enum Failed {
     Wrong(Wrong),
+    /// Not every CLI did it: the JSON text of the `error` member.
+    Undone(String),
     Nobody,
 }
 
@@ -81,13 +83,14 @@ impl Pool {
                 Route::Scatter(scatter) => {
                     pool.scatter(scatter, method, params.as_deref(), &visitor).await
                 }
+                Route::EveryOne => pool.change_all(method, params).await,
                 Route::Connect
                 | Route::Ping
                 | Route::Create
                 | Route::Resume
                 | Route::Session
                 | Route::Fork
-                | Route::AnyOne
+                | Route::AnyOne(_)
                 | Route::Local(_)
                 | Route::Deny(_) => Err(Failed::Nobody),
             };
@@ -97,6 +100,7 @@ impl Pool {
                 Err(Failed::Wrong(wrong)) => {
                     wrong.to_error(method.name).map_or_else(nobody, Joined::Error)
                 }
+                Err(Failed::Undone(error)) => Joined::Error(error),
                 Err(Failed::Nobody) => nobody(),
             };
             pool.hub.tell(conn, Event::Answered(ticket, answer));
@@ -183,6 +187,51 @@ impl Pool {
         }
     }
 
+    /// Has every CLI that is up change, one change after the other: two at once would leave the CLIs unlike.
+    async fn change_all(
+        &self,
+        method: &'static Method,
+        params: Option<String>,
+    ) -> Result<String, Failed> {
+        let until = time::now() + self.with.fleet_timeout;
+        let Ok(_alone) = tokio::time::timeout_at(until, self.changes.lock()).await else {
+            return Err(Failed::Nobody);
+        };
+        let params = params.unwrap_or_else(|| "{}".to_owned());
+        let members: Vec<&Arc<Member>> = self.members.iter().filter(|m| m.is_up()).collect();
+        let mut asked = JoinSet::new();
+        for (place, member) in members.iter().enumerate() {
+            let (member, params) = (Arc::clone(member), params.clone());
+            asked.spawn(async move {
+                let limit = until.saturating_duration_since(time::now());
+                (place, member.asker.ask(method.name, params, limit).await)
+            });
+        }
+        let mut made = vec![Made::Silent; members.len()];
+        while let Some(Ok((place, answer))) = asked.join_next().await {
+            let (one, why) = match answer {
+                Ok(reply) => match reply.result() {
+                    Some(result) => (Made::Done(result.to_owned()), None),
+                    None => {
+                        (Made::Refused(reply.error().unwrap_or_default()), Some(Missing::Error))
+                    }
+                },
+                Err(NoAnswer::Gone) => (Made::Silent, Some(Missing::Gone)),
+                Err(NoAnswer::Late) => (Made::Silent, Some(Missing::Late)),
+            };
+            if let (Some(member), Some(why)) = (members.get(place), why) {
+                self.leave_behind(member, method, why);
+            }
+            if let Some(slot) = made.get_mut(place) {
+                *slot = one;
+            }
+        }
+        if made.is_empty() {
+            return Err(Failed::Nobody);
+        }
+        agree(method.name, &made).map_err(Failed::Undone)
+    }
+
     /// Who answers for each session, as far as that can be found out in time.
     async fn homes_of(
         self: &Arc<Self>,
@@ -267,6 +316,19 @@ impl Pool {
             }
         }
         Err(Failed::Nobody)
+    }
+
+    /// Says that this CLI was not changed as the others are.
+    fn leave_behind(&self, member: &Member, method: &Method, why: Missing) {
+        if member.may_complain(time::now()) {
+            tracing::warn!(
+                pool = self.name,
+                upstream = member.name,
+                method = method.name,
+                reason = why.slug(),
+                "a change that every CLI was asked to make was not made by this one"
+            );
+        }
     }
 
     /// Says that an answer goes out without what this CLI would have said.

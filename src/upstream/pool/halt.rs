@@ -30,7 +30,7 @@ impl Pool {
             loop {
                 while !now {
                     tokio::time::sleep(pause).await;
-                    match pool.decide(|table| table.close_again(&session, epoch)) {
+                    match pool.change(|table| table.close_again(&session, epoch)) {
                         Some(free) => now = free,
                         None => return,
                     }
@@ -39,7 +39,7 @@ impl Pool {
                 // One that does not have it says `{}`, too.
                 let closed = reply.is_ok_and(|reply| reply.result().is_some());
                 let at = time::now();
-                if !pool.decide(|table| table.close_answered(&session, epoch, closed, at)) {
+                if !pool.change(|table| table.close_answered(&session, epoch, closed, at)) {
                     return;
                 }
                 tracing::warn!(upstream = member.name, "a halted session is not closed");

@@ -31,7 +31,7 @@ impl Pool {
                     "two CLIs have this session in memory: it is left alone"
                 );
             }
-            pool.decide(|table| table.looked_up(&session, sighting));
+            pool.change(|table| table.looked_up(&session, sighting));
         });
     }
 

@@ -5,6 +5,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use ahash::AHashSet;
+use parking_lot::Mutex;
+
+use super::place::{Among, Sought};
 use super::{Key, Pool};
 use crate::caller::{Caller, Owner};
 use crate::error::{Reason, Refusal};
@@ -55,18 +59,21 @@ pub struct Owners {
     pub ledger: Arc<Ledger>,
     /// What the configuration says beyond that.
     pub grants: Box<Grants>,
+    /// Sessions that are gone, and whose owner will be forgotten.
+    leaving: Mutex<AHashSet<SessionId>>,
 }
 
-/// What a caller may have of a session.
-pub(super) enum May {
-    /// It is its own, or will be: nothing is to be written.
-    Use,
-    /// It is its own from now on, once that is written.
-    Claim(Receipt),
+/// That a caller may have a session.
+pub(super) struct May {
+    /// Whose it is, or will be.
+    pub(super) owner: Owner,
+    /// It is nobody's yet: that must be written before it is made or used.
+    pub(super) unclaimed: bool,
 }
 
 impl Pool {
-    /// Whether the caller may use the session. Claims one that is nobody's yet, where it is known that it is to be had.
+    /// Whether the caller may use the session, and whether that is to be written first: if it is nobody's yet, where it
+    /// is known that it is to be had.
     pub(super) fn may<L>(
         &self,
         table: &Table<L>,
@@ -75,31 +82,73 @@ impl Pool {
         absence: Option<Absence>,
         by: By<'_>,
     ) -> Result<May, Refusal> {
-        let Some(owners) = &self.owners else { return Ok(May::Use) };
+        let may = |owner, unclaimed| Ok(May { owner, unclaimed });
+        let Some(owners) = &self.owners else { return may(by.owner_of_new(), false) };
         let refused = || Err(Refusal::session_not_found(session.as_str()));
-        if let Some(record) = owners.ledger.get(&self.name, session) {
-            let own = owners.lets_in(&by.visitor.caller, session, &record);
-            return if own { Ok(May::Use) } else { refused() };
-        }
         let exists = table.upstream_of(session).is_some();
         let creates = matches!(want, Want::Create | Want::CreateNew);
+        if let Some(record) = owners.ledger.get(&self.name, session) {
+            let own = owners.lets_in(&by.visitor.caller, session, &record);
+            // It was deleted: what a CLI has under its name is another.
+            let another = owners.is_leaving(session) && (exists || !creates);
+            return if own && !another { may(record.owner.clone(), false) } else { refused() };
+        }
         if (exists || !creates) && !by.takes_unknown() {
             return refused();
         }
-        let sought = exists || absence.is_some() || *want == Want::CreateNew;
-        if !sought || !exists && !creates {
-            return Ok(May::Use);
+        // One that could not be sought may be there, and somebody's.
+        let nobodys = match absence {
+            Some(Absence::Nobody | Absence::NobodyUp) => true,
+            Some(Absence::Unsure | Absence::Twice | Absence::Unasked) | None => false,
+        };
+        let new = creates && (nobodys || *want == Want::CreateNew);
+        may(by.owner_of_new(), exists || new)
+    }
+
+    /// Writes down whose the session is, and looks where it is. Nothing is written of a new one for which there is no
+    /// room.
+    pub(super) fn claim_and_look(
+        self: &Arc<Self>,
+        sought: &Sought<'_>,
+        by: By<'_>,
+    ) -> Option<Found> {
+        let room = self.decide(|decisions| match decisions.table.upstream_of(sought.session) {
+            Some(_) => Ok(()),
+            None => self.reserve(decisions, sought, Among::default()),
+        });
+        match room.and_then(|()| self.claim(sought, by)) {
+            Ok(claimed) => {
+                let found = self.look(sought);
+                if claimed && matches!(found, Some(Found::Refused(_))) {
+                    self.disown(sought.session);
+                }
+                found
+            }
+            Err(answer) => answer,
         }
-        let now = time::wall();
-        let owner = tenancy::owner_of_new(&by.visitor.caller, by.key.named.as_deref());
-        let class = Class::Persistent;
+    }
+
+    /// Whether the session was nobody's, and is this owner's now. `Err`: what to say instead, if not to wait.
+    fn claim(self: &Arc<Self>, sought: &Sought<'_>, by: By<'_>) -> Result<bool, Option<Found>> {
+        let Some(owners) = &self.owners else { return Ok(false) };
+        let session = sought.session;
+        let (now, class, owner) = (time::wall(), Class::Persistent, sought.owner.clone());
         let record =
             Record { owner, grants: Vec::new(), upstream: None, created: now, used: now, class };
         match owners.ledger.claim(&self.name, session, record) {
-            Ok(receipt) => Ok(May::Claim(receipt)),
-            Err(record) if owners.lets_in(&by.visitor.caller, session, &record) => Ok(May::Use),
-            Err(_) => refused(),
+            Ok(receipt) => match self.written(receipt, session, sought.asker, sought.absence) {
+                Some(written) => written.map(|()| true).map_err(Some),
+                None => Err(None),
+            },
+            Err(record) if owners.lets_in(&by.visitor.caller, session, &record) => Ok(false),
+            Err(_) => Err(Some(Found::Refused(Refusal::session_not_found(session.as_str())))),
         }
+    }
+
+    /// Whose the session is, or would be if this caller made it.
+    pub fn owner_of(&self, session: &SessionId, by: By<'_>) -> Owner {
+        let record = self.owners.as_ref().and_then(|o| o.ledger.get(&self.name, session));
+        record.map_or_else(|| by.owner_of_new(), |record| record.owner.clone())
     }
 
     /// Waits until a claim is written, if it is not: then the conn asks again. Says what it may be told now.
@@ -117,10 +166,15 @@ impl Pool {
             Poll::Pending => {}
         }
         let (pool, session) = (Arc::clone(self), session.clone());
+        self.decide(|decisions| decisions.claims.insert((conn, ticket), session.clone()));
         self.tasks.spawn_aside("claim", async move {
             let event = match receipt.await {
                 Ok(()) => Event::Again(ticket, absence),
-                Err(error) => Event::Found(ticket, unwritten(&session, &error)),
+                Err(error) => {
+                    pool.answered((conn, ticket));
+                    pool.decide(|decisions| decisions.claims.remove(&(conn, ticket)));
+                    Event::Found(ticket, unwritten(&session, &error))
+                }
             };
             pool.hub.tell(conn, event);
         });
@@ -138,48 +192,75 @@ impl Pool {
     }
 
     /// A session was made by a CLI under a name of its own, for this caller; `parent`: as a copy of this one.
-    pub(super) fn own(&self, session: &SessionId, caller: &Caller, parent: Option<&SessionId>) {
-        let Some(owners) = &self.owners else { return };
+    /// Returns whose it is.
+    pub(super) fn own(
+        &self,
+        session: &SessionId,
+        caller: &Caller,
+        parent: Option<&SessionId>,
+    ) -> Owner {
+        let Some(owners) = &self.owners else { return tenancy::owner_of_new(caller, None) };
         let parent = parent.and_then(|parent| owners.ledger.get(&self.name, parent));
         let owner = parent
             .map_or_else(|| tenancy::owner_of_new(caller, None), |parent| parent.owner.clone());
         let (now, class) = (time::wall(), Class::Persistent);
-        let record =
-            Record { owner, grants: Vec::new(), upstream: None, created: now, used: now, class };
+        let record = Record {
+            owner: owner.clone(),
+            grants: Vec::new(),
+            upstream: None,
+            created: now,
+            used: now,
+            class,
+        };
         if owners.ledger.claim(&self.name, session, record).is_err() {
             tracing::error!(
                 kind = "audit", action = "taken", pool = self.name, session_id = %session,
                 "a CLI gave a new session the name of one that belongs to somebody"
             );
         }
+        owner
     }
 
-    /// Forgets whose the session is, unless it is there again by then: those whom it concerns are to hear first that it
-    /// is gone.
+    /// The session is not there, or no more: forgets whose it is, unless its owner makes it again by then: those whom it concerns are to hear first
+    /// that it is gone. Until then it is nobody else's, and no other session of its name is its owner's.
     pub(super) fn disown(self: &Arc<Self>, session: &SessionId) {
-        if self.owners.is_none() {
+        let Some(owners) = &self.owners else { return };
+        if self.change(|table| table.upstream_of(session).is_some()) {
             return;
         }
+        owners.leaving.lock().insert(session.clone());
         let (pool, session) = (Arc::clone(self), session.clone());
         self.tasks.spawn_aside("disown", async move {
             tokio::time::sleep(LINGER).await;
             let Some(owners) = &pool.owners else { return };
-            let gone = pool.decide(|table| table.upstream_of(&session).is_none());
+            let gone = owners.leaving.lock().remove(&session);
             if gone && let Err(error) = owners.ledger.release(&pool.name, &session).await {
                 tracing::warn!(pool = pool.name, %error, "a session that is gone keeps its owner");
             }
         });
     }
+
+    /// The session is its owner's again.
+    pub(super) fn own_again(&self, session: &SessionId) {
+        if let Some(owners) = &self.owners {
+            owners.leaving.lock().remove(session);
+        }
+    }
 }
 
 impl By<'_> {
+    /// Whose a session is that this caller makes.
+    fn owner_of_new(&self) -> Owner {
+        tenancy::owner_of_new(&self.visitor.caller, self.key.named.as_deref())
+    }
+
     /// Whether a session that nobody is known to own is this caller's.
     fn takes_unknown(&self) -> bool {
         match (self.visitor.unknown, &self.key.named) {
             (Unknown::Adopt, _) => true,
             (Unknown::Deny, _) | (Unknown::Pattern, None) => false,
             (Unknown::Pattern, Some(named)) => {
-                let owner = tenancy::owner_of_new(&self.visitor.caller, Some(named));
+                let owner = self.owner_of_new();
                 owner.user.as_deref() == Some(named)
             }
         }
@@ -187,6 +268,15 @@ impl By<'_> {
 }
 
 impl Owners {
+    /// Nobody is leaving.
+    pub fn new(ledger: Arc<Ledger>, grants: Box<Grants>) -> Self {
+        Owners { ledger, grants, leaving: Mutex::default() }
+    }
+
+    fn is_leaving(&self, session: &SessionId) -> bool {
+        self.leaving.lock().contains(session)
+    }
+
     fn lets_in(&self, caller: &Caller, session: &SessionId, record: &Record) -> bool {
         tenancy::may_use(caller, &record.owner, &record.grants)
             || tenancy::may_use(caller, &record.owner, &(self.grants)(session, &record.owner))

@@ -10,7 +10,7 @@
 //! - it is ready when it has announced its port on its own pipe and answers `ping` there, so a
 //!   stranger that took the port in between is never mistaken for it;
 //! - it is dead when nothing that it started lives any more and it is reaped. Only then does the
-//!   status say so: a session may move then, and not before;
+//!   status say so; once its main process has ended, no session of its moves before that;
 //! - it is on a list in the state directory, by pid and start time, so that the next fairlead can
 //!   end what a killed one left.
 //!
@@ -33,6 +33,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
@@ -44,7 +45,19 @@ use self::backoff::Backoff;
 use self::state::{Entry, State};
 use self::supervise::{Order, Orders, Supervisor};
 use self::thread::Thread;
+use crate::observe::metrics::CounterBy;
 use crate::time::{self, Duration, Instant};
+
+/// What a process is given that may be another when the next one starts. Never logged.
+pub struct Credentials {
+    /// As [`Spec::env`].
+    pub env: Vec<(String, String)>,
+    /// As [`Spec::token`].
+    pub token: Option<String>,
+}
+
+/// Says what the process that starts now is given.
+pub type Renew = dyn Fn() -> Credentials + Send + Sync;
 
 /// What to run, and how patiently.
 #[derive(Clone)]
@@ -59,6 +72,8 @@ pub struct Spec {
     pub env: Vec<(String, String)>,
     /// The pool's token, for `COPILOT_CONNECTION_TOKEN`. Never logged.
     pub token: Option<String>,
+    /// Asked before each start for what stands in place of these two; `None`: they stay.
+    pub renew: Option<Arc<Renew>>,
     /// `COPILOT_HOME`; made (0700) if it is not there. See [`Home`].
     pub home: PathBuf,
     /// From start to ready; then it is killed, which counts as a failure.
@@ -69,6 +84,8 @@ pub struct Spec {
     pub backoff_min: Duration,
     /// The longest wait. A CLI that was ready for this long has recovered.
     pub backoff_max: Duration,
+    /// Counts its starts but the first, by why there was another.
+    pub restarts: Arc<CounterBy>,
 }
 
 impl Spec {
@@ -81,11 +98,19 @@ impl Spec {
             command,
             env: Vec::new(),
             token: None,
+            renew: None,
             home,
             ready_deadline: Duration::from_secs(60),
             stop_timeout: Duration::from_secs(15),
             backoff_min: Duration::from_secs(1),
             backoff_max: Duration::from_secs(60),
+            restarts: Arc::default(),
+        }
+    }
+
+    fn refresh(&mut self) {
+        if let Some(renew) = &self.renew {
+            Credentials { env: self.env, token: self.token } = renew();
         }
     }
 

@@ -14,13 +14,15 @@ import { connect, sessionConfig, stopClient, textOf } from "./lib/sdk.mjs";
 import { assertRefused } from "./lib/session_errors.mjs";
 import { failureOf, until } from "./lib/wait.mjs";
 
+/** Users, as session ids name them. */
+const NINE = Array.from({ length: 9 }, (_, n) => `u${n}`);
+
 describe("three managed CLIs behind one address", { timeout: 240_000 }, () => {
   let model, fairlead, client;
 
   before(async () => {
     model = await startModel();
-    const pool = managedPool(model, { balance: "round_robin", affinity: "user" });
-    fairlead = await startFairlead({ pool, identity: BY_USER });
+    fairlead = await startFairlead({ pool: managedPool(model, { balance: "round_robin" }), identity: BY_USER });
     client = await connect(fairlead.address);
   });
   after(async () => {
@@ -31,14 +33,13 @@ describe("three managed CLIs behind one address", { timeout: 240_000 }, () => {
   const create = (sessionId) => client.createSession(sessionConfig(model, { sessionId }));
   const turnOf = async (sessionId, prompt) => textOf(await (await create(sessionId)).sendAndWait({ prompt }));
 
-  test("nine users of one connection are spread evenly, and each user sticks to a CLI", async () => {
-    const users = Array.from({ length: 9 }, (_, n) => `u${n}`);
-    for (const user of users) await turnOf(`user-${user}-first`, "one");
-    for (const user of users) await turnOf(`user-${user}-second`, "two");
-    const pids = users.map((user) => fairlead.cliOf(`user-${user}-first`).pid);
-    assert.deepEqual(users.map((user) => fairlead.cliOf(`user-${user}-second`).pid), pids);
-    const counts = fairlead.clis().map(({ pid }) => pids.filter((own) => own === pid).length);
-    assert.deepEqual(counts, [3, 3, 3]);
+  test("sessions of one connection go to the CLIs in turn: of each nine, three to each", async () => {
+    for (const purpose of ["first", "second"]) {
+      const ids = NINE.map((user) => `user-${user}-${purpose}`);
+      for (const sessionId of ids) await turnOf(sessionId, purpose);
+      const pids = ids.map((sessionId) => fairlead.cliOf(sessionId).pid);
+      assert.deepEqual(fairlead.clis().map(({ pid }) => pids.filter((own) => own === pid).length), [3, 3, 3]);
+    }
   });
 
   test("a list shows the sessions of all CLIs, each once", async () => {
@@ -135,6 +136,35 @@ describe("three managed CLIs behind one address", { timeout: 240_000 }, () => {
     await stopClient(other);
     await until("the guest's link is closed", async () =>
       (await fairlead.metrics()).sum("fairlead_upstream_links") === before);
+  });
+});
+
+describe("three managed CLIs whose users stick", { timeout: 120_000 }, () => {
+  after(stopAll);
+
+  test("each user's sessions go to one CLI, in whatever order they come, also over a new connection", async () => {
+    const model = await startModel();
+    // The bound on load would move a user's session where one CLI has most users; here it allows everything.
+    const pool = managedPool(model, { balance: "consistent", affinity: "user", balance_factor: 100 });
+    const fairlead = await startFairlead({ pool, identity: BY_USER });
+    const pidsOf = async (client, purpose, users) => {
+      for (const user of users) {
+        const session = await client.createSession(sessionConfig(model, { sessionId: `user-${user}-${purpose}` }));
+        await session.sendAndWait({ prompt: purpose });
+      }
+      return NINE.map((user) => fairlead.cliOf(`user-${user}-${purpose}`).pid);
+    };
+    const client = await connect(fairlead.address);
+    const homes = await pidsOf(client, "first", NINE);
+    assert.equal(new Set(homes).size, 3, "the users are spread over all CLIs");
+    // In turn, these orders would put most of them elsewhere.
+    assert.deepEqual(await pidsOf(client, "second", NINE.toReversed()), homes);
+    await stopClient(client);
+    const returned = await connect(fairlead.address);
+    assert.deepEqual(await pidsOf(returned, "third", [...NINE.slice(4), ...NINE.slice(0, 4)]), homes);
+    await stopClient(returned);
+    assert.equal((await fairlead.metrics()).sum("fairlead_session_placements_total", { reason: "sticky" }), 27);
+    await fairlead.stop();
   });
 });
 

@@ -9,7 +9,7 @@ import { BY_USER, fixedPool, managedPool, startFairlead } from "./lib/fairlead.m
 import { Bare } from "./lib/frames.mjs";
 import { startModel } from "./lib/model.mjs";
 import { folder, stopAll } from "./lib/processes.mjs";
-import { connect, sessionConfig, textOf, watch } from "./lib/sdk.mjs";
+import { Clients, sessionConfig, textOf, watch } from "./lib/sdk.mjs";
 import { assertRefused } from "./lib/session_errors.mjs";
 import { failureOf, until } from "./lib/wait.mjs";
 
@@ -18,21 +18,14 @@ const SLACK = 1_500; // scheduling on a busy machine
 
 describe("a CLI that is lost in mid-turn", { timeout: 240_000 }, () => {
   let model;
-  const clients = [];
+  const clients = new Clients();
 
   before(async () => {
     model = await startModel();
   });
-  afterEach(async () => {
-    for (const client of clients.splice(0)) await client.forceStop();
-  });
+  afterEach(() => clients.vanish());
   after(stopAll);
 
-  const open = async (fairlead) => {
-    const client = await connect(fairlead.address);
-    clients.push(client);
-    return client;
-  };
   const config = (extra) => sessionConfig(model, extra);
   const sessionOf = (client, user) => client.createSession(config({ sessionId: `user-${user}-chat` }));
 
@@ -56,7 +49,7 @@ describe("a CLI that is lost in mid-turn", { timeout: 240_000 }, () => {
 
   test("killed: its turn fails at once and typed, the client's other sessions go on", async (t) => {
     const fairlead = await startFairlead({ pool: managedPool(model, { balance: "round_robin" }), identity: BY_USER });
-    const client = await open(fairlead);
+    const client = await clients.of(fairlead);
     const sessions = [];
     for (const user of ["a", "b", "c"]) sessions.push(await sessionOf(client, user));
     for (const session of sessions) await session.sendAndWait({ prompt: "warm" });
@@ -87,7 +80,7 @@ describe("a CLI that is lost in mid-turn", { timeout: 240_000 }, () => {
   test("killed, on shared storage: the session goes on elsewhere with its history", async () => {
     const pool = managedPool(model, { count: 2, home: "pool", storage: "shared", balance: "round_robin" });
     const fairlead = await startFairlead({ pool, identity: BY_USER });
-    const client = await open(fairlead);
+    const client = await clients.of(fairlead);
     const session = await sessionOf(client, "moved");
     await session.sendAndWait({ prompt: "first" });
     const seen = watch(session);
@@ -111,7 +104,7 @@ describe("a CLI that is lost in mid-turn", { timeout: 240_000 }, () => {
     const health = { interval: "500ms", timeout: "500ms", rise: 1, fall: 2, dead_after: "3s" };
     const pool = fixedPool(clis, { storage: "shared", balance: "round_robin", health });
     const fairlead = await startFairlead({ pool, identity: BY_USER });
-    const client = await open(fairlead);
+    const client = await clients.of(fairlead);
     const session = await sessionOf(client, "hung");
     await session.sendAndWait({ prompt: "first" });
     const holder = holderOf(clis, session.sessionId);

@@ -1,5 +1,6 @@
 // What `make run` does: a model server when no provider is set, then fairlead with the native CLI in
-// its PATH. Both end on Ctrl-C: fairlead drains first, the model server lives until then.
+// its PATH. Ctrl-C ends both, at once and cleanly; on TERM fairlead drains first, and the model server
+// lives until then.
 //
 // usage: FAIRLEAD_BIN=... node quickstart.mjs conf/quickstart.toml
 import { spawn } from "node:child_process";
@@ -20,6 +21,9 @@ if (!env.COPILOT_PROVIDER_BASE_URL) {
   Object.assign(env, { COPILOT_OFFLINE: "true", COPILOT_PROVIDER_BASE_URL: model.baseUrl });
   env.COPILOT_MODEL ??= "fake";
   console.log(`model server (no model: rules) on ${model.baseUrl}`);
+} else if (!env.COPILOT_MODEL) {
+  console.error("COPILOT_PROVIDER_BASE_URL is set, but not COPILOT_MODEL: which of its models? See the README.");
+  process.exit(2);
 }
 
 // In a group of its own: Ctrl-C reaches it through us, once.

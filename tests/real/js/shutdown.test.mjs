@@ -5,27 +5,20 @@ import { startCli } from "./lib/cli.mjs";
 import { BY_USER, fixedPool, managedPool, startFairlead } from "./lib/fairlead.mjs";
 import { startModel } from "./lib/model.mjs";
 import { processesMarked, stopAll } from "./lib/processes.mjs";
-import { connect, sessionConfig, textOf } from "./lib/sdk.mjs";
+import { Clients, connect, sessionConfig, textOf } from "./lib/sdk.mjs";
 import { assertRefused } from "./lib/session_errors.mjs";
 import { failureOf, until, within } from "./lib/wait.mjs";
 
 describe("fairlead leaves and comes back", { timeout: 300_000 }, () => {
   let model;
-  const clients = [];
+  const clients = new Clients();
 
   before(async () => {
     model = await startModel();
   });
-  afterEach(async () => {
-    for (const client of clients.splice(0)) await client.forceStop();
-  });
+  afterEach(() => clients.vanish());
   after(stopAll);
 
-  const open = async (fairlead) => {
-    const client = await connect(fairlead.address);
-    clients.push(client);
-    return client;
-  };
   const config = (extra) => sessionConfig(model, extra);
   const gone = (fairlead) =>
     until("nothing of it runs any more", () => processesMarked(fairlead.mark).length === 0, { ms: 30_000 });
@@ -33,7 +26,7 @@ describe("fairlead leaves and comes back", { timeout: 300_000 }, () => {
   test("TERM in mid-turn: not ready at once, the turn completes, exit 0, nothing is left", async () => {
     const drain = { drain_timeout: "60s", shutdown_delay: "1s" };
     const fairlead = await startFairlead({ pool: managedPool(model, { count: 2 }), identity: BY_USER, drain });
-    const client = await open(fairlead);
+    const client = await clients.of(fairlead);
     const session = await client.createSession(config({ sessionId: "user-alice-drain" }));
     const turn = session.sendAndWait({ prompt: "hold drain" }, 60_000);
     turn.catch(() => {}); // where the test fails earlier, that is the failure to show
@@ -59,7 +52,7 @@ describe("fairlead leaves and comes back", { timeout: 300_000 }, () => {
 
   test("a second TERM ends it now, and cleanly", async () => {
     const fairlead = await startFairlead({ pool: managedPool(model, { count: 1 }), identity: BY_USER });
-    const client = await open(fairlead);
+    const client = await clients.of(fairlead);
     const session = await client.createSession(config({ sessionId: "user-alice-now" }));
     const turn = failureOf("the turn", () => session.sendAndWait({ prompt: "hold now" }, 60_000));
     turn.catch(() => {});
@@ -79,7 +72,7 @@ describe("fairlead leaves and comes back", { timeout: 300_000 }, () => {
     const drain = { drain_timeout: "2s" };
     const cli = await startCli({ model });
     const fairlead = await startFairlead({ pool: fixedPool([cli]), identity: BY_USER, drain });
-    const client = await open(fairlead);
+    const client = await clients.of(fairlead);
     const session = await client.createSession(config({ sessionId: "user-alice-long" }));
     const errors = [];
     session.on("session.error", (event) => errors.push(event.data.errorType));
@@ -104,7 +97,7 @@ describe("fairlead leaves and comes back", { timeout: 300_000 }, () => {
     const now = second.clis().map(({ pid }) => pid);
     assert.deepEqual(now.filter((pid) => before.includes(pid)), [], "none of the old CLIs runs");
     assert.equal(now.length, 2);
-    const client = await open(second);
+    const client = await clients.of(second);
     const session = await client.createSession(config({ sessionId: "user-alice-second" }));
     assert.match(textOf(await session.sendAndWait({ prompt: "back" })), /^You said "back"/);
     await second.stop();
@@ -115,7 +108,7 @@ describe("fairlead leaves and comes back", { timeout: 300_000 }, () => {
     const clis = await Promise.all([startCli({ model }), startCli({ model }), startCli({ model })]);
     const pool = fixedPool(clis, { balance: "round_robin" });
     const first = await startFairlead({ pool, identity: BY_USER });
-    const client = await open(first);
+    const client = await clients.of(first);
     const ids = ["user-a-kept", "user-b-kept", "user-c-kept"];
     for (const sessionId of ids) {
       const session = await client.createSession(config({ sessionId }));
@@ -124,7 +117,7 @@ describe("fairlead leaves and comes back", { timeout: 300_000 }, () => {
     }
     await first.stop();
     const second = await startFairlead({ again: first.place });
-    const returned = await open(second);
+    const returned = await clients.of(second);
     for (const sessionId of ids) {
       const session = await returned.resumeSession(sessionId, config());
       const answer = textOf(await session.sendAndWait({ prompt: "have you?" }));

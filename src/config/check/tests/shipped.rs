@@ -94,8 +94,9 @@ fn every_key_is_read() {
 
 /// The dump of two configurations that leave everything to its default, by dotted key.
 fn defaults() -> BTreeMap<String, String> {
-    let consistent =
-        format!("{LISTENER}{POOL}balance = \"consistent\"\naffinity = \"user\"\n[metrics]\n");
+    let consistent = format!(
+        "{LISTENER}rate = {{ requests = 7 }}\n{POOL}balance = \"consistent\"\naffinity = \"user\"\n[metrics]\n"
+    );
     let mut found = BTreeMap::new();
     flatten("", &dump(&right(&consistent)), &mut found);
     // Second, because its balance is the default one.

@@ -24,6 +24,17 @@ authentication = "optional"
 trust = "user"
 unknown_sessions = "pattern"
 session_id_required_pattern = "[a-z]+-.*"
+allow = ["mcp.config.reload"]
+deny = ["session.shell.exec"]
+max_conns = 70
+max_conns_per_address = 71
+max_conns_per_caller = 72
+max_failed_connects = 73
+
+[listener.rate]
+requests = 74
+per = "7s"
+burst = 76
 
 [[listener.identity]]
 source = "session_id"
@@ -39,6 +50,7 @@ tcp_keepalive = "0s"
 authentication = "required"
 trust = "backend"
 unknown_sessions = "deny"
+max_failed_connects = 0
 
 [[listener.identity]]
 source = "source_ip"
@@ -73,6 +85,17 @@ rise = 5
 fall = 6
 dead_after = "7s"
 
+[pool.caps]
+max_sessions = 99
+max_sessions_per_tenant = 33
+max_sessions_per_user = 11
+max_turns = 44
+max_turns_per_upstream = 22
+max_turns_per_tenant = 8
+max_turns_per_user = 4
+queue_length = 77
+queue_timeout = "8s"
+
 [[pool.grant]]
 session = "team-.*"
 tenants = ["a", "b"]
@@ -104,6 +127,10 @@ timeout = "1s"
 rise = 2
 fall = 3
 dead_after = "15s"
+
+[pool.caps]
+queue_length = 1024
+queue_timeout = "10s"
 
 [metrics]
 bind = "127.0.0.1:1234"

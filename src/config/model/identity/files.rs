@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::problem::Problem;
-use crate::config::secret::{Secret, SecretSource};
+use crate::config::secret::Secret;
 use crate::config::{read_text, tokens};
 use crate::identity::jwt::{Algorithm, Key, Keys, Rules, Verifier};
 use crate::identity::token::Tokens;
@@ -63,10 +63,7 @@ impl Jwt {
     /// The file that the keys are in.
     pub fn file(&self) -> Option<&Path> {
         match &self.keys {
-            KeySource::Key(secret) => match secret.source() {
-                SecretSource::File(path) => Some(path),
-                SecretSource::Env(_) | SecretSource::Inline => None,
-            },
+            KeySource::Key(secret) => secret.file(),
             KeySource::Jwks(path) => Some(path),
         }
     }

@@ -61,8 +61,39 @@ enum End {
 
 struct Failure {
     why: String,
+    reason: Reason,
     ready_for: Option<Duration>,
-    port_taken: bool,
+}
+
+/// Why a CLI is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    /// It ended by itself, having been ready.
+    Exited,
+    /// It ended before it was ready.
+    ExitedEarly,
+    /// It was not ready in time.
+    TooSlow,
+    /// There was no process at all.
+    NotStarted,
+    /// Somebody else took its port.
+    PortTaken,
+    /// Somebody wanted it.
+    Asked,
+}
+
+impl Reason {
+    /// The word for metrics and logs.
+    const fn slug(self) -> &'static str {
+        match self {
+            Reason::Exited => "exited",
+            Reason::ExitedEarly => "exited_early",
+            Reason::TooSlow => "too_slow",
+            Reason::NotStarted => "not_started",
+            Reason::PortTaken => "port_taken",
+            Reason::Asked => "asked",
+        }
+    }
 }
 
 /// Why a life is over, before anything is done about it.
@@ -90,15 +121,23 @@ impl Supervisor {
             self.set(Status::Starting { attempt: self.backoff.failures() + 1 });
             match self.live().await {
                 End::Stop => break,
-                End::Restart => port_attempts = 0,
-                End::Failed(failure) if failure.port_taken && port_attempts < PORT_ATTEMPTS => {
+                End::Restart => {
+                    port_attempts = 0;
+                    self.spec.restarts.inc(Reason::Asked.slug());
+                }
+                End::Failed(Failure { reason: Reason::PortTaken, .. })
+                    if port_attempts < PORT_ATTEMPTS =>
+                {
                     port_attempts += 1;
+                    self.spec.restarts.inc(Reason::PortTaken.slug());
                 }
                 End::Failed(failure) => {
                     port_attempts = 0;
+                    let reason = failure.reason;
                     if !self.pause(failure).await {
                         break;
                     }
+                    self.spec.restarts.inc(reason.slug());
                 }
             }
         }
@@ -113,12 +152,14 @@ impl Supervisor {
     async fn pause(&mut self, failure: Failure) -> bool {
         let wait = self.backoff.failed(failure.ready_for);
         let failures = self.backoff.failures();
+        let until = time::now() + wait;
+        let status = Status::Backoff { until, failures, last: failure.why.clone() };
         tracing::warn!(
-            pool = %self.spec.pool, upstream = %self.spec.upstream(), failures, why = %failure.why,
+            pool = %self.spec.pool, upstream = %self.spec.upstream(), failures,
+            crash_loop = status.is_crash_loop(), reason = failure.reason.slug(), why = %failure.why,
             wait_seconds = wait.as_secs_f64(), "CLI failed; it is started again after a wait"
         );
-        let until = time::now() + wait;
-        self.set(Status::Backoff { until, failures, last: failure.why });
+        self.set(status);
         tokio::select! {
             order = self.orders.next() => matches!(order, Order::Restart(_)),
             () = sleep_until(until) => true,
@@ -127,6 +168,7 @@ impl Supervisor {
 
     /// From one start to the moment when nothing of that process is left.
     async fn live(&mut self) -> End {
+        self.spec.refresh();
         let started = match free_port() {
             Ok(port) => {
                 Process::start(&self.spec, port, &self.thread).await.map(|started| (port, started))
@@ -137,7 +179,7 @@ impl Supervisor {
             Ok(started) => started,
             Err(error) => {
                 let why = format!("cannot be started: {error}");
-                return End::Failed(Failure { why, ready_for: None, port_taken: false });
+                return End::Failed(Failure { why, reason: Reason::NotStarted, ready_for: None });
             }
         };
         tracing::info!(
@@ -156,16 +198,18 @@ impl Supervisor {
             pool = %self.spec.pool, upstream = %self.spec.upstream(), pid = ended.pid,
             exit = %ended.exit, "CLI ended"
         );
-        let why = match ended.cause {
+        let (why, reason) = match ended.cause {
             Cause::Asked(Order::Stop | Order::Kill) => return End::Stop,
             Cause::Asked(Order::Restart(_)) => return End::Restart,
-            Cause::TooLate(why) => why,
-            Cause::Exited => ended.exit,
+            Cause::TooLate(why) => (why, Reason::TooSlow),
+            Cause::Exited if ended.ready_for.is_some() => (ended.exit, Reason::Exited),
+            Cause::Exited => (ended.exit, Reason::ExitedEarly),
         };
         let last = output.last_words();
         let why = if last.is_empty() { why } else { format!("{why}: {last}") };
         let port_taken = ended.ready_for.is_none() && is_taken(port);
-        End::Failed(Failure { why, ready_for: ended.ready_for, port_taken })
+        let reason = if port_taken { Reason::PortTaken } else { reason };
+        End::Failed(Failure { why, reason, ready_for: ended.ready_for })
     }
 
     async fn attend(&mut self, process: Process, output: &Output) -> Ended {

@@ -59,7 +59,7 @@ export async function startFairlead({ pool, identity, drain, env = {}, again, re
   });
   fs.writeFileSync(config, toml);
   const PATH = `${cliFolder()}${path.delimiter}${process.env.PATH}`;
-  const environment = { PATH, HOME: stateDir, RUST_BACKTRACE: "1", RUST_LOG: process.env.RUST_LOG ?? "info", ...env };
+  const environment = { PATH, HOME: stateDir, RUST_BACKTRACE: "1", FAIRLEAD_LOG: process.env.FAIRLEAD_LOG ?? "info", ...env };
   const child = new Child("fairlead", binary(), ["run", "--config", config], { env: environment });
   const fairlead = new Fairlead(child, place);
   if (ready) await fairlead.ready();

@@ -11,6 +11,23 @@ export async function connect(address, { token, ...options } = {}) {
   return client;
 }
 
+/** The clients that a suite opens; `vanish` is for its afterEach. */
+export class Clients {
+  #open = [];
+
+  /** A started client of a fairlead. */
+  async of({ address }) {
+    const client = await connect(address);
+    this.#open.push(client);
+    return client;
+  }
+
+  /** All of them go, without a word. */
+  async vanish() {
+    for (const client of this.#open.splice(0)) await client.forceStop();
+  }
+}
+
 /** What each create and resume needs to run without GitHub. */
 export function sessionConfig(model, extra = {}) {
   return {
