@@ -8,7 +8,7 @@ mod peek;
 mod say;
 mod upstream;
 
-pub use client::{Call, ClientKind, ClientMessage, Refused, SessionParam, read_client, request_id};
+pub use client::{Call, ClientKind, ClientMessage, Refused, SessionParam, read_client};
 pub use peek::{is_answer, is_call, peek_id};
 pub use say::{says_no_success, says_not_found, says_shutting_down, session_of, text_in, whole};
 pub use upstream::{UpstreamMessage, read_upstream};
@@ -167,6 +167,14 @@ mod tests {
         assert_eq!(
             read(r#"{"jsonrpc":"2.0","id":"a","result":{"method":"x"}}"#),
             UpstreamMessage::Response { id: "\"a\"", failed: false }
+        );
+        assert_eq!(
+            read(r#"{"jsonrpc":"2.0","result":{"id":4,"method":"x"},"id":3}"#),
+            UpstreamMessage::Response { id: "3", failed: false }
+        );
+        assert_eq!(
+            read(r#"{"error":{"code":1},"id":3,"jsonrpc":"2.0"}"#),
+            UpstreamMessage::Response { id: "3", failed: true }
         );
         assert_eq!(
             read(r#"{"jsonrpc":"2.0","id":3,"error":{"code":1}}"#),
