@@ -74,25 +74,16 @@ pub struct Watcher {
 impl Watcher {
     /// Returns the mode once the drain has started; at once if it has.
     pub async fn signalled(&mut self) -> Mode {
-        self.at_least(Mode::Drain).await
-    }
-
-    /// Returns once the mode is [`Mode::Now`].
-    pub async fn escalated(&mut self) {
-        self.at_least(Mode::Now).await;
+        match self.signal.wait_for(|now| *now >= Some(Mode::Drain)).await {
+            Ok(now) => now.unwrap_or(Mode::Drain),
+            // The trigger is gone, so nobody is left who could wait for a drain.
+            Err(_) => Mode::Now,
+        }
     }
 
     /// The mode, or `None` while nobody leaves. Costs a read lock: for each conn and placement, not for each byte.
     pub fn mode(&self) -> Option<Mode> {
         *self.signal.borrow()
-    }
-
-    async fn at_least(&mut self, mode: Mode) -> Mode {
-        match self.signal.wait_for(|now| *now >= Some(mode)).await {
-            Ok(now) => now.unwrap_or(mode),
-            // The trigger is gone, so nobody is left who could wait for a drain.
-            Err(_) => Mode::Now,
-        }
     }
 }
 
@@ -250,9 +241,9 @@ mod tests {
     async fn an_escalation_reaches_those_who_drain_and_is_never_taken_back() {
         let (trigger, mut watcher) = new();
         trigger.start(Mode::Drain);
-        assert!(timeout(SOON, watcher.escalated()).await.is_err());
+        assert_eq!(timeout(SOON, watcher.signalled()).await.unwrap(), Mode::Drain);
         trigger.escalate();
-        timeout(SOON, watcher.escalated()).await.unwrap();
+        assert_eq!(timeout(SOON, watcher.signalled()).await.unwrap(), Mode::Now);
         trigger.start(Mode::Drain);
         assert_eq!(watcher.mode(), Some(Mode::Now));
     }

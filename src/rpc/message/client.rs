@@ -156,14 +156,6 @@ pub fn read_client(body: &[u8]) -> Result<ClientMessage<'_>, Refused<'_>> {
     Ok(ClientMessage { body, kind })
 }
 
-/// The id of a client's frame that was read before; `None` if it is no request.
-pub fn request_id(body: &[u8]) -> Option<&str> {
-    match read_client(body).ok()?.kind {
-        ClientKind::Request { id, .. } => Some(id),
-        ClientKind::Notification(_) | ClientKind::Response { .. } => None,
-    }
-}
-
 enum Flaw {
     Syntax,
     NotAnObject,
