@@ -484,6 +484,11 @@ impl Pool {
         let mut decisions = self.decisions.lock();
         let result = decide(&mut decisions);
         self.call(&mut decisions);
+    /// That needs no answer any more.
+    pub fn settled_ask(&self, session: &SessionId, ask: &AskId) {
+        self.change(|table| table.settled(session, ask));
+    }
+
         let (wakes, told) = (decisions.table.take_wakes(), std::mem::take(&mut decisions.told));
         drop(decisions);
         told.into_iter().for_each(|(conn, event)| self.hub.tell(conn, event));

@@ -337,6 +337,7 @@ impl World {
                 let granted = self.conns[c].granted.remove(session.as_str());
                 if busy == self.conns[c].busy.contains(session.as_str()) && !granted {
                     self.truth
+            Action::Settled(session, ask) => self.decide(|t| t.settled(&session, &ask)),
                         .fail(Rule::Turn, format!("conn {c} says twice that {session} is {busy}"));
                 }
                 if busy {

@@ -105,6 +105,7 @@ impl Conn {
                     pool.saw(member, Seen::Refused);
                 }
             }
+            Action::Settled(session, ask) => pool.settled_ask(&session, &ask),
             Action::Leaving(upstream) => {
                 if let Some(member) = pool.member(upstream) {
                     pool.saw(member, Seen::Leaving);

@@ -217,6 +217,8 @@ pub enum Action {
     TurnEnded(Box<TurnReport>),
     /// A session asked its clients for something.
     Announced(SessionId, AskId),
+    /// It needs no answer any more.
+    Settled(SessionId, AskId),
     /// A request of the client was answered.
     Answered(Option<&'static Method>, Outcome, Duration),
     /// A CLI does not let us in; the number is its error code.
@@ -248,6 +250,7 @@ impl Action {
             | Action::Busy(..)
             | Action::TurnEnded(_)
             | Action::Announced(..)
+            | Action::Settled(..)
             | Action::Answered(..)
             | Action::Misconfigured(..)
             | Action::Leaving(_)

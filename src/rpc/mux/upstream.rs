@@ -302,6 +302,8 @@ impl Mux {
                 if let Some(ask) = message::text_in(bytes, event, &["data", "requestId"]) {
                     slot.asks.retain(|known| known.as_bytes() != ask.as_bytes());
                 }
+                    let (session, ask) = (SessionId::new(session), AskId::new(&ask));
+                    self.actions.push_back(Action::Settled(session, ask));
             }
             Event::Error | Event::Other => {}
         }
