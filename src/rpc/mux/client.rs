@@ -164,7 +164,7 @@ impl Mux {
         let link = match self.slots.get_mut(session.as_bytes()) {
             // It must not overtake what waits for the session to be found.
             Some(slot) if slot.seek.is_some() => {
-                if self.enqueue_frame(&SessionId::new(session), body) {
+                if self.enqueue_frame(&SessionId::new(session), None, body) {
                     return;
                 }
                 None

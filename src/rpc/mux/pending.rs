@@ -5,7 +5,6 @@ use bytes::Bytes;
 use super::{Action, Mux, Now, Outcome, Ticket, TurnEnd, Waiting};
 use crate::error::{Reason, Refusal};
 use crate::id::{LinkId, RawId, SessionId};
-use crate::rpc::message;
 use crate::rpc::methods::{Method, Route};
 use crate::rpc::turn::Starts;
 use crate::time::Instant;
@@ -179,7 +178,7 @@ impl Mux {
             At::Link(_) => {}
             At::Queue(session) => {
                 self.with_frames(session, |slot| {
-                    slot.queue.retain(|body| message::request_id(body) != Some(id.as_str()));
+                    slot.queue.retain(|(of, _)| of.as_ref() != Some(id));
                 });
             }
             At::Ticket(ticket) => match self.waiting.get(ticket) {

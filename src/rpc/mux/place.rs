@@ -119,7 +119,7 @@ impl Mux {
                 return;
             }
             let next = self.with_frames(session, |slot| slot.queue.pop_front());
-            let Some(body) = next.flatten() else { return };
+            let Some((_, body)) = next.flatten() else { return };
             self.again(body, now);
         }
     }

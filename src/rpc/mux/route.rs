@@ -191,7 +191,7 @@ impl Mux {
         now: Instant,
     ) {
         self.set_session(id, &session);
-        if !self.enqueue_frame(&session, body) {
+        if !self.enqueue_frame(&session, Some(id), body) {
             let refusal = Refusal::new(Reason::Overloaded, "too much waits for the session");
             return self.refuse(id, &refusal.of_session(session.as_str()), now);
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::told::waited;
 use super::{Action, Left, Mux, Stay, Ticket, TurnEnd, TurnReport, Waiting};
-use crate::id::{AskId, LinkId, SessionId};
+use crate::id::{AskId, LinkId, RawId, SessionId};
 use crate::rpc::frame::Body;
 use crate::rpc::methods::Method;
 use crate::rpc::turn::{Starts, Turn};
@@ -85,8 +85,8 @@ pub(super) struct Slot {
     pub(super) seek: Option<Seek>,
     /// What it asked for over this conn's link, and was not settled yet.
     pub(super) asks: Vec<AskId>,
-    /// Frames that came while it was sought, in order.
-    pub(super) queue: VecDeque<Bytes>,
+    /// Frames that came while it was sought, in order, with the ids of requests.
+    pub(super) queue: VecDeque<(Option<RawId>, Bytes)>,
 }
 
 impl Slot {
@@ -135,7 +135,7 @@ impl Slot {
     }
 
     pub(super) fn buffered(&self) -> usize {
-        self.queue.iter().map(Bytes::len).sum::<usize>()
+        self.queue.iter().map(|(_, body)| body.len()).sum::<usize>()
             + self.seek.as_ref().and_then(|s| s.body.as_ref()).map_or(0, Bytes::len)
     }
 }
@@ -159,13 +159,18 @@ impl Mux {
     }
 
     /// Puts a frame behind those that wait for the session; says whether there is room.
-    pub(super) fn enqueue_frame(&mut self, session: &SessionId, body: &Body<'_>) -> bool {
+    pub(super) fn enqueue_frame(
+        &mut self,
+        session: &SessionId,
+        id: Option<&RawId>,
+        body: &Body<'_>,
+    ) -> bool {
         let limit = self.settings.link_queue;
         let room = |slot: &Slot| slot.buffered() + body.bytes().len() <= limit;
         let queued = self.with_frames(session, |slot| {
             let room = slot.queue.is_empty() || room(slot);
             if room {
-                slot.queue.push_back(body.to_bytes());
+                slot.queue.push_back((id.cloned(), body.to_bytes()));
             }
             room
         });
