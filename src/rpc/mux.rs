@@ -288,13 +288,7 @@ impl Mux {
         message: &str,
         answer: impl Fn(&mut Self, &RawId),
     ) {
-        // What is being placed may come to life there yet: its link goes before anybody places it elsewhere.
-        let placing = self.requests(|p| p.place.is_some());
-        let link_of = |id: &RawId| match self.pending.get(id)?.at {
-            pending::At::Link(link) => Some(link),
-            pending::At::Ticket(_) | pending::At::Queue(_) => None,
-        };
-        let placing: Vec<LinkId> = placing.iter().filter_map(link_of).collect();
+        let placing = self.reset_placing();
         self.ended_in.get_or_insert(self.stage());
         // Also one whose send is refused here: its CLI may be at work.
         let busy = self.sessions(|s| s.turn.busy());
@@ -308,6 +302,20 @@ impl Mux {
         for link in placing {
             self.link_lost(link, now);
         }
+    }
+
+    /// What is being placed may come to life there yet: its link goes before anybody hears that it is free to be placed
+    /// elsewhere. Returns the links.
+    fn reset_placing(&mut self) -> Vec<LinkId> {
+        let link_of = |pending: &Pending| match pending.at {
+            pending::At::Link(link) if pending.place.is_some() => Some(link),
+            pending::At::Link(_) | pending::At::Ticket(_) | pending::At::Queue(_) => None,
+        };
+        let mut placing: Vec<LinkId> = self.pending.values().filter_map(link_of).collect();
+        placing.sort_unstable();
+        placing.dedup();
+        self.actions.extend(placing.iter().map(|link| Action::Reset(*link)));
+        placing
     }
 
     /// The client sent FIN: what it still waits for is delivered, for a while.
@@ -348,7 +356,9 @@ impl Mux {
         self.actions.retain(|action| !action.asks());
         self.dropped |= self.ended_in.is_none() && self.end.is_none();
         self.ended_in.get_or_insert(self.stage());
-        let links: Vec<LinkId> = self.links.iter().map(|l| l.id).collect();
+        let placing = self.reset_placing();
+        let links = self.links.iter().map(|l| l.id).filter(|link| !placing.contains(link));
+        let links: Vec<LinkId> = links.collect();
         for id in self.requests(|p| p.place.is_some_and(|p| !p.unnamed)) {
             let Some(Pending { session: Some(session), place: Some(place), .. }) =
                 self.take_pending(id.as_bytes())

@@ -229,14 +229,16 @@ impl Mux {
                 }
             };
             refusal.session = pending.session.as_ref().map(ToString::to_string);
+            // The session may come to life there yet: nobody may resume it elsewhere before that link is gone.
+            let reset = late.as_ref().map(|late| late.link).filter(|_| places);
+            self.actions.extend(reset.map(Action::Reset));
             self.refuse(&id, &refusal, now.at);
             if let Some(late) = late {
                 let link = late.link;
                 self.late.insert(id, late);
-                // The session may come to life there yet: nobody may resume it elsewhere before that link is gone.
-                if places {
-                    self.link_lost(link, now);
-                }
+            }
+            if let Some(link) = reset {
+                self.link_lost(link, now);
             }
         }
     }

@@ -275,6 +275,7 @@ impl Mux {
         let Some(session) = &pending.session else { return Ok(()) };
         if answered.is_some_and(|a| a != *session) {
             self.odd(Oddity::WrongSession);
+            self.actions.push_back(Action::Reset(link));
             self.not_placed(session, place.epoch, false, now);
             return Err(Refusal::session_not_found(session.as_str()));
         }

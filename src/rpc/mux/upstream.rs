@@ -349,6 +349,9 @@ impl Mux {
         let limit = self.settings.upstream_frame.body;
         let message = format!("the CLI's answer is larger than {limit} bytes");
         self.refuse(&id, &Refusal::new(Reason::FrameTooLarge, message), now.at);
+        if places {
+            self.actions.push_back(Action::Reset(link));
+        }
         // What became of the session is not known: it is left to nobody.
         if places {
             self.link_lost(link, now);
@@ -371,6 +374,8 @@ impl Mux {
             self.actions.push_back(Action::LinkFailed(upstream));
         }
         let waiting = self.requests(|p| p.at == At::Link(link));
+        // Before anybody hears that what was there is free to go elsewhere.
+        self.actions.push_back(Action::Reset(link));
         let sessions = self.sessions(|s| s.link == Some(link));
         let busy = self.sessions(|s| s.link == Some(link) && s.turn.busy());
         for id in waiting {
@@ -390,7 +395,6 @@ impl Mux {
         self.asked.retain(|_, asked: &mut Asked| asked.link != link);
         self.late.retain(|_, late| late.link != link);
         self.links.retain(|l| l.id != link);
-        self.actions.push_back(Action::Reset(link));
     }
 }
 
