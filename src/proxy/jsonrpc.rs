@@ -225,6 +225,7 @@ impl Conn {
                         }
                     }
                 }
+                Event::Rests(session, epoch) => self.mux.rests(&session, epoch),
                 Event::Dead(upstream) => {
                     let dead = self.links.iter().find(|l| l.upstream() == upstream);
                     if let Some(link) = dead {

@@ -208,7 +208,7 @@ impl Mux {
 
     /// Sessions of this conn that are busy.
     pub fn busy(&self) -> usize {
-        self.slots.values().filter(|s| s.turn.busy()).count()
+        self.slots.values().filter(|s| s.busy()).count()
     }
 
     /// Whether the conn can end without cutting anything: why, if so.
@@ -291,7 +291,7 @@ impl Mux {
         let placing = self.reset_placing();
         self.ended_in.get_or_insert(self.stage());
         // Also one whose send is refused here: its CLI may be at work.
-        let busy = self.sessions(|s| s.turn.busy());
+        let busy = self.sessions(Slot::busy);
         for id in self.requests(|_| true) {
             answer(self, &id);
         }

@@ -97,6 +97,12 @@ impl<L> Table<L> {
     }
 
     /// A conn sees a turn begin or end in it. Returns its lease, and whether it is busy now, if that changed.
+    /// Whether other conns than this one see a turn in this life of a session.
+    pub fn works_for_others(&self, session: &SessionId, epoch: u64, conn: ConnId) -> bool {
+        let entry = self.entries.get(session).filter(|e| e.epoch == epoch);
+        entry.is_some_and(|e| e.busy.iter().any(|other| *other != conn))
+    }
+
     pub fn turn(
         &mut self,
         session: &SessionId,

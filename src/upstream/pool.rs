@@ -12,6 +12,7 @@ mod own;
 mod place;
 mod queue;
 
+mod work;
 use std::sync::Arc;
 
 use ahash::AHashMap;
@@ -361,13 +362,26 @@ impl Pool {
         }
     }
 
-    /// The session is attached to the conn.
-    pub fn attached(&self, session: &SessionId, conn: ConnId, epoch: u64, by: By<'_>) {
+    /// Whether a session that `by` was left with can go to another CLI, instead of back to the one that is `near`.
+    fn moves(&self, by: UpstreamId, near: Option<UpstreamId>, owner: &Owner) -> bool {
+        let back = near.is_some_and(|near| self.has_room(owner, Some(near)));
+        !back && self.members.iter().any(|m| m.id != by)
+    }
+
+    /// The session is attached to the conn. Says whether it is at work for others, as far as is known: its CLI is asked
+    /// then, and [`Event::Rests`] tells if it is not.
+    pub fn attached(
+        self: &Arc<Self>,
+        session: &SessionId,
+        conn: ConnId,
+        epoch: u64,
+        by: By<'_>,
+    ) -> bool {
         let lease = |id| Some(self.lease(self.member(id)?, &self.owner_of(session, by)));
-        let failover = self.change(|table| {
+        let (failover, works) = self.change(|table| {
             let failover = table.attached(session, conn, epoch);
             table.lend(session, lease);
-            failover
+            (failover, table.works_for_others(session, epoch, conn))
         });
         if failover {
             self.metrics.failovers.inc("ok");
@@ -383,6 +397,10 @@ impl Pool {
         absent: bool,
     ) {
         let (gone, failover) = self.change(|table| {
+        if works {
+            self.ask_whether_it_works(session, conn, epoch);
+        }
+        works
             let known = table.upstream_of(session).is_some();
             let failover = table.not_placed(session, conn, epoch, absent, time::now());
             (known && table.upstream_of(session).is_none(), failover)

@@ -81,7 +81,9 @@ impl Conn {
                 self.tally.sessions += 1;
                 let key = self.listener.keys.of(&self.visitor.caller, session.as_str());
                 let by = By { visitor: &self.visitor, key: &key };
-                pool.attached(&session, self.id, epoch, by);
+                if pool.attached(&session, self.id, epoch, by) {
+                    self.mux.joined(&session, epoch);
+                }
             }
             Action::NotPlaced { session, epoch, absent } => {
                 pool.not_placed(&session, self.id, epoch, absent);

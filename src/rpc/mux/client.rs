@@ -140,7 +140,7 @@ impl Mux {
             return None;
         }
         let slot = call.session.id().and_then(|s| self.slots.get(s.as_bytes()));
-        let busy = slot.is_some_and(|s| s.turn.busy());
+        let busy = slot.is_some_and(|s| s.busy());
         let passes = match method.draining() {
             Draining::Passes => true,
             Draining::InTurn => busy,

@@ -142,7 +142,7 @@ impl Mux {
 
     /// Whether it starts a turn for which there must be room first. What joins a turn that runs belongs to it.
     fn waits_for_turn(&self, slot: &Slot, method: Option<&Method>) -> bool {
-        let runs = slot.phase == Phase::Attached && slot.turn.busy();
+        let runs = slot.phase == Phase::Attached && slot.busy();
         self.settings.bounds_turns && starts_turn(method) && !runs
     }
 

@@ -76,6 +76,8 @@ pub(super) struct Slot {
     pub(super) epoch: u64,
     /// The number of the attachment, unique on the conn; 0 while there is none.
     pub(super) attachment: u64,
+    /// It was at work when the conn came to it, as others saw it: what began that is not heard any more, what ends it is.
+    pub(super) joined: bool,
     pub(super) turn: Turn,
     pub(super) started: Option<Started>,
     /// From where it was told to go on.
@@ -97,6 +99,7 @@ impl Slot {
             left: None,
             epoch: 0,
             attachment: 0,
+            joined: false,
             turn: Turn::default(),
             started: None,
             stay: None,
@@ -110,7 +113,12 @@ impl Slot {
     /// Whether the conn would be as well off without it.
     fn says_nothing(&self) -> bool {
         let waits = self.seek.is_some() || !self.queue.is_empty();
-        self.phase == Phase::Away && !waits && !self.turn.busy()
+        self.phase == Phase::Away && !waits && !self.busy()
+    }
+
+    /// Whether the session is at work, as far as this conn knows.
+    pub(super) fn busy(&self) -> bool {
+        self.turn.busy() || self.joined
     }
 
     /// Whether what its CLI tells everybody of it is for this conn: while it is here, and of its end for a moment. After
@@ -229,6 +237,23 @@ impl Mux {
     pub(super) fn hears_over(&self, session: &str, now: Instant) -> Option<LinkId> {
         self.slots.get(session.as_bytes()).filter(|s| s.hears(now))?.link
     }
+    /// The session that this conn came to is at work for others.
+    pub fn joined(&mut self, session: &SessionId, epoch: u64) {
+        self.set_joined(session, epoch, true);
+    }
+
+    /// Its CLI said, after the conn came, that it is not.
+    pub fn rests(&mut self, session: &SessionId, epoch: u64) {
+        self.set_joined(session, epoch, false);
+    }
+
+    fn set_joined(&mut self, session: &SessionId, epoch: u64, joined: bool) {
+        let here = |s: &&mut Box<Slot>| s.phase == Phase::Attached && s.epoch == epoch;
+        if let Some(slot) = self.slots.get_mut(session).filter(here) {
+            slot.joined = joined;
+        }
+    }
+
 
     /// This conn no longer has the session, for this reason.
     pub(super) fn leave(&mut self, session: &SessionId, how: Left, now: Instant) {
@@ -238,6 +263,7 @@ impl Mux {
             slot.left = Some(now);
         }
         slot.phase = Phase::Away;
+        slot.joined = false;
         slot.attachment = 0;
         let stay = slot.stay.take().map(Box::new);
         if how == Left::LinkLost {
@@ -361,6 +387,7 @@ impl Mux {
 
     /// The turn is over, whatever the CLI says.
     pub(super) fn end_turn(&mut self, session: &SessionId, end: TurnEnd, now: Instant) {
+        slot.joined = false;
         let Some(slot) = self.slots.get_mut(session) else { return };
         if slot.turn.busy() {
             slot.turn = Turn::default();

@@ -283,6 +283,7 @@ impl Mux {
                 if let Some(started) = slot.started.as_mut() {
                     started.aborted = aborted;
                 }
+                slot.joined = false;
                 let turn = if aborted { TurnEvent::Aborted } else { TurnEvent::Idle };
                 self.with_turn(session.as_bytes(), now.at, |t| t.event(turn));
             }
@@ -377,7 +378,7 @@ impl Mux {
         // Before anybody hears that what was there is free to go elsewhere.
         self.actions.push_back(Action::Reset(link));
         let sessions = self.sessions(|s| s.link == Some(link));
-        let busy = self.sessions(|s| s.link == Some(link) && s.turn.busy());
+        let busy = self.sessions(|s| s.link == Some(link) && s.busy());
         for id in waiting {
             let mut refusal = Refusal::new(reason, message);
             let session = self.pending.get(&id).and_then(|p| p.session.as_ref());
