@@ -5,8 +5,8 @@
 //! `L` is a lease on the CLI's capacity: the table holds it while the session lives, and drops it at the end.
 //! It never chooses a CLI itself ([`Answer::Place`]), and never asks one ([`Answer::LookUp`]).
 //!
-//! `words` is what goes in and out, `entry` what is remembered of one session; `want` decides; `begin`, `end` and
-//! `halt` change; `room` bounds.
+//! `words` is what goes in and out, `entry` what is remembered of one session; `want` decides; `begin`, `end`,
+//! `halt` and `left` change; `room` bounds.
 
 mod begin;
 #[cfg(test)]
@@ -14,6 +14,7 @@ mod bench;
 mod end;
 mod entry;
 mod halt;
+mod left;
 mod room;
 mod want;
 mod words;
@@ -96,13 +97,13 @@ impl<L> Table<L> {
         entry.is_some_and(|e| e.attached.contains(&conn))
     }
 
-    /// A conn sees a turn begin or end in it. Returns its lease, and whether it is busy now, if that changed.
     /// Whether other conns than this one see a turn in this life of a session.
     pub fn works_for_others(&self, session: &SessionId, epoch: u64, conn: ConnId) -> bool {
         let entry = self.entries.get(session).filter(|e| e.epoch == epoch);
         entry.is_some_and(|e| e.busy.iter().any(|other| *other != conn))
     }
 
+    /// A conn sees a turn begin or end in it. Returns its lease, and whether it is busy now, if that changed.
     pub fn turn(
         &mut self,
         session: &SessionId,
@@ -136,13 +137,6 @@ impl<L> Table<L> {
         }
     }
 
-    fn wake(&mut self, session: &SessionId, absence: Option<Absence>) {
-        if let Some(entry) = self.entries.get_mut(session) {
-            self.wakes.extend(entry.waiters.drain(..).map(|asker| Wake(asker, absence)));
-        }
-    }
-
-    /// The one who asked for a look-up waits like those who came after it.
     /// That needs no answer any more.
     pub fn settled(&mut self, session: &SessionId, ask: &AskId) {
         if let Some(entry) = self.entries.get_mut(session) {
@@ -153,6 +147,13 @@ impl<L> Table<L> {
         }
     }
 
+    fn wake(&mut self, session: &SessionId, absence: Option<Absence>) {
+        if let Some(entry) = self.entries.get_mut(session) {
+            self.wakes.extend(entry.waiters.drain(..).map(|asker| Wake(asker, absence)));
+        }
+    }
+
+    /// The one who asked for a look-up waits like those who came after it.
     pub fn wait(&mut self, session: &SessionId, asker: Asker) {
         if let Some(entry) = self.entries.get_mut(session) {
             entry.waiters.push(asker);

@@ -7,12 +7,13 @@ mod find;
 mod fleet;
 mod gate;
 mod halt;
+mod left;
 mod look_up;
 mod own;
 mod place;
 mod queue;
-
 mod work;
+
 use std::sync::Arc;
 
 use ahash::AHashMap;
@@ -108,6 +109,8 @@ enum Heard {
     Wait,
     /// Likewise; the fleet is to be asked.
     LookUp(gate::Place),
+    /// Likewise; this CLI is to be asked whether it has what it was left with in this life.
+    AskLeft(UpstreamId, u64),
 }
 
 /// See the module's head.
@@ -316,6 +319,10 @@ impl Pool {
                 self.look_up(sought.session, place);
                 None
             }
+            Heard::AskLeft(by, epoch) => {
+                self.ask_left(sought.session, by, epoch);
+                None
+            }
         }
     }
 
@@ -352,7 +359,11 @@ impl Pool {
                     Heard::Found(Found::Refused(Refusal::crowded(session.as_str())))
                 }
             },
-            Answer::Place { only, near, resume } => {
+            Answer::Place { ask: Some(by), near, .. } if self.moves(by, near, &sought.owner) => {
+                let asked = decisions.table.ask_left(session, asker);
+                asked.map_or(Heard::Wait, |epoch| Heard::AskLeft(by, epoch))
+            }
+            Answer::Place { only, near, resume, .. } => {
                 let placed = self.place(decisions, sought, Among { only, near });
                 Heard::of(placed.map(|(upstream, epoch, reason)| {
                     let reason = Some(reason);
@@ -386,6 +397,10 @@ impl Pool {
         if failover {
             self.metrics.failovers.inc("ok");
         }
+        if works {
+            self.ask_whether_it_works(session, conn, epoch);
+        }
+        works
     }
 
     /// It is not, after all.
@@ -397,10 +412,6 @@ impl Pool {
         absent: bool,
     ) {
         let (gone, failover) = self.change(|table| {
-        if works {
-            self.ask_whether_it_works(session, conn, epoch);
-        }
-        works
             let known = table.upstream_of(session).is_some();
             let failover = table.not_placed(session, conn, epoch, absent, time::now());
             (known && table.upstream_of(session).is_none(), failover)
@@ -473,6 +484,11 @@ impl Pool {
         self.change(|table| table.announced(session, ask));
     }
 
+    /// That needs no answer any more.
+    pub fn settled_ask(&self, session: &SessionId, ask: &AskId) {
+        self.change(|table| table.settled(session, ask));
+    }
+
     /// How many sessions are in each state, in the order of [`table::State::ALL`], and how many are busy.
     pub fn counts(&self) -> ([usize; 4], usize) {
         let decisions = self.decisions.lock();
@@ -502,11 +518,6 @@ impl Pool {
         let mut decisions = self.decisions.lock();
         let result = decide(&mut decisions);
         self.call(&mut decisions);
-    /// That needs no answer any more.
-    pub fn settled_ask(&self, session: &SessionId, ask: &AskId) {
-        self.change(|table| table.settled(session, ask));
-    }
-
         let (wakes, told) = (decisions.table.take_wakes(), std::mem::take(&mut decisions.told));
         drop(decisions);
         told.into_iter().for_each(|(conn, event)| self.hub.tell(conn, event));

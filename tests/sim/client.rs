@@ -185,11 +185,13 @@ impl World {
             method => method,
         };
         let Some(id) = self.an_id(c) else { return };
+        let back = self.insists.take_if(|(conn, _)| *conn == c).map(|(_, session)| session);
+        let method = if back.is_some() { "session.resume" } else { method };
         let named = !matches!(
             method,
             "connect" | "models.list" | "ping" | "session.list" | "runtime.shutdown"
         );
-        let mut session = Some(self.a_session(c)).filter(|_| named);
+        let mut session = Some(back.unwrap_or_else(|| self.a_session(c))).filter(|_| named);
         // Nobody can know what a resume and a detach that race give: the CLI runs them in any order.
         let races = |m: &str| {
             matches!(m, "session.create" | "session.resume" | "session.detach" | "session.destroy")

@@ -269,18 +269,8 @@ impl World {
                 let io = LinkIo { upstream: u as usize, end: None, seen: Cutter::default() };
                 self.conns[c].links.insert(link, io);
             }
-            Action::Close(link) | Action::Reset(link) => {
-                if let Some(LinkIo { upstream, end: Some(cc), .. }) =
-                    self.conns[c].links.remove(&link)
-                {
-                    let lost = self.rng.one_in(2);
-                    let end = &mut self.clis[upstream].conns[cc];
-                    end.reset = true;
-                    if lost {
-                        end.input.clear();
-                    }
-                }
-            }
+            Action::Close(link) => self.ends_link(c, link, false),
+            Action::Reset(link) => self.ends_link(c, link, true),
             Action::Seek(ticket, Some(session), want) => self.seek(c, ticket, session, want, None),
             Action::Seek(ticket, None, _) => {
                 let found = match self.choose(None) {
@@ -337,7 +327,6 @@ impl World {
                 let granted = self.conns[c].granted.remove(session.as_str());
                 if busy == self.conns[c].busy.contains(session.as_str()) && !granted {
                     self.truth
-            Action::Settled(session, ask) => self.decide(|t| t.settled(&session, &ask)),
                         .fail(Rule::Turn, format!("conn {c} says twice that {session} is {busy}"));
                 }
                 if busy {
@@ -348,6 +337,7 @@ impl World {
                 self.decide(|table| table.turn(&session, epoch, me, busy).is_some());
             }
             Action::Announced(session, ask) => self.decide(|t| t.announced(&session, ask)),
+            Action::Settled(session, ask) => self.decide(|t| t.settled(&session, &ask)),
             Action::Leaving(UpstreamId(u)) => {
                 self.members[u as usize].up = false;
                 self.members[u as usize].was_down = true;
@@ -357,6 +347,22 @@ impl World {
             | Action::Misconfigured(..)
             | Action::LinkFailed(_)
             | Action::Odd(_) => {}
+        }
+    }
+}
+
+impl World {
+    /// A link is closed, after all that was written, or reset, so that some of that may never be read.
+    fn ends_link(&mut self, c: usize, link: LinkId, reset: bool) {
+        let Some(LinkIo { upstream, end: Some(cc), .. }) = self.conns[c].links.remove(&link) else {
+            return;
+        };
+        let reset = reset || !self.members[upstream].up;
+        let lost = reset && self.rng.one_in(2);
+        let end = &mut self.clis[upstream].conns[cc];
+        (end.finished, end.reset) = (true, reset);
+        if lost {
+            end.input.clear();
         }
     }
 }

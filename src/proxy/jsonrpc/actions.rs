@@ -45,7 +45,12 @@ impl Conn {
                     self.mux.link_lost(link, now);
                 }
             }
-            Action::Close(link) => self.links.retain(|l| l.id != link),
+            Action::Close(link) => {
+                // What one that is stopped did not take in yet it is not to find when it goes on.
+                let stopped = |l: &&LinkIo| l.id == link && !l.is_up();
+                self.links.iter().filter(stopped).for_each(LinkIo::reset);
+                self.links.retain(|l| l.id != link);
+            }
             Action::Reset(link) => {
                 self.links.iter().filter(|l| l.id == link).for_each(LinkIo::reset);
                 self.links.retain(|l| l.id != link);
@@ -100,6 +105,7 @@ impl Conn {
             Action::Busy(session, epoch, busy) => pool.turn(&session, self.id, epoch, busy),
             Action::TurnEnded(turn) => self.report_turn(&turn),
             Action::Announced(session, ask) => pool.announced(&session, ask),
+            Action::Settled(session, ask) => pool.settled_ask(&session, &ask),
             Action::Misconfigured(upstream, code) => {
                 if let Some(member) = pool.member(upstream) {
                     tracing::debug!(upstream = member.name, code, "a link is refused");
@@ -107,7 +113,6 @@ impl Conn {
                     pool.saw(member, Seen::Refused);
                 }
             }
-            Action::Settled(session, ask) => pool.settled_ask(&session, &ask),
             Action::Leaving(upstream) => {
                 if let Some(member) = pool.member(upstream) {
                     pool.saw(member, Seen::Leaving);

@@ -234,7 +234,6 @@ impl Mux {
             self.actions.extend(reset.map(Action::Reset));
             self.refuse(&id, &refusal, now.at);
             if let Some(late) = late {
-                let link = late.link;
                 self.late.insert(id, late);
             }
             if let Some(link) = reset {

@@ -10,9 +10,8 @@ use crate::id::{AskId, LinkId, RawId, SessionId};
 use crate::rpc::frame::Body;
 use crate::rpc::methods::Method;
 use crate::rpc::turn::{Starts, Turn};
-use crate::session::table::LINGER;
 use crate::time::{Duration, Instant};
-use crate::want::Want;
+use crate::want::{LINGER, Want};
 
 /// What the conn has of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +75,9 @@ pub(super) struct Slot {
     pub(super) epoch: u64,
     /// The number of the attachment, unique on the conn; 0 while there is none.
     pub(super) attachment: u64,
+    pub(super) turn: Turn,
     /// It was at work when the conn came to it, as others saw it: what began that is not heard any more, what ends it is.
     pub(super) joined: bool,
-    pub(super) turn: Turn,
     pub(super) started: Option<Started>,
     /// From where it was told to go on.
     pub(super) stay: Option<Stay>,
@@ -99,8 +98,8 @@ impl Slot {
             left: None,
             epoch: 0,
             attachment: 0,
-            joined: false,
             turn: Turn::default(),
+            joined: false,
             started: None,
             stay: None,
             last_event: None,
@@ -237,6 +236,7 @@ impl Mux {
     pub(super) fn hears_over(&self, session: &str, now: Instant) -> Option<LinkId> {
         self.slots.get(session.as_bytes()).filter(|s| s.hears(now))?.link
     }
+
     /// The session that this conn came to is at work for others.
     pub fn joined(&mut self, session: &SessionId, epoch: u64) {
         self.set_joined(session, epoch, true);
@@ -254,7 +254,6 @@ impl Mux {
         }
     }
 
-
     /// This conn no longer has the session, for this reason.
     pub(super) fn leave(&mut self, session: &SessionId, how: Left, now: Instant) {
         let Some(slot) = self.slots.get_mut(session) else { return };
@@ -263,8 +262,8 @@ impl Mux {
             slot.left = Some(now);
         }
         slot.phase = Phase::Away;
-        slot.joined = false;
         slot.attachment = 0;
+        slot.joined = false;
         let stay = slot.stay.take().map(Box::new);
         if how == Left::LinkLost {
             slot.link = None;
@@ -387,8 +386,8 @@ impl Mux {
 
     /// The turn is over, whatever the CLI says.
     pub(super) fn end_turn(&mut self, session: &SessionId, end: TurnEnd, now: Instant) {
-        slot.joined = false;
         let Some(slot) = self.slots.get_mut(session) else { return };
+        slot.joined = false;
         if slot.turn.busy() {
             slot.turn = Turn::default();
             let epoch = slot.epoch;

@@ -302,9 +302,9 @@ impl Mux {
             Event::Settled => {
                 if let Some(ask) = message::text_in(bytes, event, &["data", "requestId"]) {
                     slot.asks.retain(|known| known.as_bytes() != ask.as_bytes());
-                }
                     let (session, ask) = (SessionId::new(session), AskId::new(&ask));
                     self.actions.push_back(Action::Settled(session, ask));
+                }
             }
             Event::Error | Event::Other => {}
         }
@@ -349,10 +349,10 @@ impl Mux {
         let places = self.pending.get(&id).is_some_and(|p| p.place.is_some());
         let limit = self.settings.upstream_frame.body;
         let message = format!("the CLI's answer is larger than {limit} bytes");
-        self.refuse(&id, &Refusal::new(Reason::FrameTooLarge, message), now.at);
         if places {
             self.actions.push_back(Action::Reset(link));
         }
+        self.refuse(&id, &Refusal::new(Reason::FrameTooLarge, message), now.at);
         // What became of the session is not known: it is left to nobody.
         if places {
             self.link_lost(link, now);
@@ -374,9 +374,9 @@ impl Mux {
         if phase != LinkPhase::Ready {
             self.actions.push_back(Action::LinkFailed(upstream));
         }
-        let waiting = self.requests(|p| p.at == At::Link(link));
         // Before anybody hears that what was there is free to go elsewhere.
         self.actions.push_back(Action::Reset(link));
+        let waiting = self.requests(|p| p.at == At::Link(link));
         let sessions = self.sessions(|s| s.link == Some(link));
         let busy = self.sessions(|s| s.link == Some(link) && s.busy());
         for id in waiting {
