@@ -116,7 +116,7 @@ async fn waiting(rig: &Rig, session: &str) -> Client {
 async fn is_told_all(client: &Client, from: usize, code: i64, error_type: &str) {
     within("the conn ends", client.until_closed()).await;
     let said = client.frames(from);
-    let answer = said.iter().position(|f| f.value["id"] == "w").expect("no answer");
+    let answer = said.iter().position(|f| f.value["id"] == "w").unwrap();
     assert_eq!(said[answer].value["error"]["code"], code, "{said:?}");
     let is = |kind: &str| said.iter().position(|f| f.event_type() == kind);
     let (error, idle) = (is("session.error").unwrap(), is("session.idle").unwrap());

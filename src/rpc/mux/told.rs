@@ -399,12 +399,12 @@ mod tests {
             conn.link(&format!(
                 r#"{{"jsonrpc":"2.0","method":"session.event","params":{{"sessionId":"s","event":{{"id":"e","type":"permission.{kind}","data":{{"requestId":"r"}}}}}}}}"#
             ));
-            let said = |a: &Action| match a {
-                Action::Announced(..) => told,
-                Action::Settled(session, ask) => {
-                    !told && session.as_str() == "s" && ask.as_str() == "r"
+            let (session, ask) = (SessionId::new("s"), crate::id::AskId::new("r"));
+            let said = |a: &Action| match (told, a) {
+                (true, Action::Announced(of, what)) | (false, Action::Settled(of, what)) => {
+                    (of, what) == (&session, &ask)
                 }
-                _ => false,
+                (_, _) => false,
             };
             place_of(&conn.actions(), said);
         }
