@@ -1,6 +1,11 @@
 //! What somebody wants of a session: the question that the multiplexer asks and the session table answers.
 
 use crate::id::AskId;
+use crate::time::Duration;
+
+/// How long a CLI may have a session in memory after its last conn left it, and write to its files; and how long a session
+/// that is gone keeps its owner.
+pub const LINGER: Duration = Duration::from_secs(2);
 
 /// See the module's head.
 #[derive(Clone, Debug, PartialEq, Eq)]

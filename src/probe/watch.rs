@@ -57,30 +57,73 @@ const ASKS_AT_ONCE: usize = 64;
 /// Before a CLI that could not be reached is tried again, at most.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// The same, as long as it is not known whether one that had a watch lives.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// Watches a member for ever.
 pub async fn watch(pool: Arc<Pool>, member: Arc<Member>, mut ears: Ears, with: Parameters) {
+    // There was a watch, and whether its CLI lives is not known since.
+    let mut lost = false;
     loop {
+        let mut pause = with.interval.min(RETRY);
         if let Some(address) = member.address() {
+            let began = time::now();
             let ended = match meet(address, &pool, &member, &with).await {
-                Ok(watch) => Ended::Lost(watch.run(&mut ears).await.err()),
+                Ok(watch) => {
+                    lost = false;
+                    match watch.run(&mut ears).await.err() {
+                        Some(error) if error.kind() == io::ErrorKind::TimedOut => {
+                            Ended::Dead(error)
+                        }
+                        error => Ended::Lost(error),
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ended::Refused,
+                Err(error) if lost && is_dead(&error, &member, &with) => Ended::Dead(error),
                 Err(error) => Ended::NeverMet(error),
             };
-            if let Ended::Lost(Some(error)) | Ended::NeverMet(error) = &ended {
+            if let Ended::Lost(Some(error)) | Ended::Dead(error) | Ended::NeverMet(error) = &ended {
                 let error = error as &dyn std::error::Error;
                 tracing::debug!(pool = pool.name, upstream = member.name, error, "the watch ended");
             }
             member.metrics.health_checks.inc("failed");
-            report(&pool, &member, &ended);
+            match &ended {
+                // The connection broke, perhaps nothing else: who answers a second one lives.
+                Ended::Lost(_) => {
+                    lost = true;
+                    pause = pause.min(AGAIN);
+                    if time::now() >= began + RETRY {
+                        continue;
+                    }
+                }
+                Ended::NeverMet(_) if lost => {
+                    see(&pool, &member, Seen::Gone);
+                    pause = pause.min(AGAIN);
+                }
+                Ended::Dead(_) | Ended::Refused | Ended::NeverMet(_) => {
+                    lost = false;
+                    report(&pool, &member, &ended);
+                }
+            }
+        } else if std::mem::take(&mut lost) {
+            pool.member_dead(&member);
         }
-        refuse_for(&member, &mut ears, with.interval.min(RETRY)).await;
+        refuse_for(&member, &mut ears, pause).await;
     }
+}
+
+/// Whether a CLI that we cannot reach any more is dead: its port is closed, or it says nothing at all for long.
+fn is_dead(error: &io::Error, member: &Member, with: &Parameters) -> bool {
+    let silent = || time::now() >= member.last_heard() + with.dead_after;
+    error.kind() == io::ErrorKind::ConnectionRefused || silent()
 }
 
 /// How a watch ended.
 enum Ended {
     /// It was there, and is gone: by a FIN, or by an error.
     Lost(Option<io::Error>),
+    /// The CLI is dead.
+    Dead(io::Error),
     /// The CLI answers, and does not let us in.
     Refused,
     /// There was none.
@@ -100,7 +143,7 @@ async fn meet<'a>(
     Ok(watch)
 }
 
-/// Says what the end of a watch means. Whether a CLI is down may be known for long: links are lost when its watch is.
+/// Says what the end of a watch means. Whether a CLI is down may be known for long: links are lost when it is dead.
 fn report(pool: &Arc<Pool>, member: &Arc<Member>, ended: &Ended) {
     match ended {
         Ended::Refused => see(pool, member, Seen::Refused),
@@ -108,7 +151,8 @@ fn report(pool: &Arc<Pool>, member: &Arc<Member>, ended: &Ended) {
             see(pool, member, Seen::Gone);
         }
         Ended::NeverMet(_) => see(pool, member, Seen::Silent),
-        Ended::Lost(_) => {
+        Ended::Lost(_) => {}
+        Ended::Dead(_) => {
             see(pool, member, Seen::Gone);
             pool.member_dead(member);
         }

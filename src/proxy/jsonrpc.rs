@@ -264,10 +264,11 @@ impl Conn {
                     let since = self.tally.since;
                     for Notice(session, body, _) in batch.iter().filter(|n| n.2 >= since) {
                         if self.listener.pool.sees(&self.visitor, session.as_str()) {
-                            self.mux.notice(upstream, session.as_str(), body.clone());
+                            self.mux.notice(upstream, session.as_str(), body.clone(), now.at);
                         }
                     }
                 }
+                Event::Rests(session, epoch) => self.mux.rests(&session, epoch),
                 Event::Dead(upstream) => {
                     let dead = self.links.iter().find(|l| l.upstream() == upstream);
                     if let Some(link) = dead {

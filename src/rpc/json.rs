@@ -1,7 +1,7 @@
 //! A strict JSON tokenizer that finds spans and builds nothing (RFC 8259).
 //!
-//! It accepts what `serde_json` accepts, less: lone surrogates, and nesting deeper than it is told to
-//! allow. Offsets that it returns are byte offsets into the text it was given. It never allocates, but for
+//! It accepts what `serde_json` accepts, less: nesting deeper than it is told to allow. What is wrong within a text or
+//! number, and hides nothing behind it, it takes and tells ([`Scanner::flaw`]). Offsets that it returns are byte offsets into the text it was given. It never allocates, but for
 //! the text of a string that has escapes.
 
 mod members;

@@ -8,7 +8,7 @@ mod peek;
 mod say;
 mod upstream;
 
-pub use client::{Call, ClientKind, ClientMessage, Refused, SessionParam, read_client, request_id};
+pub use client::{Call, ClientKind, ClientMessage, Refused, SessionParam, read_client};
 pub use peek::{is_answer, is_call, peek_id};
 pub use say::{says_no_success, says_not_found, says_shutting_down, session_of, text_in, whole};
 pub use upstream::{UpstreamMessage, read_upstream};
@@ -101,12 +101,38 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":true,"method":"m"}"#,
             r#"{"jsonrpc":"2.0","id":{},"method":"m"}"#,
             r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"m"}"#,
-            r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"x":"\ud800"}}"#,
+            r#"{"jsonrpc":"2.0","id":1e999,"id":1,"method":"m"}"#,
+            "{\"jsonrpc\":\"2.0\",\"id\":\"\u{1}\",\"method\":\"m\"}",
             r#"{"method":"m"}"#,
         ] {
             assert!(matches!(read_client(body.as_bytes()), Err(Refused::Hopeless(_))), "{body}");
         }
-        assert!(matches!(read_client(b"{\"id\":1,\"a\":\"\xff\"}"), Err(Refused::Hopeless(_))));
+    }
+
+    /// Half an emoji is what a program cuts out of its user's text: others use the conn, too.
+    #[test]
+    fn what_is_wrong_within_a_text_or_number_is_its_requests_affair_alone() {
+        for flaw in [
+            &br#""\ud83d""#[..],
+            br#"1e999"#,
+            br#"[NaN]"#,
+            br#"{"\ud83d":1}"#,
+            br#""\x""#,
+            b"\"\x01\"",
+            b"\"\xff\"",
+        ] {
+            let body = |head: &str| {
+                let head = format!(r#"{{"jsonrpc":"2.0",{head}"params":{{"x":"#);
+                [head.as_bytes(), flaw, b"}}"].concat()
+            };
+            let request = body(r#""id":7,"method":"m","#);
+            assert!(matches!(read_client(&request), Err(Refused::Answerable("7", _))));
+            let notification = body(r#""method":"m","#);
+            assert!(matches!(read_client(&notification), Err(Refused::Untold)));
+            let answer = body(r#""id":7,"result":1,"#);
+            assert!(matches!(read_client(&answer), Err(Refused::Answerable("7", _))));
+            assert!(is_answer(&answer));
+        }
     }
 
     #[test]
@@ -141,6 +167,14 @@ mod tests {
         assert_eq!(
             read(r#"{"jsonrpc":"2.0","id":"a","result":{"method":"x"}}"#),
             UpstreamMessage::Response { id: "\"a\"", failed: false }
+        );
+        assert_eq!(
+            read(r#"{"jsonrpc":"2.0","result":{"id":4,"method":"x"},"id":3}"#),
+            UpstreamMessage::Response { id: "3", failed: false }
+        );
+        assert_eq!(
+            read(r#"{"error":{"code":1},"id":3,"jsonrpc":"2.0"}"#),
+            UpstreamMessage::Response { id: "3", failed: true }
         );
         assert_eq!(
             read(r#"{"jsonrpc":"2.0","id":3,"error":{"code":1}}"#),

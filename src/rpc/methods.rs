@@ -324,11 +324,6 @@ pub fn invalid(why: &str) -> String {
     coded(-32602, why)
 }
 
-/// The JSON text of the `error` member for a method that is not in the table (-32601), in the CLI's words.
-pub fn unhandled(name: &str) -> String {
-    coded(-32601, &format!("Unhandled method {name}"))
-}
-
 fn coded(code: i32, message: &str) -> String {
     let mut out = String::with_capacity(message.len() + 32);
     let _ = write!(out, r#"{{"code":{code},"message":"#);

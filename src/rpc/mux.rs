@@ -209,7 +209,7 @@ impl Mux {
 
     /// Sessions of this conn that are busy.
     pub fn busy(&self) -> usize {
-        self.slots.values().filter(|s| s.turn.busy()).count()
+        self.slots.values().filter(|s| s.busy()).count()
     }
 
     /// Whether the conn can end without cutting anything: why, if so.
@@ -235,7 +235,7 @@ impl Mux {
         let refusal = Refusal::new(Reason::Draining, "fairlead is shutting down");
         self.break_off(
             now,
-            Reason::Draining,
+            Reason::Draining.slug(),
             TurnEnd::Drained,
             &refusal.message.clone(),
             |mux, id| {
@@ -248,41 +248,75 @@ impl Mux {
     /// What proved who calls holds no longer: the conn ends, and whoever waits is told why.
     pub fn expire(&mut self, now: Now) {
         let message = "the proof of who calls has expired; connect again";
-        self.break_off(now, Reason::AccessDenied, TurnEnd::ClientLeft, message, |mux, id| {
+        let what = Reason::AccessDenied.slug();
+        self.break_off(now, what, TurnEnd::ClientLeft, message, |mux, id| {
             mux.invalid(id, Code::AuthenticationRequired, "AUTHENTICATION_REQUIRED", now.at);
         });
         self.end = Some(End::Protocol("expired"));
+    }
+
+    /// The client broke the protocol so that nothing more can be read of it: the conn ends, and whoever waits is told so.
+    fn give_up(&mut self, what: &'static str, now: Now) {
+        if self.end.is_some() {
+            return;
+        }
+        let message = format!("the conn ends, for its client broke the protocol ({what})");
+        self.break_off(now, "protocol", TurnEnd::ClientLeft, &message, |mux, id| {
+            mux.invalid(id, Code::InvalidRequest, &message, now.at);
+        });
+        self.end = Some(End::Protocol(what));
+    }
+
+    /// The client closed its side long ago: it waits no longer.
+    fn finish(&mut self, now: Now) {
+        if self.end.is_some() {
+            return;
+        }
+        let refusal = Refusal::new(Reason::UpstreamTimeout, "the client closed its side long ago");
+        let what = Reason::UpstreamTimeout.slug();
+        self.break_off(now, what, TurnEnd::ClientLeft, &refusal.message, |mux, id| {
+            mux.refuse(id, &refusal, now.at);
+        });
+        self.end = Some(End::Client);
     }
 
     /// Nothing goes on: all requests are answered, all turns ended in the client's eyes.
     fn break_off(
         &mut self,
         now: Now,
-        reason: Reason,
+        error_type: &str,
         end: TurnEnd,
         message: &str,
         answer: impl Fn(&mut Self, &RawId),
     ) {
-        // What is being placed may come to life there yet: its link goes before anybody places it elsewhere.
-        let placing = self.requests(|p| p.place.is_some());
-        let link_of = |id: &RawId| match self.pending.get(id)?.at {
-            pending::At::Link(link) => Some(link),
-            pending::At::Ticket(_) | pending::At::Queue(_) => None,
-        };
-        let placing: Vec<LinkId> = placing.iter().filter_map(link_of).collect();
+        let placing = self.reset_placing();
         self.ended_in.get_or_insert(self.stage());
         // Also one whose send is refused here: its CLI may be at work.
-        let busy = self.sessions(|s| s.turn.busy());
+        let busy = self.sessions(Slot::busy);
         for id in self.requests(|_| true) {
             answer(self, &id);
         }
         for session in busy {
-            self.tell_turn_cut(&session, reason, message, now);
+            self.tell_turn_cut(&session, error_type, message, now);
             self.end_turn(&session, end, now.at);
         }
         for link in placing {
             self.link_lost(link, now);
         }
+    }
+
+    /// What is being placed may come to life there yet: its link goes before anybody hears that it is free to be placed
+    /// elsewhere. Returns the links.
+    fn reset_placing(&mut self) -> Vec<LinkId> {
+        let link_of = |pending: &Pending| match pending.at {
+            pending::At::Link(link) if pending.place.is_some() => Some(link),
+            pending::At::Link(_) | pending::At::Ticket(_) | pending::At::Queue(_) => None,
+        };
+        let mut placing: Vec<LinkId> = self.pending.values().filter_map(link_of).collect();
+        placing.sort_unstable();
+        placing.dedup();
+        self.actions.extend(placing.iter().map(|link| Action::Reset(*link)));
+        placing
     }
 
     /// The client sent FIN: what it still waits for is delivered, for a while.
@@ -305,14 +339,16 @@ impl Mux {
         self.expire_pending(now);
         self.expire_asked(now.at);
         self.expire_links(now);
-        self.expire_stranger(now.at);
+        self.expire_stranger(now);
         let settings = &self.settings;
         let over = |since: Option<Instant>, limit| since.is_some_and(|at| now.at >= at + limit);
-        if over(self.finished_at, settings.finish_timeout) {
-            self.end.get_or_insert(End::Client);
+        let finished = over(self.finished_at, settings.finish_timeout);
+        let discarded = over(self.discarding_since, settings.discard_timeout);
+        if finished {
+            self.finish(now);
         }
-        if over(self.discarding_since, settings.discard_timeout) {
-            self.end.get_or_insert(End::Protocol("frame_too_large"));
+        if discarded {
+            self.give_up("frame_too_large", now);
         }
     }
 
@@ -321,18 +357,20 @@ impl Mux {
         self.actions.retain(|action| !action.asks());
         self.dropped |= self.ended_in.is_none() && self.end.is_none();
         self.ended_in.get_or_insert(self.stage());
-        let links: Vec<LinkId> = self.links.iter().map(|l| l.id).collect();
+        let placing = self.reset_placing();
+        let links = self.links.iter().map(|l| l.id).filter(|link| !placing.contains(link));
+        let links: Vec<LinkId> = links.collect();
         for id in self.requests(|p| p.place.is_some_and(|p| !p.unnamed)) {
             let Some(Pending { session: Some(session), place: Some(place), .. }) =
                 self.take_pending(id.as_bytes())
             else {
                 continue;
             };
-            self.not_placed(&session, place.epoch, false);
+            self.not_placed(&session, place.epoch, false, now.at);
         }
         for session in self.sessions(|_| true) {
             self.end_turn(&session, TurnEnd::ClientLeft, now.at);
-            self.leave(&session, Left::Detached);
+            self.leave(&session, Left::Detached, now.at);
         }
         for link in links {
             self.actions.push_back(Action::Close(link));

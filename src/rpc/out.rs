@@ -98,11 +98,6 @@ impl Outgoing {
         other.len = 0;
     }
 
-    /// Forgets all that waits.
-    pub fn clear(&mut self) {
-        *self = Outgoing::default();
-    }
-
     /// Shows what waits, in order, in as many slices as `slices` has room for; returns how many.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let parts = self.whole.iter().map(|b| &b[..]).chain([&self.tail[..]]);

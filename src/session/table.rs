@@ -5,8 +5,8 @@
 //! `L` is a lease on the CLI's capacity: the table holds it while the session lives, and drops it at the end.
 //! It never chooses a CLI itself ([`Answer::Place`]), and never asks one ([`Answer::LookUp`]).
 //!
-//! `words` is what goes in and out, `entry` what is remembered of one session; `want` decides; `begin`, `end`, `halt` and
-//! `delete` change; `room` bounds.
+//! `words` is what goes in and out, `entry` what is remembered of one session; `want` decides; `begin`, `end`, `halt`,
+//! `left` and `delete` change; `room` bounds.
 
 mod begin;
 #[cfg(test)]
@@ -15,6 +15,7 @@ mod delete;
 mod end;
 mod entry;
 mod halt;
+mod left;
 mod room;
 mod want;
 mod words;
@@ -31,7 +32,7 @@ use entry::Entry;
 use room::Room;
 
 /// How many requests of one session to its clients are remembered.
-const MAX_ASKS: usize = 1024;
+const MAX_ASKS: usize = 256;
 
 /// See the module's head.
 pub struct Table<L> {
@@ -99,6 +100,12 @@ impl<L> Table<L> {
         entry.is_some_and(|e| e.attached.contains(&conn))
     }
 
+    /// Whether other conns than this one see a turn in this life of a session.
+    pub fn works_for_others(&self, session: &SessionId, epoch: u64, conn: ConnId) -> bool {
+        let entry = self.entries.get(session).filter(|e| e.epoch == epoch);
+        entry.is_some_and(|e| e.busy.iter().any(|other| *other != conn))
+    }
+
     /// A conn sees a turn begin or end in it. Returns its lease, and whether it is busy now, if that changed.
     pub fn turn(
         &mut self,
@@ -133,6 +140,16 @@ impl<L> Table<L> {
         }
     }
 
+    /// That needs no answer any more.
+    pub fn settled(&mut self, session: &SessionId, ask: &AskId) {
+        if let Some(entry) = self.entries.get_mut(session) {
+            entry.asks.retain(|known| known != ask);
+            if entry.asks.is_empty() {
+                entry.asks = Vec::new();
+            }
+        }
+    }
+
     fn wake(&mut self, session: &SessionId, absence: Option<Absence>) {
         if let Some(entry) = self.entries.get_mut(session) {
             self.wakes.extend(entry.waiters.drain(..).map(|asker| Wake(asker, absence)));
@@ -159,5 +176,44 @@ impl<L> Table<L> {
         for (session, entry) in &self.entries {
             entry.check(session);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bench::{A, Bench, S};
+    use super::*;
+    use crate::want::Want;
+
+    #[test]
+    fn what_is_settled_is_remembered_no_more() {
+        let mut bench = Bench::new(Storage::Own, 100);
+        bench.live(S, 1, A);
+        let session = S.into();
+        let wants = |bench: &mut Bench, ask: &AskId| {
+            let asker = Asker { conn: bench.conn(1), ticket: 0 };
+            let (want, up) = (Want::Answer(ask.clone()), |_| true);
+            bench.table.want(&S.into(), asker, &want, None, up, bench.now)
+        };
+        for n in 0..3 * MAX_ASKS {
+            let ask = AskId::new(&format!("r{n}"));
+            bench.table.announced(&session, ask.clone());
+            bench.table.announced(&session, ask.clone());
+            assert!(matches!(wants(&mut bench, &ask), Answer::Go { .. }));
+            bench.table.settled(&session, &ask);
+            assert_eq!(wants(&mut bench, &ask), Answer::NotAsked);
+            assert_eq!(bench.table.entries[&session].asks.capacity(), 0);
+        }
+    }
+
+    #[test]
+    fn a_turn_that_only_the_conn_itself_sees_is_no_work_for_others() {
+        let mut bench = Bench::new(Storage::Own, 100);
+        let epoch = bench.live(S, 1, A);
+        let (session, me, other) = (S.into(), bench.conn(1), bench.conn(2));
+        bench.table.turn(&session, epoch, me, true);
+        assert!(!bench.table.works_for_others(&session, epoch, me));
+        assert!(bench.table.works_for_others(&session, epoch, other));
+        assert!(!bench.table.works_for_others(&session, epoch + 1, other));
     }
 }

@@ -126,7 +126,7 @@ pub fn message(data: &[u8]) {
             let id: Value = serde_json::from_str(id).unwrap_or_else(|e| panic!("{id}: {e}"));
             assert!(id.is_number() || id.is_string());
         }
-        Err(message::Refused::Hopeless(_)) => {}
+        Err(message::Refused::Untold | message::Refused::Hopeless(_)) => {}
     }
 }
 

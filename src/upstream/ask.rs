@@ -66,11 +66,18 @@ impl Asker {
         params: String,
         limit: Duration,
     ) -> Result<Reply, NoAnswer> {
-        let asking = async {
-            let (reply, answer) = oneshot::channel();
-            self.0.send(Ask { method, params, reply }).await.map_err(|_| NoAnswer::Gone)?;
-            answer.await.map(Reply).map_err(|_| NoAnswer::Gone)
-        };
+        let asking = self.ask_until_gone(method, params);
         tokio::time::timeout(limit, asking).await.unwrap_or(Err(NoAnswer::Late))
+    }
+
+    /// Asks, and waits until there is an answer, or never will be one: the CLI may do what it was asked as long as it lives.
+    pub async fn ask_until_gone(
+        &self,
+        method: &'static str,
+        params: String,
+    ) -> Result<Reply, NoAnswer> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Ask { method, params, reply }).await.map_err(|_| NoAnswer::Gone)?;
+        answer.await.map(Reply).map_err(|_| NoAnswer::Gone)
     }
 }

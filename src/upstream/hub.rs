@@ -41,6 +41,8 @@ pub enum Event {
     Greeted(Ticket, Option<Hello>),
     /// What this CLI told everybody, in its order.
     Notices(UpstreamId, Arc<[Notice]>),
+    /// A session that was at work when the conn came to it is not any more, in this life.
+    Rests(SessionId, u64),
     /// A CLI is dead: links to it are lost.
     Dead(UpstreamId),
     /// We are leaving.

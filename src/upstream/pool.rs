@@ -9,10 +9,12 @@ mod fleet;
 mod forget;
 mod gate;
 mod halt;
+mod left;
 mod look_up;
 mod own;
 mod place;
 mod queue;
+mod work;
 
 use std::sync::Arc;
 
@@ -112,6 +114,8 @@ enum Heard {
     Wait,
     /// Likewise; the fleet is to be asked.
     LookUp(gate::Place),
+    /// Likewise; this CLI is to be asked whether it has what it was left with in this life.
+    AskLeft(UpstreamId, u64),
 }
 
 /// See the module's head.
@@ -325,6 +329,10 @@ impl Pool {
                 self.look_up(sought.session, place);
                 None
             }
+            Heard::AskLeft(by, epoch) => {
+                self.ask_left(sought.session, by, epoch);
+                None
+            }
         }
     }
 
@@ -361,7 +369,11 @@ impl Pool {
                     Heard::Found(Found::Refused(Refusal::crowded(session.as_str())))
                 }
             },
-            Answer::Place { only, near, resume } => {
+            Answer::Place { ask: Some(by), near, .. } if self.moves(by, near, &sought.owner) => {
+                let asked = decisions.table.ask_left(session, asker);
+                asked.map_or(Heard::Wait, |epoch| Heard::AskLeft(by, epoch))
+            }
+            Answer::Place { only, near, resume, .. } => {
                 let placed = self.place(decisions, sought, Among { only, near });
                 Heard::of(placed.map(|(upstream, epoch, reason)| {
                     let reason = Some(reason);
@@ -371,18 +383,36 @@ impl Pool {
         }
     }
 
-    /// The session is attached to the conn.
-    pub fn attached(&self, session: &SessionId, conn: ConnId, epoch: u64, by: By<'_>) {
+    /// Whether a session that `by` was left with can go to another CLI, instead of back to the one that is `near`.
+    fn moves(&self, by: UpstreamId, near: Option<UpstreamId>, owner: &Owner) -> bool {
+        let back = near.is_some_and(|near| self.has_room(owner, Some(near)));
+        !back && self.members.iter().any(|m| m.id != by)
+    }
+
+    /// The session is attached to the conn. Says whether it is at work for others, as far as is known: its CLI is asked
+    /// then, and [`Event::Rests`] tells if it is not.
+    pub fn attached(
+        self: &Arc<Self>,
+        session: &SessionId,
+        conn: ConnId,
+        epoch: u64,
+        by: By<'_>,
+    ) -> bool {
         let lease = |id| Some(self.lease(self.member(id)?, &self.owner_of(session, by)));
-        let (failover, upstream) = self.change(|table| {
+        let (failover, works, upstream) = self.change(|table| {
             let failover = table.attached(session, conn, epoch);
             table.lend(session, lease);
-            (failover, table.upstream_of(session))
+            let works = table.works_for_others(session, epoch, conn);
+            (failover, works, table.upstream_of(session))
         });
         if failover {
             self.metrics.failovers.inc("ok");
         }
         self.used(session, upstream.and_then(|id| self.member(id)));
+        if works {
+            self.ask_whether_it_works(session, conn, epoch);
+        }
+        works
     }
 
     /// It is not, after all.
@@ -476,6 +506,11 @@ impl Pool {
     /// The session asked its clients for something.
     pub fn announced(&self, session: &SessionId, ask: AskId) {
         self.change(|table| table.announced(session, ask));
+    }
+
+    /// That needs no answer any more.
+    pub fn settled_ask(&self, session: &SessionId, ask: &AskId) {
+        self.change(|table| table.settled(session, ask));
     }
 
     /// How many sessions are in each state, in the order of [`table::State::ALL`], and how many are busy.

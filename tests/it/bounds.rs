@@ -332,3 +332,23 @@ async fn twenty_thousand_pings_in_one_breath_are_answered() {
     client.next_frame(0, |f| f.value["id"] == 19_999).await.unwrap();
     assert_eq!(client.received(), 20_000);
 }
+
+#[tokio::test]
+async fn a_close_that_is_on_its_way_is_waited_for_as_long_as_its_cli_lives() {
+    let rig = clis(1).limits("lookup_timeout = \"200ms\"").start().await;
+    let (client, other) = (rig.client().await, rig.client().await);
+    used(&client, "s").await;
+    rig.clis[0].fault("sessions.close", Fault::Never, 1);
+    ask(&client, "session.shutdown", json!({"sessionId": "s"})).await;
+    let asked = rig.clis[0].until_received(|r| r.method() == "sessions.close");
+    within("it is to be closed", asked).await;
+    let resume = other.post("session.resume", opened("s")).await.unwrap();
+    // Two look-ups that come to nothing take longer than a close was once waited for.
+    rig.clis[0].fault("session.mode.get", Fault::Never, 2);
+    for _ in 0..2 {
+        is_ours(&refused(&client, "session.resume", opened("none")).await, -32041, "no_upstream");
+    }
+    assert!(!forwarded(&rig.clis[0]).contains(&"session.resume".to_owned()));
+    rig.clis[0].kill().await;
+    assert!(within("it is told", other.answer_to(&resume)).await.is_err());
+}

@@ -211,3 +211,23 @@ async fn after_a_drain_the_session_is_where_it_was() {
     assert_eq!(resumed["sessionId"], "s");
     assert_eq!(turn(&client, "s", "x").await, "You said \"x\". I remember 1 earlier messages.");
 }
+
+#[tokio::test]
+async fn who_came_in_mid_turn_holds_the_turn_when_the_others_have_left() {
+    let rig = clis(1).drain("drain_timeout = \"60s\"").start().await;
+    let (first, second) = (rig.client().await, rig.client().await);
+    used(&first, "s").await;
+    rig.hold(&first, "s", "k").await;
+    resume(&second, "s").await;
+    first.reset().await;
+    within("the first is gone", rig.clis[0].until(|cli| cli.attached("s").len() == 1)).await;
+    let from = second.received();
+    rig.gateway.leave(Mode::Drain);
+    rig.until("it drains", |m| m.sum("fairlead_listener_connections", &[]) == 1.0).await;
+    let steer = json!({"sessionId": "s", "prompt": "steer", "mode": "immediate"});
+    ask(&second, "session.send", steer).await;
+    rig.clis[0].release("k");
+    let idle = second.next_event(from, "session.idle").await.unwrap();
+    assert_ne!(idle["data"]["aborted"], true);
+    assert_eq!(second.until_closed().await, Some(Closed::Fin));
+}

@@ -78,6 +78,75 @@ async fn what_could_be_read_in_two_ways_is_refused_under_its_own_id() {
 }
 
 #[tokio::test]
+async fn half_a_character_fails_its_own_request_and_no_other() {
+    let rig = clis(1).start().await;
+    let client = rig.client().await;
+    used(&client, "s").await;
+    rig.hold(&client, "s", "key").await;
+    let seen = over_links(&rig.clis[0]).len();
+    for text in [r#""\ud83d""#, "1e999", "NaN", "\"\u{1}\""] {
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":"x","method":"session.send","params":{{"sessionId":"s","prompt":{text}}}}}"#
+        );
+        assert_eq!(invalid(&client, &body, r#""x""#).await["code"], -32600, "{text}");
+        client.send_body(&body.replace(r#""id":"x","#, "")).await.unwrap();
+    }
+    assert_eq!(over_links(&rig.clis[0]).len(), seen);
+    let from = client.received();
+    rig.clis[0].release("key");
+    within("the turn goes on", client.next_frame(from, |f| f.event_type() == "session.idle"))
+        .await
+        .unwrap();
+}
+
+/// A client with a request that its CLI does not answer, and a session in mid-turn.
+async fn waiting(rig: &Rig, session: &str) -> Client {
+    let client = rig.client().await;
+    used(&client, session).await;
+    rig.hold(&client, session, session).await;
+    rig.clis[0].fault("session.name.get", Fault::Never, 1);
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":"w","method":"session.name.get","params":{{"sessionId":"{session}"}}}}"#
+    );
+    client.send_body(&body).await.unwrap();
+    client
+}
+
+/// What it hears before the conn ends: the answer, and that the turn is over.
+async fn is_told_all(client: &Client, from: usize, code: i64, error_type: &str) {
+    within("the conn ends", client.until_closed()).await;
+    let said = client.frames(from);
+    let answer = said.iter().position(|f| f.value["id"] == "w").unwrap();
+    assert_eq!(said[answer].value["error"]["code"], code, "{said:?}");
+    let is = |kind: &str| said.iter().position(|f| f.event_type() == kind);
+    let (error, idle) = (is("session.error").unwrap(), is("session.idle").unwrap());
+    assert!(answer < error && error < idle, "{said:?}");
+    assert_eq!(said[error].value["params"]["event"]["data"]["errorType"], error_type);
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_the_protocol_is_told_what_becomes_of_its_requests_and_turns() {
+    let rig = clis(1).start().await;
+    for (n, bytes) in
+        ["Content-Length: 3\r\n\r\n{{}", "Content-Length: x\r\n\r\n"].iter().enumerate()
+    {
+        let client = waiting(&rig, &format!("s{n}")).await;
+        let from = client.received();
+        client.send_raw(bytes.as_bytes()).await.unwrap();
+        is_told_all(&client, from, -32600, "protocol").await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_closed_its_side_hears_in_the_end_that_no_answer_came() {
+    let rig = clis(1).start().await;
+    let client = waiting(&rig, "s").await;
+    let from = client.received();
+    client.half_close().await;
+    is_told_all(&client, from, -32048, "upstream_timeout").await;
+}
+
+#[tokio::test]
 async fn an_id_in_flight_cannot_be_used_again() {
     let rig = clis(1).start().await;
     let client = rig.client().await;
@@ -100,7 +169,6 @@ async fn a_frame_without_an_id_that_can_be_answered_closes_the_conn() {
         "not json",
         "",
         "42",
-        "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"params\":{\"m\":\"\u{1}\"}}",
     ] {
         let client = rig.client().await;
         client.send_body(body).await.unwrap();

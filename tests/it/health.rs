@@ -163,3 +163,31 @@ async fn a_leaving_cli_gets_nothing_new_and_what_any_can_answer_is_asked_of_anot
     tokio::join!(stopping, meanwhile);
     rig.until_cli(0, "down").await;
 }
+
+#[tokio::test]
+async fn a_watch_that_breaks_alone_cuts_nothing() {
+    let setup =
+        clis(1).health("interval = \"100ms\"\ntimeout = \"1s\"\nfall = 2\ndead_after = \"60s\"");
+    let rig = setup.start().await;
+    let client = rig.client().await;
+    used(&client, "s").await;
+    let from = client.received();
+    rig.hold(&client, "s", "k").await;
+    for _ in 0..3 {
+        let before = rig
+            .metrics()
+            .await
+            .sum("fairlead_upstream_health_checks_total", &[("result", "failed")]);
+        rig.clis[0].fault("ping", Fault::ResetMidAnswer, 1);
+        let failed = |m: &Metrics| {
+            m.sum("fairlead_upstream_health_checks_total", &[("result", "failed")]) > before
+        };
+        rig.until("the watch breaks", failed).await;
+    }
+    rig.clis[0].release("k");
+    let idle = client.next_event(from, "session.idle").await.unwrap();
+    assert_ne!(idle["data"]["aborted"], true);
+    assert!(client.frames(from).iter().all(|f| f.event_type() != "session.error"));
+    let made = async || client.request("session.create", opened("new")).await.is_ok();
+    eventually("it is watched again", made).await;
+}

@@ -149,6 +149,44 @@ async fn lists_and_broadcasts_are_of_the_callers_own_sessions() {
     assert_eq!(bob.frames(0).iter().filter(|f| named(f)).count(), 1);
 }
 
+/// Who had a session of a name hears nothing of the one that another caller makes under it, though a CLI tells every link.
+async fn is_deaf_to_hers(rig: &Rig, mallory: &Client, name: &str) {
+    let alice = known(rig, "alice").await;
+    let made = async || alice.request("session.create", opened(name)).await.is_ok();
+    eventually("the name is free again", made).await;
+    let from = mallory.received();
+    turn(&alice, name, "x").await;
+    // By now the CLI has told it over his link, too.
+    ask(mallory, "session.name.get", json!({"sessionId": "his"})).await;
+    let of_hers = |f: &&fairlead::testing::client::Frame| f.value.to_string().contains(name);
+    let heard: Vec<_> = mallory.frames(from).into_iter().filter(|f| of_hers(&f)).collect();
+    assert!(heard.is_empty(), "{heard:?}");
+}
+
+#[tokio::test]
+async fn who_deleted_a_session_hears_nothing_of_another_callers_of_that_name() {
+    let dir = Dir::new();
+    tokens(&dir, &["alice", "mallory"]);
+    let rig = guarded(&dir, clis(1)).start().await;
+    let mallory = known(&rig, "mallory").await;
+    used(&mallory, "his").await;
+    used(&mallory, "alice-chat").await;
+    ask(&mallory, "session.delete", json!({"sessionId": "alice-chat"})).await;
+    is_deaf_to_hers(&rig, &mallory, "alice-chat").await;
+}
+
+#[tokio::test]
+async fn who_could_not_make_a_session_hears_nothing_of_another_callers_of_that_name() {
+    let dir = Dir::new();
+    tokens(&dir, &["alice", "mallory"]);
+    let rig = guarded(&dir, clis(1)).start().await;
+    let mallory = known(&rig, "mallory").await;
+    used(&mallory, "his").await;
+    rig.clis[0].fault("session.create", Fault::Refused(-32603, "no model".into()), 1);
+    refused(&mallory, "session.create", opened("alice-chat")).await;
+    is_deaf_to_hers(&rig, &mallory, "alice-chat").await;
+}
+
 #[tokio::test]
 async fn an_owner_outlives_the_process() {
     let dir = Dir::new();

@@ -205,3 +205,27 @@ async fn a_thousand_short_conns_leave_nothing_behind() {
     resume(&first, "s").await;
     assert_eq!(turn(&first, "s", "x").await, "You said \"x\". I remember 1 earlier messages.");
 }
+
+#[tokio::test]
+async fn a_session_does_not_leave_a_cli_that_does_not_say_that_it_has_let_go() {
+    let rig = clis(2).shared_disk().start().await;
+    let client = rig.client().await;
+    used(&client, "s").await;
+    let had = rig.owner("s");
+    rig.clis[had].wedge();
+    let body = r#"{"jsonrpc":"2.0","method":"session.note","params":{"sessionId":"s"}}"#;
+    client.send_body(body).await.unwrap();
+    client.reset().await;
+    rig.until("it is gone", |m| m.sum("fairlead_listener_connections", &[]) == 0.0).await;
+    let other = rig.client().await;
+    // At first back to where it was; later the policy would choose another.
+    for _ in 0..2 {
+        is_ours(&refused(&other, "session.resume", opened("s")).await, -32041, "no_upstream");
+        assert!(!rig.clis[1 - had].sessions().contains(&"s".to_owned()));
+    }
+    rig.clis[had].unwedge();
+    let back = async || other.request("session.resume", opened("s")).await.is_ok();
+    eventually("it lets go", back).await;
+    rig.owner("s");
+    assert_eq!(turn(&other, "s", "x").await, "You said \"x\". I remember 1 earlier messages.");
+}

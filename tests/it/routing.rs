@@ -474,3 +474,26 @@ async fn a_second_session_in_a_request_is_one_that_the_conn_has() {
     let _ = client.request("session.mode.set", params).await;
     assert!(rig.clis[0].methods().contains(&"session.mode.set".to_owned()));
 }
+
+#[tokio::test]
+async fn an_answer_over_another_link_than_the_request_went_over_is_nobodys() {
+    let rig = clis(2).start().await;
+    let client = rig.client().await;
+    used(&client, "a").await;
+    used(&client, "b").await;
+    let (asked, liar) = (rig.owner("a"), rig.owner("b"));
+    rig.clis[asked].wedge();
+    let body =
+        r#"{"jsonrpc":"2.0","id":"w","method":"session.name.get","params":{"sessionId":"a"}}"#;
+    client.send_body(body).await.unwrap();
+    let link = rig.clis[liar].attached("b")[0];
+    rig.clis[liar].say(link, r#"{"jsonrpc":"2.0","id":"w","result":{"name":"forged"}}"#);
+    // What comes behind it over that link is there: it was read.
+    ask(&client, "session.mode.get", json!({"sessionId": "b"})).await;
+    assert!(client.frames(0).iter().all(|f| f.value["id"] != "w"));
+    let late = rig.metrics().await.sum("fairlead_frame_errors_total", &[("reason", "late_reply")]);
+    assert_eq!(late, 1.0);
+    rig.clis[asked].unwedge();
+    let answer = client.next_frame(0, |f| f.value["id"] == "w").await.unwrap();
+    assert_ne!(answer.value["result"]["name"], "forged");
+}

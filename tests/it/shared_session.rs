@@ -1,5 +1,6 @@
 //! Two conns on one session: both hear it, either may answer it, and one that leaves takes nothing with it.
 
+use fairlead::testing::Fault;
 use fairlead::testing::client::{Client, Frame};
 use serde_json::{Value, json};
 
@@ -110,4 +111,37 @@ async fn a_conn_that_detaches_in_a_turn_leaves_the_turn_to_the_other() {
     assert_eq!(resume(&a, "s").await["sessionId"], "s");
     assert_eq!(turn(&b, "s", "x").await, "You said \"x\". I remember 2 earlier messages.");
     a.next_event(in_a, "session.idle").await.unwrap();
+}
+
+#[tokio::test]
+async fn who_came_in_mid_turn_hears_that_it_is_cut() {
+    let rig = clis(1).start().await;
+    let (first, second) = (rig.client().await, rig.client().await);
+    used(&first, "s").await;
+    rig.hold(&first, "s", "k").await;
+    resume(&second, "s").await;
+    let from = second.received();
+    rig.clis[0].kill().await;
+    let error = second.next_event(from, "session.error").await.unwrap();
+    assert_eq!(error["data"]["errorType"], "upstream_lost");
+    second.next_event(from, "session.idle").await.unwrap();
+}
+
+#[tokio::test]
+async fn who_comes_just_when_a_turn_has_ended_does_not_wait_for_its_end() {
+    let rig = clis(1).drain("drain_timeout = \"60s\"").start().await;
+    let (first, second) = (rig.client().await, rig.client().await);
+    used(&first, "s").await;
+    rig.hold(&first, "s", "k").await;
+    // The others hear of the end late, and the CLI is asked after the second one came.
+    let said = r#"{"processing":false}"#.to_owned();
+    rig.clis[0].fault("session.metadata.isProcessing", Fault::Result(said), 1);
+    resume(&second, "s").await;
+    let asked = rig.clis[0].until_received(|r| r.method() == "session.metadata.isProcessing");
+    within("it is asked", asked).await;
+    // Its own answer comes later than what was asked before it.
+    ask(&second, "session.list", json!({})).await;
+    ask(&second, "session.list", json!({})).await;
+    rig.gateway.leave(fairlead::drain::Mode::Drain);
+    within("it is let go", second.until_closed()).await;
 }

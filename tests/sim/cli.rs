@@ -5,6 +5,7 @@
 //! way that a CLI can: says nothing, dies, leaves, answers a resume with another session.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use super::truth::Rule;
 use super::wire::{Cutter, Pipe, number, raw, text};
@@ -23,6 +24,8 @@ pub(crate) struct CliConn {
     pub(crate) conn: usize,
     pub(crate) open: bool,
     /// We closed it.
+    pub(crate) finished: bool,
+    /// We reset it.
     pub(crate) reset: bool,
     pub(crate) greeted: bool,
     pub(crate) input: Pipe,
@@ -48,6 +51,8 @@ pub(crate) struct Live {
     /// Sub-agents at work.
     pub(crate) agents: BTreeSet<u64>,
     pub(crate) batch: u64,
+    /// When it came into memory.
+    pub(crate) born: Duration,
     /// By which request it was shut down: it stays in memory until it is closed.
     pub(crate) halted: Option<u64>,
     /// Others sent to it too, or from outside, or it was aborted: whose send a `user.message` is, nobody can tell, so that a send which
@@ -90,6 +95,7 @@ impl World {
         self.clis[u].conns.push(CliConn {
             conn,
             open: true,
+            finished: false,
             reset: false,
             greeted: false,
             input: Pipe::default(),
@@ -123,7 +129,7 @@ impl World {
         let most = 1 + self.rng.below(400);
         let conn = &mut self.clis[u].conns[cc];
         if conn.input.is_empty() {
-            if conn.reset {
+            if conn.finished {
                 self.cli_conn_gone(u, cc);
             }
             return;

@@ -55,8 +55,8 @@ pub(crate) struct Client {
     pub(crate) finished: bool,
     /// When its FIN was seen.
     pub(crate) finished_at: Option<Duration>,
-    /// It wrote what is no frame.
-    pub(crate) unruly: bool,
+    /// It wrote what nobody can read on from: from this token on it is owed no answer.
+    pub(crate) unruly: Option<u64>,
     /// Its conn ended in good order: what it asked is answered.
     pub(crate) due: bool,
     /// Which of its sessions were cut in a turn, and it did not hear of it yet.
@@ -68,9 +68,14 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Whether it must hear of this request.
+    pub(crate) fn is_owed(&self, waiting: &Waiting) -> bool {
+        waiting.since.is_some() && self.unruly.is_none_or(|from| waiting.token < from)
+    }
+
     /// Whether it writes nothing any more.
     pub(crate) fn quiet(&self) -> bool {
-        self.finished || self.unruly
+        self.finished || self.unruly.is_some()
     }
 }
 
@@ -180,11 +185,13 @@ impl World {
             method => method,
         };
         let Some(id) = self.an_id(c) else { return };
+        let back = self.insists.take_if(|(conn, _)| *conn == c).map(|(_, session)| session);
+        let method = if back.is_some() { "session.resume" } else { method };
         let named = !matches!(
             method,
             "connect" | "models.list" | "ping" | "session.list" | "runtime.shutdown"
         );
-        let mut session = Some(self.a_session(c)).filter(|_| named);
+        let mut session = Some(back.unwrap_or_else(|| self.a_session(c))).filter(|_| named);
         // Nobody can know what a resume and a detach that race give: the CLI runs them in any order.
         let races = |m: &str| {
             matches!(m, "session.create" | "session.resume" | "session.detach" | "session.destroy")
@@ -242,7 +249,9 @@ impl World {
             bodies.push(body("session.resume", "", order));
         }
         // No one looks so far for its id.
-        self.conns[c].client.unruly |= order && pad.len() > OVERSIZE_HEAD;
+        if order && pad.len() > OVERSIZE_HEAD {
+            self.conns[c].client.unruly.get_or_insert(token);
+        }
         let long = fairlead::rpc::methods::method(method).is_some_and(|m| m.is_long());
         let of = session.clone();
         let record = Sent::new(c, session, bodies);
@@ -261,7 +270,9 @@ impl World {
         );
         let (session, bodies) = (Some(session), vec![body.clone()]);
         // It has no id to be refused by.
-        self.conns[c].client.unruly |= large;
+        if large {
+            self.conns[c].client.unruly.get_or_insert(token);
+        }
         let record = Sent::new(c, session, bodies);
         self.truth.sent.insert(token, record);
         self.write(c, &body, token);

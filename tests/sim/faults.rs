@@ -24,7 +24,7 @@ const BROKEN: [&str; 6] = [
 
 impl World {
     pub(crate) fn fault(&mut self, cli: usize, conn: usize) {
-        match self.rng.below(14) {
+        match self.rng.below(15) {
             0 => self.cli_dies(cli),
             1..3 => self.clis[cli].wedged = self.clis[cli].alive,
             3..5 => self.clis[cli].wedged = false,
@@ -35,8 +35,23 @@ impl World {
             9 => self.client_breaks(conn),
             10 => self.cli_breaks(cli),
             11 | 12 => self.cli_shouts(cli),
+            13 => self.comes_back(conn),
             _ => self.enter(),
         }
+    }
+
+    /// A client goes, and comes back for a session that it had; perhaps while its CLI does nothing.
+    fn comes_back(&mut self, c: usize) {
+        let on = &self.conns[c].on;
+        let had = on.iter().nth(self.rng.below(on.len())).map(|(s, u)| (s.clone(), *u as usize));
+        let Some((session, u)) = had.filter(|_| self.conns[c].alive) else { return };
+        self.clis[u].wedged |= self.clis[u].alive && self.rng.one_in(2);
+        self.conns[c].broken = true;
+        self.poll(c);
+        self.enter();
+        let back = self.conns.len() - 1;
+        self.insists = Some((back, session));
+        self.client_acts(back);
     }
 
     /// Fairlead leaves; sometimes at once.
@@ -72,7 +87,8 @@ impl World {
         } else if half {
             self.conns[c].broken = true;
         } else {
-            self.conns[c].client.unruly = true;
+            let token = self.truth.token();
+            self.conns[c].client.unruly.get_or_insert(token);
         }
     }
 
@@ -167,6 +183,8 @@ impl World {
             if silent.is_some_and(|at| self.elapsed > at + DEAD_AFTER) {
                 self.members[u].silent = Some(self.elapsed);
                 self.decide(|table| table.upstream_is(UpstreamId(u as u32), false));
+                // What was closed before can only be left to it: nothing more of ours ends it.
+                self.clis[u].conns.iter_mut().for_each(|conn| conn.reset |= conn.finished);
                 self.conns.iter_mut().for_each(|c| c.inbox.push_back(Event::Dead(u)));
             }
         }

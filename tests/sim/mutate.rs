@@ -26,6 +26,12 @@ pub(crate) enum Mutation {
     AnswerAsRequest,
     /// What was shut down is not closed.
     NeverClosed,
+    /// A session goes to another CLI, and the one that it left is not asked.
+    MovesUnasked,
+    /// The room of a session that ends is not given back.
+    LeakedLease,
+    /// What is kept is counted by half.
+    ForgetsBytes,
     /// A client that closes its side hears nothing any more.
     HalfCloseIsAll,
 }

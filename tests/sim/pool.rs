@@ -42,6 +42,12 @@ pub(crate) enum Task {
         upstream: usize,
         epoch: u64,
     },
+    AskLeft {
+        session: SessionId,
+        upstream: usize,
+        epoch: u64,
+        since: Duration,
+    },
     Ask(usize, Ticket, u64),
     Greet(usize, Ticket),
     /// A turn waits for room, since then.
@@ -66,6 +72,9 @@ impl World {
         if matches!(how, Left::Detached | Left::LinkLost) {
             self.conns[me.0 as usize].granted.remove(session.as_str());
             self.decide(|t| t.turn(session, epoch, me, false).is_some());
+        }
+        if self.mutation == Some(Mutation::LeakedLease) && self.rng.one_in(4) {
+            std::mem::forget(Lease::take(&self.leases));
         }
         match how {
             Left::Detached => self.decide(|t| t.detached(session, me, epoch, false, now)),
@@ -144,7 +153,21 @@ impl World {
                 }
                 return;
             }
-            Answer::Place { only, near, resume } => {
+            Answer::Place { ask: Some(by), near, .. }
+                if !near.is_some_and(|near| near_up(&near)) =>
+            {
+                let unasked = self.mutation == Some(Mutation::MovesUnasked);
+                let epoch = self.table.ask_left(&session, asker);
+                self.conns[c].seeking.insert(ticket, (session.clone(), want));
+                if let (Some(epoch), true) = (epoch, unasked) {
+                    self.decide(|t| t.left_answered(&session, epoch, Some(false), now.at));
+                } else if let Some(epoch) = epoch {
+                    let (upstream, since) = (by.0 as usize, self.elapsed);
+                    self.tasks.push(Task::AskLeft { session, upstream, epoch, since });
+                }
+                return;
+            }
+            Answer::Place { only, near, resume, .. } => {
                 match self.choose(only.or(near.filter(near_up))) {
                     Some(u) => {
                         let (upstream, lease) = (UpstreamId(u as u32), Lease::take(&self.leases));
@@ -218,6 +241,20 @@ impl World {
                     self.tasks.push(Task::Call(c, ticket, since));
                 }
             }
+            Task::AskLeft { session, upstream, epoch, since } => {
+                let has = self.has(upstream, session.as_str());
+                if has.is_none() && self.elapsed < since + LOOKUP {
+                    return self.tasks.push(Task::AskLeft { session, upstream, epoch, since });
+                }
+                let has = match has {
+                    Some(Has::InMemory) => Some(true),
+                    Some(Has::OnDisk | Has::Nothing) => Some(false),
+                    Some(Has::NoAnswer) | None => None,
+                };
+                self.truth.note(|| format!("cli {upstream} has {session} in memory: {has:?}"));
+                let now = self.now().at;
+                self.decide(|t| t.left_answered(&session, epoch, has, now));
+            }
             Task::Ask(c, ticket, token) => {
                 let answer = format!(r#"{{"sessions":[],"tok":{token}}}"#);
                 let none = Refusal::new(Reason::NoUpstream, "no CLI answered");
@@ -238,22 +275,31 @@ impl World {
             | Task::CloseAgain { session, upstream, .. } => {
                 *upstream == u && session.as_str() == id
             }
-            Task::LookUp { .. } | Task::Ask(..) | Task::Greet(..) | Task::Call(..) => false,
+            Task::LookUp { .. }
+            | Task::AskLeft { .. }
+            | Task::Ask(..)
+            | Task::Greet(..)
+            | Task::Call(..) => false,
         })
     }
 
     /// The close of a halted session arrives, or is given up and tried again.
     fn close_halted(&mut self, session: SessionId, u: usize, epoch: u64, since: Duration) {
-        let cli = &mut self.clis[u];
-        let closed = cli.alive && !cli.wedged && !cli.leaving && !self.rng.one_in(6);
-        if cli.alive && cli.wedged && self.elapsed < since + LOOKUP {
+        let now = self.now().at;
+        if self.clis[u].alive && self.clis[u].wedged {
+            // It is on its way for as long as the CLI lives.
             return self.tasks.push(Task::CloseHalted { session, upstream: u, epoch, since });
         }
+        let cli = &mut self.clis[u];
+        let closed = cli.alive && !cli.leaving && !self.rng.one_in(6);
         if closed && self.mutation != Some(Mutation::NeverClosed) {
-            cli.live.remove(session.as_str());
+            let live = cli.live.remove(session.as_str());
+            if live.is_some_and(|l| l.halted.is_none() && l.born > since) {
+                let what = format!("cli {u} closes {session}, which came after that was asked");
+                self.truth.fail(Rule::Halted, what);
+            }
         }
         self.truth.note(|| format!("cli {u} closes {session}: {closed}"));
-        let now = self.now().at;
         if self.decide(|t| t.close_answered(&session, epoch, closed, now)) {
             self.tasks.push(Task::CloseAgain { session, upstream: u, epoch });
         }

@@ -88,5 +88,8 @@ finds! {
     a_broadcast_that_is_not_passed_on_is_found: DeafWatch breaks Stray;
     an_error_for_an_answer_that_is_too_large_is_found: AnswerAsRequest breaks Mixed;
     a_session_that_stays_shut_down_is_found: NeverClosed breaks Halted;
+    a_session_that_moves_unasked_is_found: MovesUnasked breaks TwoHolders;
+    room_that_is_not_given_back_is_found: LeakedLease breaks Lease;
+    bytes_that_are_not_counted_are_found: ForgetsBytes breaks Kept;
     answers_that_a_half_close_drops_are_found: HalfCloseIsAll breaks Unanswered;
 }

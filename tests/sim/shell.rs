@@ -80,10 +80,10 @@ impl World {
 
     fn leave(&mut self, c: usize) {
         let (now, conn) = (self.now(), &self.conns[c]);
-        let in_time = |at: Duration| self.elapsed < at + self.settings.finish_timeout;
         let due = match conn.mux.done() {
-            Some(End::Client) => conn.client.finished_at.is_some_and(in_time),
-            end => end == Some(End::Drained),
+            Some(End::Client) => conn.client.finished_at.is_some(),
+            Some(End::Drained | End::Protocol(_)) => true,
+            Some(End::Stalled) | None => false,
         };
         self.conns[c].client.due = due && !self.conns[c].broken;
         self.truth.note(|| format!("conn {c} ends, due: {due}"));
@@ -110,7 +110,7 @@ impl World {
                 self.conns[c].mux.greeted(ticket, Some(&hello).filter(|_| up), now.at);
             }
             Event::Notice(u, session, body) => {
-                self.conns[c].mux.notice(UpstreamId(u as u32), &session, body.into());
+                self.conns[c].mux.notice(UpstreamId(u as u32), &session, body.into(), now.at);
             }
             Event::Dead(u) => {
                 let link =
@@ -269,18 +269,8 @@ impl World {
                 let io = LinkIo { upstream: u as usize, end: None, seen: Cutter::default() };
                 self.conns[c].links.insert(link, io);
             }
-            Action::Close(link) | Action::Reset(link) => {
-                if let Some(LinkIo { upstream, end: Some(cc), .. }) =
-                    self.conns[c].links.remove(&link)
-                {
-                    let lost = self.rng.one_in(2);
-                    let end = &mut self.clis[upstream].conns[cc];
-                    end.reset = true;
-                    if lost {
-                        end.input.clear();
-                    }
-                }
-            }
+            Action::Close(link) => self.ends_link(c, link, false),
+            Action::Reset(link) => self.ends_link(c, link, true),
             Action::Seek(ticket, Some(session), want) => self.seek(c, ticket, session, want, None),
             Action::Seek(ticket, None, _) => {
                 let found = match self.choose(None) {
@@ -347,6 +337,7 @@ impl World {
                 self.decide(|table| table.turn(&session, epoch, me, busy).is_some());
             }
             Action::Announced(session, ask) => self.decide(|t| t.announced(&session, ask)),
+            Action::Settled(session, ask) => self.decide(|t| t.settled(&session, &ask)),
             Action::Leaving(UpstreamId(u)) => {
                 self.members[u as usize].up = false;
                 self.members[u as usize].was_down = true;
@@ -358,6 +349,22 @@ impl World {
             | Action::Misconfigured(..)
             | Action::LinkFailed(_)
             | Action::Odd(_) => {}
+        }
+    }
+}
+
+impl World {
+    /// A link is closed, after all that was written, or reset, so that some of that may never be read.
+    fn ends_link(&mut self, c: usize, link: LinkId, reset: bool) {
+        let Some(LinkIo { upstream, end: Some(cc), .. }) = self.conns[c].links.remove(&link) else {
+            return;
+        };
+        let reset = reset || !self.members[upstream].up;
+        let lost = reset && self.rng.one_in(2);
+        let end = &mut self.clis[upstream].conns[cc];
+        (end.finished, end.reset) = (true, reset);
+        if lost {
+            end.input.clear();
         }
     }
 }

@@ -56,6 +56,8 @@ struct Bench {
     seen: Vec<(usize, Hold)>,
     /// Sessions that are gone, and whether their CLI is being asked to delete them.
     deleting: BTreeMap<usize, bool>,
+    /// CLIs that were left with a session, and are asked whether they have it.
+    lefts: Vec<(usize, u64)>,
     /// Reports of lives that may be over.
     past: Vec<Holder>,
 }
@@ -81,6 +83,7 @@ impl Bench {
             halts: Vec::new(),
             seen: Vec::new(),
             deleting: BTreeMap::new(),
+            lefts: Vec::new(),
             past: Vec::new(),
         }
     }
@@ -99,6 +102,7 @@ impl Bench {
                 self.want(self.tickets, conn, session, want, None);
             }
             4..7 => self.settle_one(),
+            7 if self.rng.one_in(2) => self.left_answers(),
             7 => self.look_up(),
             8 => self.halt(),
             9 => self.close(),
@@ -133,6 +137,12 @@ impl Bench {
                 self.table.wait(&id, asker);
                 self.waiting.insert(ticket, (session, want));
                 self.sought.push(session);
+            }
+            Answer::Place { ask: Some(_), .. } if self.rng.one_in(2) => {
+                self.waiting.insert(ticket, (session, want));
+                if let Some(epoch) = self.table.ask_left(&id, asker) {
+                    self.lefts.push((session, epoch));
+                }
             }
             Answer::Place { only, .. } => {
                 let held = self.holders.iter().any(|h| h.session == session);
@@ -239,6 +249,12 @@ impl Bench {
         self.wake();
     }
 
+    fn at_rest(&self) -> bool {
+        let sought = !self.sought.is_empty() || !self.lefts.is_empty();
+        let deleting = self.deleting.values().any(|asked| *asked);
+        self.holders.is_empty() && self.halts.is_empty() && !sought && !deleting
+    }
+
     fn look_up(&mut self) {
         let Some(session) = self.sought.pop() else { return };
         let one = UpstreamId(self.rng.below(UPSTREAMS) as u32);
@@ -251,6 +267,13 @@ impl Bench {
             _ => Sighting::OnDisk(vec![one]),
         };
         self.table.looked_up(&name(session), sighting);
+        self.wake();
+    }
+
+    fn left_answers(&mut self) {
+        let Some((session, epoch)) = self.lefts.pop() else { return };
+        let has = [Some(true), Some(false), None][self.rng.below(3)];
+        self.table.left_answered(&name(session), epoch, has, fairlead::time::now());
         self.wake();
     }
 
@@ -358,12 +381,8 @@ fn a_session_that_is_held_has_one_home_and_one_lease() {
     for seed in 0..512 {
         let mut bench = Bench::new(seed);
         (0..200).for_each(|_| bench.step());
-        let asked = |bench: &Bench| bench.deleting.values().any(|asked| *asked);
-        while !bench.holders.is_empty()
-            || !bench.sought.is_empty()
-            || !bench.halts.is_empty()
-            || asked(&bench)
-        {
+        while !bench.at_rest() {
+            bench.left_answers();
             bench.deleted();
             bench.close();
             bench.settle_one();

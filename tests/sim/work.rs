@@ -132,6 +132,11 @@ impl World {
             }
             "session.shutdown" => {
                 self.cli_tells(u, &session, "session.shutdown", "");
+                // The event is the same for one of which nothing is left.
+                if self.rng.one_in(3) {
+                    self.clis[u].live.remove(&session);
+                    return Ok(String::new());
+                }
                 let live = self.clis[u].live.entry(session).or_default();
                 live.halted = Some(request.token);
                 (live.turn, live.queue, live.compacting) = (None, 0, false);
@@ -206,7 +211,8 @@ impl World {
             self.cli_announces(u, session, "session.lifecycle", "session.created");
         }
         let batch = self.truth.token();
-        let new = || Live { batch, ..Live::default() };
+        let born = self.elapsed;
+        let new = || Live { batch, born, ..Live::default() };
         self.clis[u].live.entry(session.to_owned()).or_insert_with(new).attached.insert(cc);
         let held = |cli: &Cli| {
             let live = cli.live.get(session).filter(|_| cli.alive);

@@ -85,6 +85,8 @@ pub(crate) struct World {
     /// What all CLIs want to hear.
     pub(crate) token: Option<LinkToken>,
     pub(crate) mutation: Option<Mutation>,
+    /// A client that came back for a session.
+    pub(crate) insists: Option<(usize, String)>,
     /// Nothing new happens: what is under way comes to its end.
     pub(crate) settling: bool,
     /// Little goes wrong.
@@ -151,6 +153,7 @@ impl World {
             settings,
             token,
             mutation,
+            insists: None,
             settling: false,
             calm,
             rng,

@@ -46,7 +46,12 @@ impl Conn {
                     self.mux.link_lost(link, now);
                 }
             }
-            Action::Close(link) => self.links.retain(|l| l.id != link),
+            Action::Close(link) => {
+                // What one that is stopped did not take in yet it is not to find when it goes on.
+                let stopped = |l: &&LinkIo| l.id == link && !l.is_up();
+                self.links.iter().filter(stopped).for_each(LinkIo::reset);
+                self.links.retain(|l| l.id != link);
+            }
             Action::Reset(link) => {
                 self.links.iter().filter(|l| l.id == link).for_each(LinkIo::reset);
                 self.links.retain(|l| l.id != link);
@@ -83,7 +88,9 @@ impl Conn {
                 let key = self.listener.keys.of(&self.visitor.caller, session.as_str());
                 let class = self.listener.classes.of(&session);
                 let by = By { visitor: &self.visitor, who: self.whoever(), key: &key, class };
-                pool.attached(&session, self.id, epoch, by);
+                if pool.attached(&session, self.id, epoch, by) {
+                    self.mux.joined(&session, epoch);
+                }
                 self.audit_attached(&session, how);
             }
             Action::NotPlaced { session, epoch, absent } => {
@@ -113,6 +120,7 @@ impl Conn {
             Action::Busy(session, epoch, busy) => pool.turn(&session, self.id, epoch, busy),
             Action::TurnEnded(turn) => self.report_turn(&turn),
             Action::Announced(session, ask) => pool.announced(&session, ask),
+            Action::Settled(session, ask) => pool.settled_ask(&session, &ask),
             Action::Misconfigured(upstream, code) => {
                 if let Some(member) = pool.member(upstream) {
                     tracing::debug!(upstream = member.name, code, "a link is refused");

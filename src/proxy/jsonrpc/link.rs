@@ -63,6 +63,11 @@ impl LinkIo {
         }
     }
 
+    /// Whether its CLI answers.
+    pub(super) fn is_up(&self) -> bool {
+        self.member.is_up()
+    }
+
     pub(super) fn upstream(&self) -> UpstreamId {
         self.member.id
     }

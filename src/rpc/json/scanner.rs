@@ -7,17 +7,23 @@ use super::{JsonError, Kind, Span, Str};
 pub struct Scanner<'a> {
     pub(super) text: &'a [u8],
     pub(super) pos: usize,
+    pub(super) flaw: Option<&'static str>,
 }
 
 impl<'a> Scanner<'a> {
     /// Starts at the first byte. `text` must be UTF-8 where that matters to the caller; the scanner does not look.
     pub fn new(text: &'a [u8]) -> Self {
-        Scanner { text, pos: 0 }
+        Scanner::at(text, 0)
     }
 
     /// A scanner that starts at `pos`.
     pub fn at(text: &'a [u8], pos: usize) -> Self {
-        Scanner { text, pos }
+        Scanner { text, pos, flaw: None }
+    }
+
+    /// What is wrong within the texts and numbers that were taken, where each one ends is sure all the same.
+    pub fn flaw(&self) -> Option<&'static str> {
+        self.flaw
     }
 
     /// Where it stands.
@@ -69,7 +75,8 @@ impl<'a> Scanner<'a> {
             Some(b'{') => Ok(Kind::Object),
             Some(b'[') => Ok(Kind::Array),
             Some(b'"') => Ok(Kind::String),
-            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
+            // `NaN`, `Infinity`: some write them for numbers.
+            Some(b'-' | b'0'..=b'9' | b'N' | b'I') => Ok(Kind::Number),
             Some(b't' | b'f') => Ok(Kind::Bool),
             Some(b'n') => Ok(Kind::Null),
             _ => self.bad(),

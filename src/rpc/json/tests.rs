@@ -7,7 +7,32 @@ fn accepts(text: &[u8]) -> Result<Span, JsonError> {
     let mut scan = Scanner::new(text);
     let span = scan.value(MAX_DEPTH)?;
     scan.end()?;
-    Ok(span)
+    if scan.flaw().is_some() { Err(JsonError::Syntax(0)) } else { Ok(span) }
+}
+
+#[test]
+fn what_is_wrong_within_a_text_or_number_ends_nothing() {
+    for text in [
+        "\"\u{1}\"",
+        "\"\\x\"",
+        "\"\\u12\"",
+        "\"\\ud800\"",
+        "\"\\udc00\"",
+        "\"\\ud800\\u0041\"",
+        "\"\\ud800\\\"\"",
+        "\"\\ud800\\ud800\\udc00\"",
+        "1e999",
+        "-1e999",
+        "NaN",
+        "-Infinity",
+    ] {
+        let all = format!("[{text},{{\"a\":1}}]");
+        let mut scan = Scanner::new(all.as_bytes());
+        assert_eq!(scan.value(MAX_DEPTH), Ok(Span { start: 0, end: all.len() }), "{text}");
+        assert!(scan.flaw().is_some(), "{text}");
+    }
+    assert!(Scanner::new(b"\"\\").string().is_err());
+    assert!(Scanner::new(b"Nope").value(1).is_err());
 }
 
 #[test]

@@ -1,7 +1,10 @@
-//! Takes strings and values, and refuses what is no JSON. Its nesting is bounded, and it keeps no stack.
+//! Takes strings and values, and refuses what is no JSON; what is wrong within a text or number it only notes
+//! ([`Scanner::flaw`]). Its nesting is bounded, and it keeps no stack.
 
 use super::run::plain_run;
 use super::{JsonError, Kind, Scanner, Span, Str};
+
+const NO_ESCAPE: &str = "an escape that is none in a text";
 
 impl Scanner<'_> {
     /// Takes a string.
@@ -22,7 +25,11 @@ impl Scanner<'_> {
                     escaped = true;
                     self.escape()?;
                 }
-                _ => return self.bad(),
+                Some(_) => {
+                    self.pos += 1;
+                    self.flaw = Some("a control character in a text");
+                }
+                None => return self.bad(),
             }
         }
     }
@@ -34,32 +41,41 @@ impl Scanner<'_> {
                 self.pos += 1;
                 Ok(())
             }
-            Some(b'u') => match self.hex4()? {
-                0xD800..=0xDBFF => {
-                    self.expect(b'\\')?;
-                    if self.peek() != Some(b'u') {
-                        return self.bad();
+            Some(b'u') => {
+                match self.hex4(self.pos) {
+                    Some(0xD800..=0xDBFF) if self.low_half_follows() => self.pos += 11,
+                    Some(0xD800..=0xDFFF) => {
+                        self.pos += 5;
+                        self.flaw = Some("half a character in a text");
                     }
-                    if (0xDC00..=0xDFFF).contains(&self.hex4()?) { Ok(()) } else { self.bad() }
+                    Some(_) => self.pos += 5,
+                    None => {
+                        self.pos += 1;
+                        self.flaw = Some(NO_ESCAPE);
+                    }
                 }
-                0xDC00..=0xDFFF => self.bad(),
-                _ => Ok(()),
-            },
-            _ => self.bad(),
+                Ok(())
+            }
+            // It stands for nothing, and hides nothing: a text ends at the next quote that is not escaped.
+            Some(_) => {
+                self.pos += 1;
+                self.flaw = Some(NO_ESCAPE);
+                Ok(())
+            }
+            None => self.bad(),
         }
     }
 
-    fn hex4(&mut self) -> Result<u32, JsonError> {
-        self.expect(b'u')?;
-        let mut value = 0;
-        for _ in 0..4 {
-            let Some(digit) = self.peek().and_then(|b| (b as char).to_digit(16)) else {
-                return self.bad();
-            };
-            value = value * 16 + digit;
-            self.pos += 1;
-        }
-        Ok(value)
+    /// The number of the `uXXXX` at `at`.
+    fn hex4(&self, at: usize) -> Option<u32> {
+        let digits = self.text.get(at..at + 5)?.strip_prefix(b"u")?;
+        digits.iter().try_fold(0, |value, b| Some(value * 16 + (*b as char).to_digit(16)?))
+    }
+
+    /// Whether the second half of a character stands behind the `uXXXX` here.
+    fn low_half_follows(&self) -> bool {
+        let escape = self.text.get(self.pos + 5) == Some(&b'\\');
+        escape && self.hex4(self.pos + 6).is_some_and(|low| (0xDC00..=0xDFFF).contains(&low))
     }
 
     fn digits(&mut self) -> Result<(), JsonError> {
@@ -73,6 +89,10 @@ impl Scanner<'_> {
     fn number(&mut self) -> Result<(), JsonError> {
         let start = self.pos;
         self.take(b'-');
+        if let Some(b'N' | b'I') = self.peek() {
+            self.flaw = Some("a number that is none");
+            return self.word(b"NaN").or_else(|_| self.word(b"Infinity"));
+        }
         if !self.take(b'0') {
             self.digits()?;
         }
@@ -87,10 +107,12 @@ impl Scanner<'_> {
         } else if self.pos - start < 300 {
             return Ok(());
         }
-        // Beyond what a double holds, a CLI refuses the frame without saying whose it was.
         let text = Span { start, end: self.pos }.of(self.text);
         let value = std::str::from_utf8(text).ok().and_then(|t| t.parse::<f64>().ok());
-        if value.is_some_and(f64::is_finite) { Ok(()) } else { self.bad() }
+        if !value.is_some_and(f64::is_finite) {
+            self.flaw = Some("a number beyond what a double holds");
+        }
+        Ok(())
     }
 
     fn word(&mut self, word: &[u8]) -> Result<(), JsonError> {

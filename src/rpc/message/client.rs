@@ -76,6 +76,8 @@ impl SessionParam<'_> {
 pub enum Refused<'a> {
     /// The client can be told: here is the id, and what is wrong.
     Answerable(&'a str, &'static str),
+    /// It is a notification: nobody waits to be told.
+    Untold,
     /// Nobody can be told, for there is no usable id: the word says why. The conn ends.
     Hopeless(&'static str),
 }
@@ -87,13 +89,13 @@ struct Fields<'a> {
     session: SessionParam<'a>,
     version: bool,
     outcome: bool,
+    /// What is wrong within a text or number.
+    flaw: Option<&'static str>,
 }
 
 /// Reads a client's frame.
 pub fn read_client(body: &[u8]) -> Result<ClientMessage<'_>, Refused<'_>> {
-    if !body.is_ascii() && std::str::from_utf8(body).is_err() {
-        return Err(Refused::Hopeless("not_utf8"));
-    }
+    let text = body.is_ascii() || std::str::from_utf8(body).is_ok();
     let fields = match read_fields(body) {
         Ok(fields) => fields,
         Err(Flaw::NotAnObject) => return Err(Refused::Hopeless("not_an_object")),
@@ -119,6 +121,13 @@ pub fn read_client(body: &[u8]) -> Result<ClientMessage<'_>, Refused<'_>> {
         Some((raw, _)) => Refused::Answerable(raw, what),
         None => Refused::Hopeless("not_a_message"),
     };
+    // A CLI would refuse it without saying whose it was; where it ends, and what it asks, is sure all the same.
+    if let Some(flaw) = fields.flaw.or((!text).then_some("a text that is not UTF-8")) {
+        return Err(match (id, &fields.method) {
+            (None, Some(_)) => Refused::Untold,
+            (Some(_) | None, _) => refuse(flaw),
+        });
+    }
     if !fields.version {
         return Err(refuse("jsonrpc must be \"2.0\""));
     }
@@ -145,14 +154,6 @@ pub fn read_client(body: &[u8]) -> Result<ClientMessage<'_>, Refused<'_>> {
         None => ClientKind::Notification(call),
     };
     Ok(ClientMessage { body, kind })
-}
-
-/// The id of a client's frame that was read before; `None` if it is no request.
-pub fn request_id(body: &[u8]) -> Option<&str> {
-    match read_client(body).ok()?.kind {
-        ClientKind::Request { id, .. } => Some(id),
-        ClientKind::Notification(_) | ClientKind::Response { .. } => None,
-    }
 }
 
 enum Flaw {
@@ -210,6 +211,7 @@ fn read_fields(body: &[u8]) -> Result<Fields<'_>, Flaw> {
         session: SessionParam::Absent,
         version: usual,
         outcome: false,
+        flaw: None,
     };
     let mut keys = Keys::default();
     let mut more = true;
@@ -254,6 +256,7 @@ fn read_fields(body: &[u8]) -> Result<Fields<'_>, Flaw> {
         }
     }
     scan.end()?;
+    fields.flaw = scan.flaw();
     Ok(fields)
 }
 
@@ -310,12 +313,16 @@ fn usable(raw: &str) -> Result<(), BadId> {
     if raw.len() > MAX_ID {
         return Err(BadId::Unusable);
     }
+    let refused = |what| match serde_json::from_str::<serde_json::Value>(raw) {
+        Ok(_) => Err(BadId::Refused(what)),
+        Err(_) => Err(BadId::Unusable),
+    };
     match raw.as_bytes().first() {
-        Some(b'"') if raw.contains('\\') => Err(BadId::Refused("an id with escapes")),
+        Some(b'"') if raw.bytes().any(|b| b == b'\\' || b < b' ') => refused("an id with escapes"),
         Some(b'"') => Ok(()),
         Some(b'-' | b'0'..=b'9') => match raw.parse::<i64>() {
             Ok(n) if (-EXACT..=EXACT).contains(&n) && raw != "-0" => Ok(()),
-            _ => Err(BadId::Refused("an id that is no integer within 2^53")),
+            _ => refused("an id that is no integer within 2^53"),
         },
         _ => Err(BadId::Unusable),
     }

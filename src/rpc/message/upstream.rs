@@ -53,6 +53,7 @@ pub fn read_upstream(body: &[u8]) -> Option<UpstreamMessage<'_>> {
     let mut id = None;
     let mut method = None;
     let mut params = None;
+    let mut outcome = None;
     if !usual {
         scan.space();
         scan.expect(b'{').ok()?;
@@ -76,9 +77,13 @@ pub fn read_upstream(body: &[u8]) -> Option<UpstreamMessage<'_>> {
             }
             b"params" => params = Some(scan.skip().ok()?),
             // An answer is known by here: what it holds is its client's affair.
-            name @ (b"result" | b"error") if method.is_none() && id.is_some() => {
-                let id = std::str::from_utf8(id?.of(body)).ok()?;
-                return Some(UpstreamMessage::Response { id, failed: name == b"error" });
+            name @ (b"result" | b"error") if method.is_none() => {
+                let failed = name == b"error";
+                if let Some(id) = id {
+                    return response(body, id, failed);
+                }
+                outcome = Some(failed);
+                scan.skip().ok()?;
             }
             _ => {
                 scan.skip().ok()?;
@@ -105,8 +110,14 @@ pub fn read_upstream(body: &[u8]) -> Option<UpstreamMessage<'_>> {
                 _ => UpstreamMessage::Notification { method, params: object },
             })
         }
-        (None, _) => None,
+        (None, Some(id)) => response(body, id, outcome?),
+        (None, None) => None,
     }
+}
+
+fn response(body: &[u8], id: Span, failed: bool) -> Option<UpstreamMessage<'_>> {
+    let id = std::str::from_utf8(id.of(body)).ok()?;
+    Some(UpstreamMessage::Response { id, failed })
 }
 
 fn plain(body: &[u8], text: Str) -> Option<&str> {

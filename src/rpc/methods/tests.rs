@@ -98,10 +98,6 @@ fn a_foreign_request_id_gets_the_words_of_an_unknown_one() {
 
 #[test]
 fn errors_are_in_the_words_of_a_cli() {
-    assert_eq!(
-        unhandled("foo\"b\\ar é"),
-        r#"{"code":-32601,"message":"Unhandled method foo\"b\\ar é"}"#
-    );
     for (name, why) in [
         ("session.mode.get", "Missing sessionId in session.mode.get request"),
         ("session.delete", "Missing sessionId parameter"),

@@ -246,6 +246,8 @@ pub enum Action {
     TurnEnded(Box<TurnReport>),
     /// A session asked its clients for something.
     Announced(SessionId, AskId),
+    /// It needs no answer any more.
+    Settled(SessionId, AskId),
     /// A request was refused because the client may not have what it asks for: its method, where that is known, and its
     /// session.
     Denied(Option<&'static Method>, Option<SessionId>, Denied),
@@ -292,6 +294,7 @@ impl Action {
             | Action::Announced(..)
             | Action::Denied(..)
             | Action::Deleted { .. }
+            | Action::Settled(..)
             | Action::Answered(..)
             | Action::Misconfigured(..)
             | Action::Leaving(_)

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use super::pending::{At, Pending};
 use super::reply::Code;
 use super::slot::Phase;
-use super::{Action, Denied, End, Mux, Now, Oddity, Outcome, Ticket};
+use super::{Action, Denied, Mux, Now, Oddity, Outcome, Ticket};
 use crate::error::{Reason, Refusal};
 use crate::id::{RawId, SessionId};
 use crate::rpc::frame::{Body, Frame};
@@ -20,10 +20,10 @@ const MAX_SESSION_ID: usize = 255;
 impl Mux {
     /// Bytes came from the client.
     pub fn client_bytes(&mut self, mut input: &[u8], now: Now) {
-        self.strangers_bytes(input.len());
+        self.strangers_bytes(input.len(), now);
         while self.end.is_none() {
             match self.decoder.next(&mut input) {
-                Ok(Some(_)) if self.strangers_frame() => {}
+                Ok(Some(_)) if self.strangers_frame(now) => {}
                 Ok(Some(Frame::Whole(body))) => {
                     self.frames_in += 1;
                     self.client_frame(&body, now);
@@ -33,7 +33,7 @@ impl Mux {
                     self.client_frame_too_large(&head, now);
                 }
                 Ok(None) => break,
-                Err(error) => self.end = Some(End::Protocol(error.slug())),
+                Err(error) => self.give_up(error.slug(), now),
             }
         }
         if !self.decoder.discarding() {
@@ -55,7 +55,7 @@ impl Mux {
                 let message = format!("the frame is larger than {limit} bytes");
                 self.refuse_untaken(id, None, &Refusal::new(Reason::FrameTooLarge, message));
             }
-            None => self.end = Some(End::Protocol("frame_too_large")),
+            None => self.give_up("frame_too_large", now),
         }
     }
 
@@ -73,8 +73,9 @@ impl Mux {
             }
             Err(Refused::Answerable(id, _)) if self.refuse_hasty(id, None, now.at) => {}
             Err(Refused::Answerable(id, what)) => self.turn_back(id, what),
+            Err(Refused::Untold) => self.odd(Oddity::StrayNotification),
             // An answer with `id: null` would kill the reader of some SDKs.
-            Err(Refused::Hopeless(what)) => self.end = Some(End::Protocol(what)),
+            Err(Refused::Hopeless(what)) => self.give_up(what, now),
         }
     }
 
@@ -140,7 +141,7 @@ impl Mux {
             return None;
         }
         let slot = call.session.id().and_then(|s| self.slots.get(s.as_bytes()));
-        let busy = slot.is_some_and(|s| s.turn.busy());
+        let busy = slot.is_some_and(|s| s.busy());
         let passes = match method.draining() {
             Draining::Passes => true,
             Draining::InTurn => busy,
@@ -164,7 +165,7 @@ impl Mux {
         let link = match self.slots.get_mut(session.as_bytes()) {
             // It must not overtake what waits for the session to be found.
             Some(slot) if slot.seek.is_some() => {
-                if self.enqueue_frame(&SessionId::new(session), body) {
+                if self.enqueue_frame(&SessionId::new(session), None, body) {
                     return;
                 }
                 None

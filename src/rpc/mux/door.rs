@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::greeting::greets;
 use super::reply::Code;
 use super::{
-    Action, Authentication, Denied, End, Mux, Oddity, Outcome, Settings, Token, Verdict, Waiting,
+    Action, Authentication, Denied, End, Mux, Now, Oddity, Outcome, Settings, Token, Verdict,
+    Waiting,
 };
 use crate::error::Refusal;
 use crate::id::RawId;
@@ -69,21 +70,21 @@ impl Mux {
     }
 
     /// Counts bytes of a stranger. The conn ends if they are too many.
-    pub(super) fn strangers_bytes(&mut self, bytes: usize) {
+    pub(super) fn strangers_bytes(&mut self, bytes: usize, now: Now) {
         let Some(stranger) = &mut self.stranger else { return };
         stranger.bytes = stranger.bytes.saturating_add(bytes);
         if stranger.bytes > STRANGERS_BYTES {
-            self.end = Some(End::Protocol("unauthenticated"));
+            self.give_up("unauthenticated", now);
         }
     }
 
     /// Counts a frame of a stranger. Whether the conn ends, because they are too many.
-    pub(super) fn strangers_frame(&mut self) -> bool {
+    pub(super) fn strangers_frame(&mut self, now: Now) -> bool {
         let Some(stranger) = &mut self.stranger else { return false };
         stranger.frames = stranger.frames.saturating_add(1);
         let too_many = stranger.frames > STRANGERS_FRAMES;
         if too_many {
-            self.end = Some(End::Protocol("unauthenticated"));
+            self.give_up("unauthenticated", now);
         }
         too_many
     }
@@ -178,11 +179,11 @@ impl Mux {
     }
 
     /// Who is not known after a while has to come again.
-    pub(super) fn expire_stranger(&mut self, now: Instant) {
+    pub(super) fn expire_stranger(&mut self, now: Now) {
         let limit = self.settings.authentication_timeout;
         let Some(stranger) = &mut self.stranger else { return };
-        if now >= *stranger.since.get_or_insert(now) + limit {
-            self.end.get_or_insert(End::Protocol("unauthenticated"));
+        if now.at >= *stranger.since.get_or_insert(now.at) + limit {
+            self.give_up("unauthenticated", now);
         }
     }
 }

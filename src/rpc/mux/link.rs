@@ -80,13 +80,6 @@ impl Mux {
         self.link(link).map(|l| l.upstream)
     }
 
-    /// Whether this conn waits for something of this link.
-    pub fn expects(&self, link: LinkId) -> bool {
-        self.link(link).is_some_and(|l| l.phase != LinkPhase::Ready)
-            || self.pending.values().any(|p| p.at == super::pending::At::Link(link))
-            || self.slots.values().any(|s| s.link == Some(link) && s.turn.busy())
-    }
-
     pub(super) fn expire_links(&mut self, now: Now) {
         let limit = self.settings.handshake_timeout;
         let late: Vec<LinkId> = self

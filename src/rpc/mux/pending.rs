@@ -5,7 +5,6 @@ use bytes::Bytes;
 use super::{Action, Denied, Mux, Now, Outcome, Ticket, TurnEnd, Waiting};
 use crate::error::{Reason, Refusal};
 use crate::id::{LinkId, RawId, SessionId};
-use crate::rpc::message;
 use crate::rpc::methods::{Method, Route};
 use crate::rpc::turn::Starts;
 use crate::time::Instant;
@@ -161,7 +160,7 @@ impl Mux {
         };
         self.write_error(id.as_str(), &refusal.to_json());
         self.denied(&pending, refusal);
-        self.abandon(id, &pending, refusal.reason, now);
+        self.abandon(id, &pending, TurnEnd::of_refusal(refusal.reason), now);
     }
 
     /// Tells of a refusal that says what the client may not have.
@@ -188,12 +187,12 @@ impl Mux {
     }
 
     /// Undoes what a request that will not be answered by a CLI had begun.
-    fn abandon(&mut self, id: &RawId, pending: &Pending, reason: Reason, now: Instant) {
+    pub(super) fn abandon(&mut self, id: &RawId, pending: &Pending, end: TurnEnd, now: Instant) {
         self.withdraw(id, &pending.at);
         let Some(session) = &pending.session else { return };
-        self.turn_answered(session, pending.counted, Some(TurnEnd::of_refusal(reason)), now);
+        self.turn_answered(session, pending.counted, Some(end), now);
         if let Some(place) = pending.place.as_ref().filter(|p| !p.unnamed) {
-            self.not_placed(session, place.epoch, false);
+            self.not_placed(session, place.epoch, false, now);
         }
     }
 
@@ -203,7 +202,7 @@ impl Mux {
             At::Link(_) => {}
             At::Queue(session) => {
                 self.with_frames(session, |slot| {
-                    slot.queue.retain(|body| message::request_id(body) != Some(id.as_str()));
+                    slot.queue.retain(|(of, _)| of.as_ref() != Some(id));
                 });
             }
             At::Ticket(ticket) => match self.waiting.get(ticket) {
@@ -254,14 +253,15 @@ impl Mux {
                 }
             };
             refusal.session = pending.session.as_ref().map(ToString::to_string);
+            // The session may come to life there yet: nobody may resume it elsewhere before that link is gone.
+            let reset = late.as_ref().map(|late| late.link).filter(|_| places);
+            self.actions.extend(reset.map(Action::Reset));
             self.refuse(&id, &refusal, now.at);
             if let Some(late) = late {
-                let link = late.link;
                 self.late.insert(id, late);
-                // The session may come to life there yet: nobody may resume it elsewhere before that link is gone.
-                if places {
-                    self.link_lost(link, now);
-                }
+            }
+            if let Some(link) = reset {
+                self.link_lost(link, now);
             }
         }
     }

@@ -107,7 +107,7 @@ impl Mux {
             }
             (Some(body), _, _) => self.land(session, body, found, now),
             // The client was told that it took too long: the place is given back.
-            (None, Some(epoch), Gets::Place) => self.not_placed(session, epoch, false),
+            (None, Some(epoch), Gets::Place) => self.not_placed(session, epoch, false, now.at),
             (None, _, _) => {}
         }
         if let (Some(epoch), Gets::Turn) = (life, seek.gets) {
@@ -119,7 +119,7 @@ impl Mux {
                 return;
             }
             let next = self.with_frames(session, |slot| slot.queue.pop_front());
-            let Some(body) = next.flatten() else { return };
+            let Some((_, body)) = next.flatten() else { return };
             self.again(body, now);
         }
     }
@@ -275,7 +275,8 @@ impl Mux {
         let Some(session) = &pending.session else { return Ok(()) };
         if answered.is_some_and(|a| a != *session) {
             self.odd(Oddity::WrongSession);
-            self.not_placed(session, place.epoch, false);
+            self.actions.push_back(Action::Reset(link));
+            self.not_placed(session, place.epoch, false, now);
             return Err(Refusal::session_not_found(session.as_str()));
         }
         let slot = self.slots.get(session);
@@ -288,7 +289,7 @@ impl Mux {
             };
             self.actions.push_back(Action::Attached(session.clone(), upstream, place.epoch, how));
         } else {
-            self.not_placed(session, place.epoch, false);
+            self.not_placed(session, place.epoch, false, now);
         }
         Ok(())
     }
@@ -329,7 +330,7 @@ impl Mux {
             }
             (Some(session), Some(place), _, _) if !place.unnamed => {
                 let (session, epoch) = (session.clone(), place.epoch);
-                self.not_placed(&session, epoch, absent);
+                self.not_placed(&session, epoch, absent, now.at);
             }
             _ => {}
         }
@@ -348,7 +349,7 @@ impl Mux {
     ) {
         if self.is_still(session, pending) {
             self.end_turn(session, super::TurnEnd::ClientLeft, now.at);
-            self.leave(session, how);
+            self.leave(session, how, now.at);
         } else if let (true, Some(upstream)) = (how != Left::Detached, self.upstream_of(link)) {
             let left = Action::Left(session.clone(), upstream, pending.epoch, how, None);
             self.actions.push_back(left);

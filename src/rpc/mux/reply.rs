@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Mux, Now, Outcome};
-use crate::error::{Reason, push_json_string};
+use super::{Mux, Now, Outcome, TurnEnd};
+use crate::error::push_json_string;
 use crate::id::{RawId, SessionId};
 use crate::time::Instant;
 
@@ -50,8 +50,9 @@ impl Mux {
 
     /// The same, for a request that is on the table.
     pub(super) fn invalid(&mut self, id: &RawId, code: Code, message: &str, now: Instant) {
-        if self.settle(id.as_bytes(), Outcome::Invalid, now).is_some() {
+        if let Some(pending) = self.settle(id.as_bytes(), Outcome::Invalid, now) {
             self.write_invalid(id.as_str(), code, message);
+            self.abandon(id, &pending, TurnEnd::ClientLeft, now);
         }
     }
 
@@ -59,12 +60,12 @@ impl Mux {
     pub(super) fn tell_turn_cut(
         &mut self,
         session: &SessionId,
-        reason: Reason,
+        error_type: &str,
         message: &str,
         now: Now,
     ) {
         let parent = self.slots.get(session).and_then(|s| s.last_event.clone());
-        let mut data = format!(r#"{{"errorType":"{}","message":"#, reason.slug());
+        let mut data = format!(r#"{{"errorType":"{error_type}","message":"#);
         push_json_string(&mut data, message);
         data.push('}');
         self.event(session, parent.as_deref(), "session.error", &data, now);

@@ -144,7 +144,7 @@ impl Mux {
 
     /// Whether it starts a turn for which there must be room first. What joins a turn that runs belongs to it.
     fn waits_for_turn(&self, slot: &Slot, method: Option<&Method>) -> bool {
-        let runs = slot.phase == Phase::Attached && slot.turn.busy();
+        let runs = slot.phase == Phase::Attached && slot.busy();
         self.settings.bounds_turns && starts_turn(method) && !runs
     }
 
@@ -193,7 +193,7 @@ impl Mux {
         now: Instant,
     ) {
         self.set_session(id, &session);
-        if !self.enqueue_frame(&session, body) {
+        if !self.enqueue_frame(&session, Some(id), body) {
             let refusal = Refusal::new(Reason::Overloaded, "too much waits for the session");
             return self.refuse(id, &refusal.of_session(session.as_str()), now);
         }

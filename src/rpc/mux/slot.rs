@@ -6,12 +6,12 @@ use bytes::Bytes;
 
 use super::told::waited;
 use super::{Action, Left, Mux, Stay, Ticket, TurnEnd, TurnReport, Waiting};
-use crate::id::{AskId, LinkId, SessionId};
+use crate::id::{AskId, LinkId, RawId, SessionId};
 use crate::rpc::frame::Body;
 use crate::rpc::methods::Method;
 use crate::rpc::turn::{Starts, Turn};
 use crate::time::{Duration, Instant};
-use crate::want::Want;
+use crate::want::{LINGER, Want};
 
 /// What the conn has of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,10 +70,14 @@ pub(super) struct Slot {
     pub(super) phase: Phase,
     /// Where its events come from: also after it left, for the CLI tells every link of its sessions.
     pub(super) link: Option<LinkId>,
+    /// When it left.
+    left: Option<Instant>,
     pub(super) epoch: u64,
     /// The number of the attachment, unique on the conn; 0 while there is none.
     pub(super) attachment: u64,
     pub(super) turn: Turn,
+    /// It was at work when the conn came to it, as others saw it: what began that is not heard any more, what ends it is.
+    pub(super) joined: bool,
     pub(super) started: Option<Started>,
     /// From where it was told to go on.
     pub(super) stay: Option<Stay>,
@@ -82,8 +86,8 @@ pub(super) struct Slot {
     pub(super) seek: Option<Seek>,
     /// What it asked for over this conn's link, and was not settled yet.
     pub(super) asks: Vec<AskId>,
-    /// Frames that came while it was sought, in order.
-    pub(super) queue: VecDeque<Bytes>,
+    /// Frames that came while it was sought, in order, with the ids of requests.
+    pub(super) queue: VecDeque<(Option<RawId>, Bytes)>,
 }
 
 impl Slot {
@@ -91,9 +95,11 @@ impl Slot {
         Slot {
             phase: Phase::Away,
             link: None,
+            left: None,
             epoch: 0,
             attachment: 0,
             turn: Turn::default(),
+            joined: false,
             started: None,
             stay: None,
             last_event: None,
@@ -106,7 +112,18 @@ impl Slot {
     /// Whether the conn would be as well off without it.
     fn says_nothing(&self) -> bool {
         let waits = self.seek.is_some() || !self.queue.is_empty();
-        self.phase == Phase::Away && !waits && !self.turn.busy()
+        self.phase == Phase::Away && !waits && !self.busy()
+    }
+
+    /// Whether the session is at work, as far as this conn knows.
+    pub(super) fn busy(&self) -> bool {
+        self.turn.busy() || self.joined
+    }
+
+    /// Whether what its CLI tells everybody of it is for this conn: while it is here, and of its end for a moment. After
+    /// that its name may be somebody else's.
+    fn hears(&self, now: Instant) -> bool {
+        self.phase != Phase::Away || self.left.is_some_and(|at| now < at + LINGER)
     }
 
     /// When the request came that goes out: if it started a turn, how long it waited is the turn's queue.
@@ -125,7 +142,7 @@ impl Slot {
     }
 
     pub(super) fn buffered(&self) -> usize {
-        self.queue.iter().map(Bytes::len).sum::<usize>()
+        self.queue.iter().map(|(_, body)| body.len()).sum::<usize>()
             + self.seek.as_ref().and_then(|s| s.body.as_ref()).map_or(0, Bytes::len)
     }
 }
@@ -149,13 +166,18 @@ impl Mux {
     }
 
     /// Puts a frame behind those that wait for the session; says whether there is room.
-    pub(super) fn enqueue_frame(&mut self, session: &SessionId, body: &Body<'_>) -> bool {
+    pub(super) fn enqueue_frame(
+        &mut self,
+        session: &SessionId,
+        id: Option<&RawId>,
+        body: &Body<'_>,
+    ) -> bool {
         let limit = self.settings.link_queue;
         let room = |slot: &Slot| slot.buffered() + body.bytes().len() <= limit;
         let queued = self.with_frames(session, |slot| {
             let room = slot.queue.is_empty() || room(slot);
             if room {
-                slot.queue.push_back(body.to_bytes());
+                slot.queue.push_back((id.cloned(), body.to_bytes()));
             }
             room
         });
@@ -204,12 +226,44 @@ impl Mux {
         slot.attachment = attachment;
     }
 
+    /// Whether this conn hears of the session over this link.
+    pub(super) fn is_on(&self, session: &str, link: LinkId, now: Instant) -> bool {
+        let slot = self.slots.get(session.as_bytes()).filter(|s| s.link == Some(link));
+        slot.is_some_and(|s| s.hears(now))
+    }
+
+    /// The link over which this conn hears of the session, if it does.
+    pub(super) fn hears_over(&self, session: &str, now: Instant) -> Option<LinkId> {
+        self.slots.get(session.as_bytes()).filter(|s| s.hears(now))?.link
+    }
+
+    /// The session that this conn came to is at work for others.
+    pub fn joined(&mut self, session: &SessionId, epoch: u64) {
+        self.set_joined(session, epoch, true);
+    }
+
+    /// Its CLI said, after the conn came, that it is not.
+    pub fn rests(&mut self, session: &SessionId, epoch: u64) {
+        self.set_joined(session, epoch, false);
+    }
+
+    fn set_joined(&mut self, session: &SessionId, epoch: u64, joined: bool) {
+        let here = |s: &&mut Box<Slot>| s.phase == Phase::Attached && s.epoch == epoch;
+        if let Some(slot) = self.slots.get_mut(session).filter(here) {
+            slot.joined = joined;
+        }
+    }
+
     /// This conn no longer has the session, for this reason.
-    pub(super) fn leave(&mut self, session: &SessionId, how: Left) {
+    pub(super) fn leave(&mut self, session: &SessionId, how: Left, now: Instant) {
         let Some(slot) = self.slots.get_mut(session) else { return };
         let (phase, epoch, link) = (slot.phase, slot.epoch, slot.link);
+        if phase != Phase::Away {
+            slot.left = Some(now);
+        }
         slot.phase = Phase::Away;
         slot.attachment = 0;
+        slot.joined = false;
         let stay = slot.stay.take().map(Box::new);
         if how == Left::LinkLost {
             slot.link = None;
@@ -222,7 +276,13 @@ impl Mux {
     }
 
     /// A create or resume came to nothing. Each that was told where to go ends in this or in [`Action::Attached`].
-    pub(super) fn not_placed(&mut self, session: &SessionId, epoch: u64, absent: bool) {
+    pub(super) fn not_placed(
+        &mut self,
+        session: &SessionId,
+        epoch: u64,
+        absent: bool,
+        now: Instant,
+    ) {
         self.actions.push_back(Action::NotPlaced { session: session.clone(), epoch, absent });
         let another = self.pending.values().any(|p| {
             p.session.as_ref() == Some(session) && p.place.is_some_and(|p| p.epoch == epoch)
@@ -231,6 +291,7 @@ impl Mux {
             |s: &&mut Box<Slot>| s.phase == Phase::Placing && s.epoch == epoch && !another;
         if let Some(slot) = self.slots.get_mut(session).filter(placing) {
             slot.phase = Phase::Away;
+            slot.left = Some(now);
         }
     }
 
@@ -326,6 +387,7 @@ impl Mux {
     /// The turn is over, whatever the CLI says.
     pub(super) fn end_turn(&mut self, session: &SessionId, end: TurnEnd, now: Instant) {
         let Some(slot) = self.slots.get_mut(session) else { return };
+        slot.joined = false;
         if slot.turn.busy() {
             slot.turn = Turn::default();
             let epoch = slot.epoch;

@@ -355,4 +355,58 @@ mod tests {
         conn.event("session.idle");
         assert_eq!(conn.mux.frames(), (2, 3));
     }
+
+    fn place_of(actions: &[Action], is: impl Fn(&Action) -> bool) -> usize {
+        actions.iter().position(is).unwrap_or_else(|| panic!("not in {actions:?}"))
+    }
+
+    #[test]
+    fn a_link_is_reset_before_anybody_hears_that_what_was_on_it_is_free() {
+        let reset = |a: &Action| matches!(a, Action::Reset(_));
+        let mut conn = Conn::attached();
+        conn.actions();
+        conn.mux.link_lost(LinkId(0), conn.now);
+        let actions = conn.actions();
+        assert!(place_of(&actions, reset) < place_of(&actions, |a| matches!(a, Action::Left(..))));
+        let ends: [fn(&mut Conn); 4] = [
+            |conn| conn.mux.close(conn.now),
+            |conn| conn.mux.cut(conn.now),
+            |conn| conn.client("{"),
+            |conn| {
+                conn.now.at += SECOND * 300;
+                conn.mux.tick(conn.now);
+            },
+        ];
+        for end in ends {
+            let mut conn = Conn::new();
+            conn.client(CREATE);
+            conn.place(PlacementReason::Sticky);
+            conn.mux.link_opened(LinkId(0), None);
+            conn.link(r#"{"jsonrpc":"2.0","id":"fairlead","result":{}}"#);
+            conn.actions();
+            end(&mut conn);
+            let actions = conn.actions();
+            let free = |a: &Action| matches!(a, Action::NotPlaced { .. });
+            assert!(place_of(&actions, reset) < place_of(&actions, free), "{actions:?}");
+        }
+    }
+
+    #[test]
+    fn what_needs_no_answer_any_more_is_told() {
+        let mut conn = Conn::attached();
+        for (kind, told) in [("requested", true), ("completed", false)] {
+            conn.actions();
+            conn.link(&format!(
+                r#"{{"jsonrpc":"2.0","method":"session.event","params":{{"sessionId":"s","event":{{"id":"e","type":"permission.{kind}","data":{{"requestId":"r"}}}}}}}}"#
+            ));
+            let (session, ask) = (SessionId::new("s"), crate::id::AskId::new("r"));
+            let said = |a: &Action| match (told, a) {
+                (true, Action::Announced(of, what)) | (false, Action::Settled(of, what)) => {
+                    (of, what) == (&session, &ask)
+                }
+                (_, _) => false,
+            };
+            place_of(&conn.actions(), said);
+        }
+    }
 }

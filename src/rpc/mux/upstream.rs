@@ -54,7 +54,7 @@ impl Mux {
                 self.ask_client(link, bytes, id, method, now.at);
             }
             Some(UpstreamMessage::Lifecycle { session, kind }) => {
-                if self.is_on(&session, link) {
+                if self.is_on(&session, link, now.at) {
                     self.client.frame(body);
                     if kind == DELETED {
                         self.deleted_by_another(&session, now);
@@ -64,8 +64,8 @@ impl Mux {
                 }
             }
             Some(UpstreamMessage::Notification { method, params }) => {
-                if message::session_of(bytes, method, params).is_some_and(|s| self.is_on(&s, link))
-                {
+                let session = message::session_of(bytes, method, params);
+                if session.is_some_and(|s| self.is_on(&s, link, now.at)) {
                     self.client.frame(body);
                 } else {
                     self.odd(Oddity::StrayBroadcast);
@@ -83,13 +83,8 @@ impl Mux {
         if self.slots.get(session.as_bytes()).is_some_and(|s| s.phase == Phase::Attached) {
             let session = SessionId::new(session);
             self.end_turn(&session, TurnEnd::ClientLeft, now.at);
-            self.leave(&session, Left::Closed);
+            self.leave(&session, Left::Closed, now.at);
         }
-    }
-
-    /// Whether this conn hears of the session over this link.
-    pub(super) fn is_on(&self, session: &str, link: LinkId) -> bool {
-        self.slots.get(session.as_bytes()).is_some_and(|s| s.link == Some(link))
     }
 
     fn link_response(&mut self, link: LinkId, id: &str, failed: bool, body: &Body<'_>, now: Now) {
@@ -180,7 +175,7 @@ impl Mux {
                 let place = taken.place.take();
                 self.put_pending(id, taken);
                 if let (Some(session), Some(place)) = (session, place) {
-                    self.not_placed(&session, place.epoch, true);
+                    self.not_placed(&session, place.epoch, true, now.at);
                     self.begin(id, &session, Want::Create, body, now.at);
                 }
             }
@@ -213,7 +208,7 @@ impl Mux {
             let absent = message::says_not_found(body, session.as_str());
             if absent && self.is_still(session, pending) {
                 self.end_turn(session, TurnEnd::ClientLeft, now.at);
-                self.leave(session, Left::Closed);
+                self.leave(session, Left::Closed, now.at);
             }
             return Ok(());
         }
@@ -289,6 +284,7 @@ impl Mux {
                 if let Some(started) = slot.started.as_mut() {
                     started.aborted = aborted;
                 }
+                slot.joined = false;
                 let turn = if aborted { TurnEvent::Aborted } else { TurnEvent::Idle };
                 self.with_turn(session.as_bytes(), now.at, |t| t.event(turn));
             }
@@ -297,7 +293,7 @@ impl Mux {
                 let session = SessionId::new(session);
                 // Whether its CLI keeps something of it in memory, the event does not say.
                 let how = if self.is_leaving(&session) { Left::Closed } else { Left::Halted };
-                self.leave(&session, how);
+                self.leave(&session, how, now.at);
             }
             Event::Asks => {
                 if let Some(ask) = message::text_in(bytes, event, &["data", "requestId"]) {
@@ -307,6 +303,8 @@ impl Mux {
             Event::Settled => {
                 if let Some(ask) = message::text_in(bytes, event, &["data", "requestId"]) {
                     slot.asks.retain(|known| known.as_bytes() != ask.as_bytes());
+                    let (session, ask) = (SessionId::new(session), AskId::new(&ask));
+                    self.actions.push_back(Action::Settled(session, ask));
                 }
             }
             Event::Error | Event::Other => {}
@@ -352,6 +350,9 @@ impl Mux {
         let places = self.pending.get(&id).is_some_and(|p| p.place.is_some());
         let limit = self.settings.upstream_frame.body;
         let message = format!("the CLI's answer is larger than {limit} bytes");
+        if places {
+            self.actions.push_back(Action::Reset(link));
+        }
         self.refuse(&id, &Refusal::new(Reason::FrameTooLarge, message), now.at);
         // What became of the session is not known: it is left to nobody.
         if places {
@@ -374,9 +375,11 @@ impl Mux {
         if phase != LinkPhase::Ready {
             self.actions.push_back(Action::LinkFailed(upstream));
         }
+        // Before anybody hears that what was there is free to go elsewhere.
+        self.actions.push_back(Action::Reset(link));
         let waiting = self.requests(|p| p.at == At::Link(link));
         let sessions = self.sessions(|s| s.link == Some(link));
-        let busy = self.sessions(|s| s.link == Some(link) && s.turn.busy());
+        let busy = self.sessions(|s| s.link == Some(link) && s.busy());
         for id in waiting {
             let mut refusal = Refusal::new(reason, message);
             let session = self.pending.get(&id).and_then(|p| p.session.as_ref());
@@ -384,17 +387,16 @@ impl Mux {
             self.refuse(&id, &refusal, now.at);
         }
         for session in &busy {
-            self.tell_turn_cut(session, Reason::UpstreamLost, message, now);
+            self.tell_turn_cut(session, Reason::UpstreamLost.slug(), message, now);
             self.end_turn(session, TurnEnd::UpstreamLost, now.at);
         }
         for session in &sessions {
-            self.leave(session, Left::LinkLost);
+            self.leave(session, Left::LinkLost, now.at);
         }
         self.any = self.any.filter(|up| *up != upstream);
         self.asked.retain(|_, asked: &mut Asked| asked.link != link);
         self.late.retain(|_, late| late.link != link);
         self.links.retain(|l| l.id != link);
-        self.actions.push_back(Action::Reset(link));
     }
 }
 

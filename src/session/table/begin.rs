@@ -30,7 +30,7 @@ impl<L> Table<L> {
             entry.epoch = epoch;
             entry.lease = Some(lease);
             entry.reason = Some(reason);
-            entry.left = None;
+            (entry.left, entry.asking) = (None, false);
             entry.attached.clear();
             entry.joining.clear();
         }

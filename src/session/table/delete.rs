@@ -20,6 +20,8 @@ impl<L> Table<L> {
             Some(_) | None => Hold::Held,
         };
         match entry.stage {
+            // Somebody waits for it.
+            _ if entry.asking => Hold::Changing,
             Stage::Sought | Stage::Halted(_) | Stage::Deleting(Delete::Asked) => Hold::Changing,
             Stage::Placing { .. } => Hold::Held,
             Stage::Live | Stage::Stored { .. } | Stage::Lost => free(entry),

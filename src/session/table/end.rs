@@ -1,6 +1,6 @@
 //! How a life ends: a session is left, closed, deleted, or its CLI goes away.
 
-use super::entry::{Close, Entry, Stage};
+use super::entry::{Close, Entry, Left, Stage};
 use super::{Absence, Storage, Table, Wake};
 use crate::id::{ConnId, SessionId, UpstreamId};
 use crate::time::Instant;
@@ -75,12 +75,12 @@ impl<L> Table<L> {
             self.gone.push(upstream);
         }
         let own = self.storage == Storage::Own;
+        if !up {
+            self.left_is_gone(upstream);
+        }
         let wakes = &mut self.wakes;
         for entry in self.entries.values_mut().filter(|e| e.upstream == Some(upstream)) {
             let held = entry.is_held();
-            if !up {
-                entry.left = None;
-            }
             entry.stage = match entry.stage {
                 Stage::Live | Stage::Halted(_) if !up && !held => {
                     wakes.extend(entry.waiters.drain(..).map(|asker| Wake(asker, None)));
@@ -145,7 +145,8 @@ impl<L> Table<L> {
             entry.end_life();
             entry.touched = now;
             entry.free_since = now;
-            entry.left = (!cut && !gone).then_some(now);
+            let by = entry.upstream.filter(|_| !gone);
+            entry.left = by.map(|by| Left { by, at: now, has: false });
         }
         self.wake(session, None);
         self.check(session);

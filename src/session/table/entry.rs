@@ -46,6 +46,23 @@ pub(super) enum Close {
     Unanswered,
 }
 
+/// A CLI that was left with a session, and may have it in memory still.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    pub(super) by: UpstreamId,
+    /// When that was, or when the CLI said that it has it.
+    pub(super) at: Instant,
+    /// It said so.
+    pub(super) has: bool,
+}
+
+impl Left {
+    /// Whether a CLI may take so long to give up what nobody uses.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) < LINGER
+    }
+}
+
 /// What is remembered of one session.
 pub(super) struct Entry<L> {
     pub(super) stage: Stage,
@@ -62,8 +79,10 @@ pub(super) struct Entry<L> {
     pub(super) touched: Instant,
     /// Since when nobody here holds it, while nobody does.
     pub(super) free_since: Instant,
-    /// When its CLI was left with it, if that CLI was not lost.
-    pub(super) left: Option<Instant>,
+    /// Which CLI was left with it, unless that is gone or said since that it does not have it.
+    pub(super) left: Option<Left>,
+    /// That CLI is being asked.
+    pub(super) asking: bool,
     pub(super) reason: Option<PlacementReason>,
 }
 
@@ -88,6 +107,7 @@ impl<L> Entry<L> {
             touched: now,
             free_since: now,
             left: None,
+            asking: false,
             reason: None,
         }
     }
@@ -109,8 +129,7 @@ impl<L> Entry<L> {
 
     /// The CLI that may have it in memory still, though nobody uses it.
     pub(super) fn lingers_on(&self, now: Instant) -> Option<UpstreamId> {
-        let since = now.saturating_duration_since(self.left?);
-        self.upstream.filter(|_| since < LINGER)
+        self.left.filter(|left| left.is_fresh(now)).map(|left| left.by)
     }
 
     /// Whether a conn of ours is attached to it or on the way.
@@ -146,6 +165,7 @@ impl<L> Entry<L> {
                 assert!(self.upstream.is_some(), "{session} lives nowhere");
             }
             Stage::Stored { .. } | Stage::Lost | Stage::Deleting(_) => {
+                assert!(self.left.is_some() || !self.asking, "{session} is asked for of nobody");
                 assert!(self.lease.is_none(), "{session} holds a lease for nothing");
                 assert!(self.attached.is_empty(), "{session} has conns but no life");
                 assert!(self.busy.is_empty(), "{session} works without a life");

@@ -1,6 +1,6 @@
 //! The decisions: what somebody who wants a session is told. A session that is known never moves here.
 
-use super::entry::{Close, Delete, Entry, Stage};
+use super::entry::{Close, Delete, Entry, Left, Stage};
 use super::{Absence, Answer, Asker, CreateExisting, Storage, Table};
 use crate::error::{Reason, Refusal};
 use crate::id::{SessionId, UpstreamId};
@@ -72,10 +72,20 @@ impl<L> Table<L> {
                 Answer::Wait
             }
             Stage::Stored { cut } => {
-                let near = entry.lingers_on(now);
+                let places = matches!(want, Want::Create | Want::CreateNew | Want::Resume);
+                if places && entry.asking {
+                    entry.waiters.push(asker);
+                    return Answer::Wait;
+                }
                 match want {
+                    _ if places && absence == Some(Absence::Unsure) => {
+                        unsure(session, "the CLI that had it does not say whether it has it still")
+                    }
                     Want::Create | Want::CreateNew | Want::Resume => {
-                        self.want_back(session, want, upstream, up(upstream), near)
+                        // One that was cut off is perhaps about to be found dead.
+                        let near = entry.lingers_on(now).filter(|_| !cut);
+                        let left = entry.left;
+                        self.want_back(session, want, (upstream, up(upstream)), near, left, now)
                     }
                     Want::Answer(_) => Answer::NotAsked,
                     Want::Use { on_disk: false } | Want::Turn if cut => {
@@ -100,27 +110,27 @@ impl<L> Table<L> {
         now: Instant,
     ) -> Answer {
         let found_out = match (absence, want) {
-            (_, Want::CreateNew) => return Answer::Place { only: None, near: None, resume: false },
+            (_, Want::CreateNew) => return ANYWHERE,
             (None, _) => {
                 self.insert(session, Stage::Sought, None, now);
                 return Answer::LookUp;
             }
             (Some(Absence::Nobody | Absence::NobodyUp), Want::Create) => {
-                return Answer::Place { only: None, near: None, resume: false };
+                return ANYWHERE;
             }
             (Some(absence), _) => absence,
         };
-        let unsure = |why: &str| Refusal::new(Reason::NoUpstream, why).of_session(session.as_str());
-        Answer::Refused(match found_out {
-            Absence::Nobody => Refusal::session_not_found(session.as_str()),
+        let unsure = |why| unsure(session, why);
+        match found_out {
+            Absence::Nobody => Answer::Refused(Refusal::session_not_found(session.as_str())),
             Absence::NobodyUp if self.storage == Storage::Shared => {
-                Refusal::session_not_found(session.as_str())
+                Answer::Refused(Refusal::session_not_found(session.as_str()))
             }
             Absence::NobodyUp => unsure("no CLI that is up has the session, but one is down"),
             Absence::Unsure => unsure("a CLI did not say whether it has the session"),
             Absence::Twice => unsure("two CLIs have the session: it is left alone"),
-            Absence::Unasked => Refusal::crowded(session.as_str()),
-        })
+            Absence::Unasked => Answer::Refused(Refusal::crowded(session.as_str())),
+        }
     }
 
     /// On a shared disk any CLI finds a session: where the one that had it last is not up, `other` answers for it.
@@ -137,7 +147,6 @@ impl<L> Table<L> {
             && let Some(other) = other()
         {
             entry.upstream = Some(other);
-            entry.left = None;
         }
     }
 
@@ -146,17 +155,32 @@ impl<L> Table<L> {
         &self,
         session: &SessionId,
         want: &Want,
-        upstream: UpstreamId,
-        up: bool,
+        (upstream, up): (UpstreamId, bool),
         near: Option<UpstreamId>,
+        left: Option<Left>,
+        now: Instant,
     ) -> Answer {
-        let own = self.storage == Storage::Own;
-        match existing(want, self.create_existing, session) {
-            Err(refusal) => Answer::Refused(refusal),
-            Ok(_) if own && !up => down(session),
-            Ok(resume) => Answer::Place { only: own.then_some(upstream), near, resume },
+        let resume = match existing(want, self.create_existing, session) {
+            Err(refusal) => return Answer::Refused(refusal),
+            Ok(resume) => resume,
+        };
+        match (self.storage, left) {
+            (Storage::Own, _) if !up => down(session),
+            (Storage::Own, _) => Answer::Place { only: Some(upstream), near, ask: None, resume },
+            (Storage::Shared, Some(left)) if left.has && left.is_fresh(now) => {
+                Answer::Place { only: Some(left.by), near, ask: None, resume }
+            }
+            (Storage::Shared, left) => {
+                Answer::Place { only: None, near, ask: left.map(|left| left.by), resume }
+            }
         }
     }
+}
+
+const ANYWHERE: Answer = Answer::Place { only: None, near: None, ask: None, resume: false };
+
+fn unsure(session: &SessionId, why: &str) -> Answer {
+    Answer::Refused(Refusal::new(Reason::NoUpstream, why).of_session(session.as_str()))
 }
 
 fn down(session: &SessionId) -> Answer {

@@ -3,10 +3,8 @@
 use crate::error::Refusal;
 use crate::id::{ConnId, UpstreamId};
 use crate::placement::PlacementReason;
-use crate::time::{Duration, Instant};
-
-/// How long a CLI may have a session in memory after its last conn left it, and write to its files.
-pub const LINGER: Duration = Duration::from_secs(2);
+use crate::time::Instant;
+pub use crate::want::LINGER;
 
 /// Whether any CLI of the pool can resume any session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +85,9 @@ pub enum Answer {
         only: Option<UpstreamId>,
         /// The CLI that may have it in memory still: better this one than another, if it has room.
         near: Option<UpstreamId>,
+        /// The CLI that may have it in memory, for all that is known: unless it goes back there, that one is asked first
+        /// ([`super::Table::ask_left`]).
+        ask: Option<UpstreamId>,
         /// A create must go out as a resume.
         resume: bool,
     },

@@ -71,6 +71,11 @@ fn route(model: &mut Model, conn: u64, method: &str, params: &Value) -> Answer {
             let mode = model.live.get(&session).map(|live| live.mode.clone()).unwrap_or_default();
             Ok(format!("\"{mode}\""))
         }
+        "session.metadata.isProcessing" => {
+            let session = live(model, method, params)?;
+            let processing = model.live.get(&session).is_some_and(|live| live.running);
+            Ok(json!({ "processing": processing }).to_string())
+        }
         "session.mode.set" => set_mode(model, &live(model, method, params)?, params),
         "session.name.get" => {
             let session = live(model, method, params)?;

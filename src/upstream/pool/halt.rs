@@ -24,7 +24,7 @@ impl Pool {
     ) {
         let Some(member) = self.member(upstream).cloned() else { return };
         let (pool, session) = (Arc::clone(self), session.clone());
-        let (params, limit) = (params_of(&session), self.with.lookup_timeout);
+        let params = params_of(&session);
         self.tasks.spawn_aside("close_halted", async move {
             let mut pause = ARRIVED;
             loop {
@@ -35,7 +35,7 @@ impl Pool {
                         None => return,
                     }
                 }
-                let reply = member.asker.ask("sessions.close", params.clone(), limit).await;
+                let reply = member.asker.ask_until_gone("sessions.close", params.clone()).await;
                 // One that does not have it says `{}`, too.
                 let closed = reply.is_ok_and(|reply| reply.result().is_some());
                 let at = time::now();

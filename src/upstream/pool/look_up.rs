@@ -66,11 +66,9 @@ impl Pool {
             let disk = member.asker.ask("session.getMetadata", params, limit);
             let (live, disk) = tokio::join!(live, disk);
             match (live, disk) {
-                (Ok(live), _) if live.result().is_some() => Has::InMemory,
+                (Ok(live), _) if in_memory(&live) == Some(true) => Has::InMemory,
                 (Ok(_), Ok(disk)) if names_a_session(&disk) => Has::OnDisk,
-                (Ok(live), Ok(_)) if live.error().is_some_and(|e| e.contains("ession")) => {
-                    Has::Nothing
-                }
+                (Ok(live), Ok(_)) if in_memory(&live) == Some(false) => Has::Nothing,
                 _ => Has::NoAnswer,
             }
         }
@@ -83,6 +81,12 @@ pub(super) fn params_of(session: &SessionId) -> String {
     crate::error::push_json_string(&mut params, session.as_str());
     params.push('}');
     params
+}
+
+/// Whether the answer to `session.mode.get` says that the CLI has the session in memory; `None`: it says nothing of it.
+pub(super) fn in_memory(reply: &Reply) -> Option<bool> {
+    let has = reply.result().is_some();
+    (has || reply.error().is_some_and(|e| e.contains("ession"))).then_some(has)
 }
 
 /// `session.getMetadata` answers `{}` where there is none.

@@ -8,14 +8,58 @@ pub(super) const MAX_LINE: usize = 8 * 1024;
 const PER_SECOND: u32 = 100;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Cuts a stream into lines of at most [`MAX_LINE`] bytes; holds no more than that.
-#[derive(Default)]
-pub(super) struct Splitter {
-    line: Vec<u8>,
-    cut: bool,
+/// Shorter pieces of a value are words like `true`; to strike them out would garble the log.
+const SHORTEST_SECRET: usize = 8;
+
+/// What must be in no line: each line of each value, for a value may have many. The longest come first.
+pub(super) fn secrets_in<'a>(values: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let lines = values.flat_map(|value| value.lines()).map(|line| shown(line.trim()));
+    let mut secrets: Vec<String> = lines.filter(|line| line.len() >= SHORTEST_SECRET).collect();
+    secrets.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    secrets.dedup();
+    secrets
 }
 
-impl Splitter {
+/// Control characters could draw on an operator's terminal.
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || *c == '\t').collect()
+}
+
+/// The first `limit` bytes of the text, with `***` for each secret that begins there.
+fn strike(text: &str, secrets: &[String], limit: usize) -> String {
+    let limit = text.floor_char_boundary(limit);
+    let (mut out, mut at) = (String::new(), 0);
+    while at < limit {
+        let rest = text.get(at..).unwrap_or_default();
+        let first = secrets.iter().filter_map(|secret| Some((rest.find(secret)?, secret.len())));
+        // Of those that begin at one place the longest: it comes first.
+        match first.min_by_key(|(start, _)| *start).filter(|(start, _)| at + start < limit) {
+            Some((start, len)) => {
+                out.push_str(rest.get(..start).unwrap_or_default());
+                out.push_str("***");
+                at += start + len;
+            }
+            None => {
+                out.push_str(text.get(at..limit).unwrap_or_default());
+                at = limit;
+            }
+        }
+    }
+    out
+}
+
+/// Cuts a stream into lines of at most [`MAX_LINE`] bytes, without secrets; holds the longest of these beyond that.
+pub(super) struct Splitter<'a> {
+    line: Vec<u8>,
+    secrets: &'a [String],
+}
+
+impl<'a> Splitter<'a> {
+    /// The lines of one stream.
+    pub(super) fn new(secrets: &'a [String]) -> Self {
+        Splitter { line: Vec::new(), secrets }
+    }
+
     /// Takes what was read and hands each line that it completes to `take`.
     pub(super) fn push(&mut self, mut bytes: &[u8], mut take: impl FnMut(String)) {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
@@ -30,21 +74,21 @@ impl Splitter {
     /// The last line, where it has no end.
     pub(super) fn flush(&mut self, mut take: impl FnMut(String)) {
         let text = String::from_utf8_lossy(&self.line);
-        // Control characters could draw on an operator's terminal.
-        let mut text: String = text.chars().filter(|c| !c.is_control() || *c == '\t').collect();
-        if self.cut {
+        let whole = shown(&text);
+        let mut text = strike(&whole, self.secrets, MAX_LINE);
+        if whole.len() > MAX_LINE {
             text.push_str(" [cut]");
         }
         self.line.clear();
-        self.cut = false;
         if !text.trim().is_empty() {
             take(text);
         }
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        let room = MAX_LINE - self.line.len();
-        self.cut |= bytes.len() > room;
+        // One more, so that it is seen that the line goes on.
+        let most = MAX_LINE + self.secrets.first().map_or(0, String::len) + 1;
+        let room = most - self.line.len();
         self.line.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
     }
 }
@@ -93,7 +137,7 @@ mod tests {
     use super::*;
 
     fn split(chunks: &[&[u8]]) -> Vec<String> {
-        let mut splitter = Splitter::default();
+        let mut splitter = Splitter::new(&[]);
         let mut lines = Vec::new();
         for chunk in chunks {
             splitter.push(chunk, |line| lines.push(line));
@@ -117,6 +161,31 @@ mod tests {
         assert_eq!(lines[1..], ["next"]);
         let exact = vec![b'x'; MAX_LINE];
         assert_eq!(split(&[&exact, b"\n"])[0].len(), MAX_LINE);
+    }
+
+    #[test]
+    fn no_line_of_a_secret_is_shown_nor_the_beginning_of_one_at_the_end() {
+        let key = "-----BEGIN KEY-----\nMIIcanary1\r\n  MIIcanary2\nx\n".to_owned();
+        let secrets = secrets_in(
+            [&key, &"canary-token-long".to_owned(), &"canary-token".to_owned()].into_iter(),
+        );
+        let show = |bytes: &[u8]| {
+            let mut lines = Vec::new();
+            let mut splitter = Splitter::new(&secrets);
+            splitter.push(bytes, |line| lines.push(line));
+            splitter.flush(|line| lines.push(line));
+            lines.join("|")
+        };
+        assert_eq!(show(key.as_bytes()), "***|***|  ***|x");
+        assert_eq!(show(b"a canary-token-long, canary-token."), "a ***, ***.");
+        for before in MAX_LINE - 20..=MAX_LINE {
+            for head in ["", "canary-token-long"] {
+                let pad = "y".repeat(before - head.len());
+                let shown = show(format!("{head}{pad}canary-token-long and more").as_bytes());
+                assert!(!shown.contains('c') || shown.ends_with(" [cut]"), "{before}");
+                assert!(!shown.trim_end_matches(" [cut]").contains('c'), "{before}: {shown}");
+            }
+        }
     }
 
     #[test]

@@ -8,15 +8,13 @@ use tokio::process::{ChildStderr, ChildStdout};
 use tokio::sync::{Notify, watch};
 
 use super::Spec;
-use super::lines::{Allowance, Splitter};
+use super::lines::{Allowance, Splitter, secrets_in};
 use crate::time;
 
 /// What a CLI says once it listens (so do its SDKs read it).
 const LISTENING: &str = "listening on port ";
 /// Bytes of the last line that a status shows.
 const LAST_WORDS: usize = 300;
-/// Shorter values are words like `true`; to strike them out would garble the log.
-const SHORTEST_SECRET: usize = 8;
 
 /// The reader of one CLI process's output.
 pub(super) struct Output {
@@ -37,12 +35,11 @@ struct Told {
 impl Output {
     pub(super) fn new(spec: &Spec, pid: u32) -> Self {
         let values = spec.env.iter().map(|(_, value)| value).chain(&spec.token);
-        let secrets = values.filter(|value| value.len() >= SHORTEST_SECRET).cloned().collect();
         Output {
             pool: spec.pool.clone(),
             upstream: spec.upstream(),
             pid,
-            secrets,
+            secrets: secrets_in(values),
             port: watch::Sender::new(None),
             dropping: Notify::new(),
             told: Mutex::new(Told { allowance: Allowance::new(time::now()), last: String::new() }),
@@ -71,7 +68,7 @@ impl Output {
     }
 
     async fn read(&self, stream: &'static str, mut pipe: impl AsyncRead + Unpin) {
-        let mut splitter = Splitter::default();
+        let mut splitter = Splitter::new(&self.secrets);
         let mut buffer = vec![0; 4096];
         while let Ok(n) = pipe.read(&mut buffer).await
             && n > 0
@@ -83,7 +80,6 @@ impl Output {
     }
 
     fn line(&self, stream: &'static str, line: String) {
-        let line = self.secrets.iter().fold(line, |line, secret| line.replace(secret, "***"));
         if let Some(port) = announced(&line) {
             self.port.send_replace(Some(port));
         }
@@ -152,10 +148,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn configured_values_are_struck_out_before_anybody_sees_the_line() {
+    #[tokio::test]
+    async fn configured_values_are_struck_out_before_anybody_sees_the_line() {
         let output = output();
-        output.line("stderr", "true: canary-value and canary-token".into());
+        output.read("stderr", &b"true: canary-value and canary-token"[..]).await;
         assert_eq!(output.last_words(), "true: *** and ***");
     }
 }
