@@ -173,7 +173,7 @@ async fn a_turn_waits_until_another_ends() {
     let idle = |frame: &fairlead::testing::client::Frame| frame.event_type() == "session.idle";
     within("its turn ends", second.next_frame(from, idle)).await.unwrap();
     rig.until("no turn runs", |m| m.sum("fairlead_turns_active", &[]) == 0.0).await;
-    assert_eq!(turn(&first, "a", "y").await.is_empty(), false);
+    assert!(!turn(&first, "a", "y").await.is_empty());
 }
 
 #[tokio::test]
@@ -192,7 +192,7 @@ async fn a_turn_that_waited_for_too_long_is_refused_and_holds_nothing() {
     rig.clis[0].release("k");
     rig.until("no turn runs", |m| m.sum("fairlead_turns_active", &[]) == 0.0).await;
     assert_eq!(turn(&second, "b", "x").await, "You said \"x\". I remember 0 earlier messages.");
-    assert_eq!(turn(&first, "a", "x").await.contains("You said"), true);
+    assert!(turn(&first, "a", "x").await.contains("You said"));
 }
 
 #[tokio::test]
