@@ -12,10 +12,14 @@ use super::rig::*;
 
 /// Sessions `tmp-*` are ephemeral, all others are not. The grace is long enough for what a test does within it.
 fn mixed(dir: &Dir, count: usize) -> Setup {
+    with_grace(dir, count, "500ms")
+}
+
+fn with_grace(dir: &Dir, count: usize, grace: &str) -> Setup {
     clis(count)
         .top(&format!("state_dir = \"{}/state\"", dir.0.display()))
         .listener("ephemeral_pattern = 'tmp-.*'")
-        .pool("ephemeral_grace = \"500ms\"")
+        .pool(&format!("ephemeral_grace = \"{grace}\""))
 }
 
 fn on_disk(rig: &Rig, session: &str) -> bool {
@@ -120,6 +124,22 @@ async fn who_comes_back_in_time_finds_it() {
 }
 
 #[tokio::test]
+async fn the_grace_begins_when_the_last_one_leaves() {
+    let dir = Dir::new();
+    let rig = mixed(&dir, 1).start().await;
+    let client = rig.client().await;
+    used(&client, "tmp-1").await;
+    detach(&client, "tmp-1").await;
+    client.quiet(Duration::from_millis(150)).await;
+    resume(&client, "tmp-1").await;
+    let last = fairlead::time::now();
+    detach(&client, "tmp-1").await;
+    until_gone(&rig, "tmp-1").await;
+    let lived = fairlead::time::now() - last;
+    assert!(lived >= Duration::from_millis(500), "{lived:?}");
+}
+
+#[tokio::test]
 async fn it_lives_as_long_as_one_conn_has_it() {
     let dir = Dir::new();
     let rig = mixed(&dir, 1).start().await;
@@ -177,6 +197,11 @@ async fn a_cli_that_does_not_do_it_is_asked_again() {
     detach(&client, "tmp-2").await;
     rig.until("the second is deleted", |m| evicted(m) == 2.0).await;
     assert_eq!(deletes(cli, "tmp-2"), 2);
+    // One that had no message is in no list, whether it is there or not.
+    create(&client, "tmp-3").await;
+    cli.fault("sessions.delete", Fault::Refused(-32603, "not now".into()), 1);
+    detach(&client, "tmp-3").await;
+    eventually("it is asked again", async || deletes(cli, "tmp-3") == 2).await;
 }
 
 #[tokio::test]
@@ -252,10 +277,11 @@ async fn a_drain_begins_no_deletion() {
     rig.hold(&client, "tmp-1", "k").await;
     let other = rig.client().await;
     used(&other, "tmp-3").await;
-    other.close().await;
     rig.gateway.leave(Mode::Drain);
-    let drains = async || refused(&client, "session.create", opened("x")).await.code == -32047;
+    let create = async || client.request("session.create", opened("x")).await;
+    let drains = async || create().await.is_err_and(|error| error.code == -32047);
     eventually("it drains", drains).await;
+    within("who has nothing to do is let go", other.until_closed()).await;
     // Longer than the grace, in a turn that holds the drain up.
     detach(&client, "tmp-2").await;
     client.quiet(Duration::from_millis(900)).await;
@@ -333,7 +359,8 @@ async fn what_was_not_made_here_is_not_deleted() {
 #[tokio::test]
 async fn one_that_may_have_been_made_when_its_client_went_is_deleted() {
     let dir = Dir::new();
-    let rig = mixed(&dir, 1).cli(0, |c| c.open_delay = Duration::from_millis(200)).start().await;
+    let setup = with_grace(&dir, 1, "1h");
+    let rig = setup.cli(0, |c| c.open_delay = Duration::from_millis(200)).start().await;
     let client = rig.client().await;
     client.post("session.create", opened("tmp-1")).await.unwrap();
     within("it is made", rig.clis[0].until_received(|f| f.method() == "session.create")).await;

@@ -1,5 +1,7 @@
 //! The ledger does not grow for ever: what no CLI has any more belongs to nobody, and nothing else is forgotten.
 
+use std::time::Duration;
+
 use fairlead::testing::Fault;
 use fairlead::testing::client::Client;
 use serde_json::json;
@@ -107,4 +109,25 @@ async fn what_no_cli_has_any_more_is_forgotten_when_it_is_old() {
     assert_eq!(forgotten(&rig.metrics().await), 2.0);
     rig.restart_cli(1 - home).await;
     rig.until("the third is forgotten", |m| forgotten(m) == 3.0).await;
+}
+
+#[tokio::test]
+async fn what_is_used_is_not_old() {
+    let dir = Dir::new();
+    tokens(&dir, &["alice"]);
+    let setup = guarded(&dir, clis(1)).top("[ledger]\nforget_after = \"1s\"");
+    let rig = setup.start().await;
+    let alice = known(&rig, "alice").await;
+    used(&alice, "s").await;
+    detach(&alice, "s").await;
+    alice.quiet(Duration::from_millis(1300)).await;
+    let last = fairlead::time::now();
+    resume(&alice, "s").await;
+    detach(&alice, "s").await;
+    // Past the gateway.
+    let aside = Client::connect(rig.clis[0].addr).await.unwrap();
+    ask(&aside, "session.delete", json!({"sessionId": "s"})).await;
+    rig.until("it is forgotten", |m| forgotten(m) == 1.0).await;
+    let known = fairlead::time::now() - last;
+    assert!(known >= Duration::from_millis(999), "{known:?}");
 }
