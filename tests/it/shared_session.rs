@@ -143,5 +143,6 @@ async fn who_comes_just_when_a_turn_has_ended_does_not_wait_for_its_end() {
     ask(&second, "session.list", json!({})).await;
     ask(&second, "session.list", json!({})).await;
     rig.gateway.leave(fairlead::drain::Mode::Drain);
-    within("it is let go", second.until_closed()).await;
+    assert!(second.until_closed().await.is_some(), "it is not let go");
+    assert!(rig.clis[0].busy("s"), "it was let go because the turn ended");
 }
