@@ -26,6 +26,23 @@ fn is_overloaded(error: &fairlead::testing::wire::RpcError) {
     assert!(error.data["retry_after_ms"].is_u64(), "{error:?}");
 }
 
+/// Two conns with a session each, `a` and `b`. In `a` a turn runs, until `k` is released.
+async fn one_works(rig: &Rig) -> (Client, Client) {
+    let (first, second) = (rig.client().await, rig.client().await);
+    create(&first, "a").await;
+    create(&second, "b").await;
+    rig.hold(&first, "a", "k").await;
+    (first, second)
+}
+
+/// The second one asks for a turn in `b`, and waits.
+async fn one_waits(rig: &Rig, second: &Client) -> Pending {
+    let params = json!({"sessionId": "b", "prompt": "x"});
+    let waits = second.post("session.send", params).await.unwrap();
+    wait_in_queue(rig, 1).await;
+    waits
+}
+
 async fn answered(client: &Client, posted: &Pending) -> Value {
     within("it is answered", client.answer_to(posted)).await.unwrap()
 }
@@ -151,10 +168,7 @@ async fn who_goes_while_it_waits_leaves_nothing_behind() {
 #[tokio::test]
 async fn a_turn_waits_until_another_ends() {
     let rig = caps(clis(1), "max_turns = 1").start().await;
-    let (first, second) = (rig.client().await, rig.client().await);
-    create(&first, "a").await;
-    create(&second, "b").await;
-    rig.hold(&first, "a", "k").await;
+    let (first, second) = one_works(&rig).await;
     let from = second.received();
     let params = json!({"sessionId": "b", "prompt": "x"});
     let waits = second.post("session.send", params).await.unwrap();
@@ -180,10 +194,7 @@ async fn a_turn_waits_until_another_ends() {
 async fn a_turn_that_waited_for_too_long_is_refused_and_holds_nothing() {
     let keys = "max_turns_per_upstream = 1\nqueue_timeout = \"200ms\"";
     let rig = caps(clis(1), keys).start().await;
-    let (first, second) = (rig.client().await, rig.client().await);
-    create(&first, "a").await;
-    create(&second, "b").await;
-    rig.hold(&first, "a", "k").await;
+    let (first, second) = one_works(&rig).await;
     let params = json!({"sessionId": "b", "prompt": "x"});
     is_overloaded(&refused(&second, "session.send", params).await);
     // Nor does one get through who is not attached.
@@ -222,13 +233,8 @@ async fn turns_of_a_user_and_of_a_tenant_are_counted() {
 #[tokio::test]
 async fn a_turn_that_its_client_leaves_makes_room() {
     let rig = caps(clis(1), "max_turns = 1").start().await;
-    let (first, second) = (rig.client().await, rig.client().await);
-    create(&first, "a").await;
-    create(&second, "b").await;
-    rig.hold(&first, "a", "k").await;
-    let params = json!({"sessionId": "b", "prompt": "x"});
-    let waits = second.post("session.send", params).await.unwrap();
-    wait_in_queue(&rig, 1).await;
+    let (first, second) = one_works(&rig).await;
+    let waits = one_waits(&rig, &second).await;
     first.reset().await;
     answered(&second, &waits).await;
 }
@@ -236,13 +242,8 @@ async fn a_turn_that_its_client_leaves_makes_room() {
 #[tokio::test]
 async fn a_turn_that_waits_does_not_begin_while_fairlead_leaves() {
     let rig = caps(clis(1), "max_turns = 1").start().await;
-    let (first, second) = (rig.client().await, rig.client().await);
-    create(&first, "a").await;
-    create(&second, "b").await;
-    rig.hold(&first, "a", "k").await;
-    let params = json!({"sessionId": "b", "prompt": "x"});
-    let waits = second.post("session.send", params).await.unwrap();
-    wait_in_queue(&rig, 1).await;
+    let (first, second) = one_works(&rig).await;
+    let waits = one_waits(&rig, &second).await;
     rig.gateway.leave(Mode::Drain);
     within(
         "it has heard",
