@@ -269,6 +269,7 @@ impl Conn {
                     }
                 }
                 Event::Rests(session, epoch) => self.mux.rests(&session, epoch),
+                Event::Gone(session, epoch) => self.mux.gone(&session, epoch, now.at),
                 Event::Dead(upstream) => {
                     let dead = self.links.iter().find(|l| l.upstream() == upstream);
                     if let Some(link) = dead {

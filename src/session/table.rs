@@ -106,6 +106,12 @@ impl<L> Table<L> {
         entry.is_some_and(|e| e.busy.iter().any(|other| *other != conn))
     }
 
+    /// The conns that are attached to this life of a session.
+    pub fn attached_to(&self, session: &SessionId, epoch: u64) -> SmallVec<[ConnId; 2]> {
+        let entry = self.entries.get(session).filter(|e| e.epoch == epoch);
+        entry.map(|e| e.attached.clone()).unwrap_or_default()
+    }
+
     /// A conn sees a turn begin or end in it. Returns its lease, and whether it is busy now, if that changed.
     pub fn turn(
         &mut self,

@@ -87,6 +87,8 @@ pub struct FakeConfig {
     pub term_delay: Duration,
     /// What a send streams, instead of a turn.
     pub bench: Option<Bench>,
+    /// Tells nobody what becomes of sessions.
+    pub hushed: bool,
 }
 
 impl Default for FakeConfig {
@@ -100,6 +102,7 @@ impl Default for FakeConfig {
             open_delay: Duration::from_millis(2),
             term_delay: Duration::from_millis(20),
             bench: None,
+            hushed: false,
         }
     }
 }
@@ -125,7 +128,7 @@ impl FakeCli {
         let (version, token, disk) =
             (config.version.clone(), config.token.clone(), config.disk.clone());
         let mut model = model::Model::new(serial, version, token, disk);
-        model.hushed = config.bench.is_some();
+        model.hushed = config.hushed || config.bench.is_some();
         let shared = Arc::new(Shared {
             model: Mutex::new(model),
             config,

@@ -43,6 +43,8 @@ pub enum Event {
     Notices(UpstreamId, Arc<[Notice]>),
     /// A session that was at work when the conn came to it is not any more, in this life.
     Rests(SessionId, u64),
+    /// This life of a session that it is attached to was deleted by another conn.
+    Gone(SessionId, u64),
     /// A CLI is dead: links to it are lost.
     Dead(UpstreamId),
     /// We are leaving.

@@ -466,7 +466,14 @@ impl Pool {
             }
             Left::Closed => self.change_of(session, |t| t.closed(session, upstream, epoch, now)),
             Left::Deleted => {
-                self.change(|t| t.deleted(session, upstream, epoch));
+                let attached = self.change(|t| {
+                    let attached = t.attached_to(session, epoch);
+                    t.deleted(session, upstream, epoch);
+                    attached
+                });
+                for other in attached.into_iter().filter(|other| *other != conn) {
+                    self.hub.tell(other, Event::Gone(session.clone(), epoch));
+                }
                 self.disown(session);
             }
             Left::Halted => {

@@ -281,7 +281,7 @@ async fn a_drain_begins_no_deletion() {
     let create = async || client.request("session.create", opened("x")).await;
     let drains = async || create().await.is_err_and(|error| error.code == -32047);
     eventually("it drains", drains).await;
-    within("who has nothing to do is let go", other.until_closed()).await;
+    within("who has nothing to do is let go", other.until_closed()).await.unwrap();
     // Longer than the grace, in a turn that holds the drain up.
     detach(&client, "tmp-2").await;
     client.quiet(Duration::from_millis(900)).await;

@@ -13,7 +13,7 @@ async fn a_client_that_stops_in_mid_frame_is_given_up_and_an_idle_one_is_not() {
         let (idle, client) = (rig.client().await, rig.client().await);
         create(&idle, "s").await;
         client.send_raw(half.as_bytes()).await.unwrap();
-        within("the conn ends", client.until_closed()).await;
+        within("the conn ends", client.until_closed()).await.unwrap();
         assert!(idle.closed().is_none());
         ask(&idle, "session.mode.get", json!({"sessionId": "s"})).await;
     }

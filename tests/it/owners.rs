@@ -338,3 +338,24 @@ async fn a_name_that_was_deleted_can_be_used_again_at_once() {
     detach(&alice, "s").await;
     resume(&alice, "s").await;
 }
+
+#[tokio::test]
+async fn who_did_not_hear_that_its_session_was_deleted_does_not_reach_the_next_of_its_name() {
+    let dir = Dir::new();
+    tokens(&dir, &["alice", "bob"]);
+    // The CLI tells nobody.
+    let rig = guarded(&dir, clis(1).cli(0, |c| c.hushed = true)).start().await;
+    let (alice, deaf) = (known(&rig, "alice").await, known(&rig, "alice").await);
+    used(&alice, "s").await;
+    resume(&deaf, "s").await;
+    ask(&alice, "session.delete", json!({"sessionId": "s"})).await;
+    let bob = known(&rig, "bob").await;
+    eventually("the name is free", async || {
+        bob.request("session.create", opened("s")).await.is_ok()
+    })
+    .await;
+    let before = forwarded(&rig.clis[0]).len();
+    let send = json!({"sessionId": "s", "prompt": "x"});
+    is_ours(&refused(&deaf, "session.send", send).await, -32042, "access_denied");
+    assert_eq!(forwarded(&rig.clis[0]).len(), before);
+}

@@ -247,6 +247,15 @@ impl Mux {
         self.set_joined(session, epoch, false);
     }
 
+    /// The session was deleted by another conn. Its CLI says so too, but it may be somebody else's name when that is read.
+    pub fn gone(&mut self, session: &SessionId, epoch: u64, now: Instant) {
+        let here = |s: &&Box<Slot>| s.phase == Phase::Attached && s.epoch == epoch;
+        if self.slots.get(session).filter(here).is_some() {
+            self.end_turn(session, TurnEnd::ClientLeft, now);
+            self.leave(session, Left::Detached, now);
+        }
+    }
+
     fn set_joined(&mut self, session: &SessionId, epoch: u64, joined: bool) {
         let here = |s: &&mut Box<Slot>| s.phase == Phase::Attached && s.epoch == epoch;
         if let Some(slot) = self.slots.get_mut(session).filter(here) {
