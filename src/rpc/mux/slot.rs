@@ -249,8 +249,8 @@ impl Mux {
 
     /// The session was deleted by another conn. Its CLI says so too, but it may be somebody else's name when that is read.
     pub fn gone(&mut self, session: &SessionId, epoch: u64, now: Instant) {
-        let here = |s: &&Box<Slot>| s.phase == Phase::Attached && s.epoch == epoch;
-        if self.slots.get(session).filter(here).is_some() {
+        let slot = self.slots.get(session);
+        if slot.is_some_and(|s| s.phase == Phase::Attached && s.epoch == epoch) {
             self.end_turn(session, TurnEnd::ClientLeft, now);
             self.leave(session, Left::Detached, now);
         }
