@@ -11,6 +11,7 @@ mod gate;
 mod halt;
 mod left;
 mod look_up;
+mod members;
 mod own;
 mod place;
 mod queue;
@@ -36,10 +37,9 @@ use crate::balance::{Balancer, PlacementReason, Policy};
 use crate::caller::Owner;
 use crate::drain::Tasks;
 use crate::error::Refusal;
-use crate::health::state::{Change, Seen, State};
 use crate::id::{AskId, ConnId, SessionId, UpstreamId};
 use crate::observe::metrics::PoolMetrics;
-use crate::rpc::mux::{Found, Hello, Left, Ticket};
+use crate::rpc::mux::{Found, Left, Ticket};
 use crate::session::queue::Queue;
 use crate::session::quota::Bounds;
 use crate::session::table::{
@@ -180,110 +180,6 @@ impl Pool {
             tasks,
             changed: tokio::sync::Notify::new(),
         })
-    }
-
-    /// The member of this number.
-    pub fn member(&self, id: UpstreamId) -> Option<&Arc<Member>> {
-        self.members.iter().find(|m| m.id == id)
-    }
-
-    /// A CLI for what any CLI can answer: the one with the least to do.
-    pub fn any(&self) -> Option<UpstreamId> {
-        let up = self.members.iter().filter(|m| m.is_up());
-        let least = |m: &&Arc<Member>| m.candidate().map_or(u32::MAX, |c| c.sessions + c.busy);
-        up.min_by_key(least).map(|m| m.id)
-    }
-
-    /// What the CLIs that are up say of themselves: the lowest version, what all of them can do.
-    pub fn hello(&self) -> Option<Hello> {
-        let mut all = self.members.iter().filter(|m| m.is_up()).filter_map(|m| m.hello());
-        let mut common = all.next()?;
-        for hello in all {
-            if version_key(&hello.version) < version_key(&common.version) {
-                common.version = hello.version;
-            }
-            common.protocol = common.protocol.min(hello.protocol);
-            common.task_kinds.retain(|kind| hello.task_kinds.contains(kind));
-        }
-        Some(common)
-    }
-
-    /// Waits until [`Pool::hello`] has something to say, for at most `limit`.
-    pub async fn hello_within(&self, limit: Duration) -> Option<Hello> {
-        let wait = async {
-            loop {
-                let changed = self.changed.notified();
-                if let Some(hello) = self.hello() {
-                    return hello;
-                }
-                changed.await;
-            }
-        };
-        tokio::time::timeout(limit, wait).await.ok()
-    }
-
-    /// Returns once it is known of each CLI whether it is up, and one is.
-    pub async fn settled(&self) {
-        loop {
-            let changed = self.changed.notified();
-            let known = self.members.iter().all(|m| m.state() != State::Starting);
-            if known && self.hello().is_some() {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    /// Something was seen of a member that says all.
-    pub fn saw(&self, member: &Member, seen: Seen) {
-        if let Some(change) = member.see(seen) {
-            self.member_changed(member, change);
-        }
-    }
-
-    /// A member changed its state.
-    pub fn member_changed(&self, member: &Member, Change { from, to: state }: Change) {
-        if state == State::Up {
-            self.change(|table| table.upstream_is(member.id, true));
-        }
-        self.changed.notify_waiters();
-        // What it said of itself; of one that is not up it may be what another process said.
-        let hello = if state == State::Up { member.hello() } else { None };
-        tracing::info!(
-            kind = "upstream",
-            pool = self.name,
-            upstream = member.name,
-            state = state.slug(),
-            version = hello.as_ref().map(|h| h.version.as_str()),
-            protocol = hello.as_ref().map(|h| h.protocol),
-            "upstream is {}",
-            state.slug()
-        );
-        let words = match (from, state) {
-            (_, State::Misconfigured) => "the CLI refuses the pool's token",
-            (State::Misconfigured, _) => "the CLI is no longer known to refuse the pool's token",
-            (
-                State::Starting | State::Up | State::Down | State::Leaving,
-                State::Starting | State::Up | State::Down | State::Leaving,
-            ) => return,
-        };
-        tracing::warn!(pool = self.name, upstream = member.name, state = state.slug(), "{words}");
-    }
-
-    /// A member is dead: links to it are lost, and with own storage its sessions. One that is only down may be busy.
-    pub fn member_dead(&self, member: &Member) {
-        self.change(|table| table.upstream_is(member.id, false));
-        self.hub.tell_all(&Event::Dead(member.id));
-    }
-
-    /// The process of a member has ended, but not all that it started.
-    pub fn member_ending(&self, member: &Member) {
-        self.change(|table| table.upstream_ending(member.id));
-    }
-
-    /// Nothing lives any more of the process that a member had before.
-    pub fn member_reaped(&self, member: &Member) {
-        self.change(|table| table.upstream_reaped(member.id));
     }
 
     /// Somebody wants a session. `None`: the answer comes to the conn's inbox, as [`Event::Again`].
@@ -581,21 +477,5 @@ impl Heard {
     /// Found, refused, or in the queue.
     fn of(found: Result<Found, Option<Found>>) -> Self {
         found.map_or_else(|wait| wait.map_or(Heard::Wait, Heard::Found), Heard::Found)
-    }
-}
-
-/// Orders `1.0.9` before `1.0.10`.
-fn version_key(version: &str) -> Vec<u64> {
-    version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_ordered_as_numbers() {
-        assert!(version_key("1.0.9") < version_key("1.0.10"));
-        assert!(version_key("1.0.102") < version_key("1.1.0-beta.1"));
     }
 }
