@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::certificates::{Ca, Folder};
 use super::rig::*;
-use super::tell::{lines, log};
+use super::tell::{conn_line, log};
 
 const TRUSTED: &str = "[listener.proxy_protocol]\ntrusted = [\"127.0.0.0/8\"]\n";
 const ELSEWHERE: &str = "[listener.proxy_protocol]\ntrusted = [\"192.0.2.0/24\"]\n";
@@ -26,15 +26,7 @@ fn v2(tlvs: &[(u8, &str)]) -> Vec<u8> {
 async fn seen(client: Client, session: &str) -> Value {
     create(&client, session).await;
     client.close().await;
-    let find = || {
-        let lines = lines();
-        let session =
-            lines.iter().find(|l| l["kind"] == "session" && l["session_id"] == session)?;
-        let is = |l: &&Value| l["kind"] == "conn" && l["conn_id"] == session["conn_id"];
-        lines.iter().find(is).cloned()
-    };
-    eventually("the conn's line", async || find().is_some()).await;
-    find().unwrap()["client_addr"].clone()
+    conn_line(session).await["client_addr"].clone()
 }
 
 /// A client that a proxy says this of.

@@ -29,6 +29,19 @@ pub(crate) fn lines() -> Vec<Value> {
     log().text().lines().filter_map(|l| serde_json::from_str(l).ok()).collect()
 }
 
+/// The line of the conn that had this session.
+pub(crate) async fn conn_line(session: &str) -> Value {
+    let find = || {
+        let lines = lines();
+        let session =
+            lines.iter().find(|l| l["kind"] == "session" && l["session_id"] == session)?;
+        let is = |l: &&Value| l["kind"] == "conn" && l["conn_id"] == session["conn_id"];
+        lines.iter().find(is).cloned()
+    };
+    eventually("the conn's line", async || find().is_some()).await;
+    find().unwrap()
+}
+
 /// Waits for a line of this kind about this session.
 async fn line(kind: &str, session: &str) -> Value {
     let find = || lines().into_iter().find(|l| l["kind"] == kind && l["session_id"] == session);

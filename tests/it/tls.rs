@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::certificates::{Ca, Folder};
 use super::rig::*;
-use super::tell::{lines, log};
+use super::tell::{conn_line, lines, log};
 
 async fn over_tls(rig: &Rig, config: std::sync::Arc<rustls::ClientConfig>) -> Client {
     let address = rig.gateway.addresses().listeners[0];
@@ -19,19 +19,6 @@ async fn over_tls(rig: &Rig, config: std::sync::Arc<rustls::ClientConfig>) -> Cl
 async fn until_rejected(rig: &Rig, reason: &str) {
     let so = |m: &Metrics| m.sum("fairlead_listener_rejected_total", &[("reason", reason)]) == 1.0;
     rig.until(&format!("one is refused: {reason}"), so).await;
-}
-
-/// The line of the conn that had this session.
-async fn conn_line(session: &str) -> Value {
-    let find = || {
-        let lines = lines();
-        let session =
-            lines.iter().find(|l| l["kind"] == "session" && l["session_id"] == session)?;
-        let is = |l: &&Value| l["kind"] == "conn" && l["conn_id"] == session["conn_id"];
-        lines.iter().find(is).cloned()
-    };
-    eventually("the conn's line", async || find().is_some()).await;
-    find().unwrap()
 }
 
 #[tokio::test]
