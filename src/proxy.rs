@@ -6,3 +6,4 @@ pub mod admit;
 pub mod buffers;
 pub mod callers;
 pub mod jsonrpc;
+pub mod relay;
