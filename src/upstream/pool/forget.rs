@@ -85,7 +85,10 @@ impl Pool {
             Hold::Unknown | Hold::Free { .. } => {}
             Hold::Held | Hold::Changing | Hold::Undeleted(_) => return false,
         }
-        let Some(members) = self.whole() else { return false };
+        let members = self.members();
+        if members.is_empty() || !self.misses_nobody() {
+            return false;
+        }
         for member in members.iter() {
             if !member.is_up() || !self.lacks(member, session).await {
                 return false;
