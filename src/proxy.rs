@@ -5,4 +5,5 @@
 pub mod admit;
 pub mod buffers;
 pub mod callers;
+pub mod edge;
 pub mod jsonrpc;

@@ -63,7 +63,7 @@ impl Conn {
             Action::Seek(ticket, None, _) => {
                 let caller = &self.visitor.caller;
                 // It has no name yet by which it could be told from others.
-                let key = self.listener.keys.of(caller, &uuid::Uuid::new_v4().to_string());
+                let key = self.listener.edge.keys.of(caller, &uuid::Uuid::new_v4().to_string());
                 let owner = tenancy::owner_of_new(caller, None);
                 let found = match pool.choose_unnamed(&key, &owner) {
                     Ok(upstream) => {
@@ -86,7 +86,7 @@ impl Conn {
             Action::Greet(ticket) => self.greet(ticket, now),
             Action::Attached(session, _, epoch, how) => {
                 self.tally.sessions += 1;
-                let key = self.listener.keys.of(&self.visitor.caller, session.as_str());
+                let key = self.listener.edge.keys.of(&self.visitor.caller, session.as_str());
                 let class = self.listener.classes.of(&session);
                 let by = By { visitor: &self.visitor, who: self.whoever(), key: &key, class };
                 if pool.attached(&session, self.id, epoch, by) {
@@ -144,7 +144,7 @@ impl Conn {
                 }
             }
             Action::Odd(oddity) => {
-                self.listener.metrics.frame_errors.inc(report::oddity_word(oddity));
+                self.listener.edge.metrics.frame_errors.inc(report::oddity_word(oddity));
             }
         }
     }
@@ -152,7 +152,7 @@ impl Conn {
     fn count_answer(&mut self, method: Option<&Method>, outcome: Outcome, took: Duration) {
         let index = method.map_or(u16::MAX, |m| m.index);
         self.rpc.answered(index, report::result_of(outcome), took);
-        report::count_refusal(&self.listener.metrics, outcome);
+        report::count_refusal(&self.listener.edge.metrics, outcome);
     }
 
     fn seek(
@@ -166,7 +166,7 @@ impl Conn {
         if let Some(refusal) = self.misnamed(&session, &want) {
             return self.mux.found(ticket, Found::Refused(refusal), now);
         }
-        let key = self.listener.keys.of(&self.visitor.caller, session.as_str());
+        let key = self.listener.edge.keys.of(&self.visitor.caller, session.as_str());
         let class = self.listener.classes.of(&session);
         let by = By { visitor: &self.visitor, who: self.whoever(), key: &key, class };
         match self.listener.pool.seek(self.id, ticket, &session, &want, absence, by) {

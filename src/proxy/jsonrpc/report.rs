@@ -177,7 +177,7 @@ impl Conn {
     pub(super) fn report_end(&self, now: Now) {
         let (result, by) = self.ended();
         if let Some(End::Protocol(what)) = self.end {
-            self.listener.metrics.frame_errors.inc(what);
+            self.listener.edge.metrics.frame_errors.inc(what);
         }
         let phase = match self.mux.stage() {
             Stage::Fresh => Phase::Handshake,
@@ -191,7 +191,7 @@ impl Conn {
         let total = now.at.saturating_duration_since(self.tally.since);
         ConnEnd {
             client_addr: self.origin.peer(),
-            listener: &self.listener.name,
+            listener: &self.listener.edge.name,
             tls: self.origin.tls(),
             sessions: self.tally.sessions,
             turns: self.tally.turns,

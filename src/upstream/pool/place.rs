@@ -108,7 +108,7 @@ impl Pool {
             return Err(Some(Found::Refused(refusal)));
         }
         let asked = Asked::Place { key: sought.key.clone(), among };
-        self.enqueue(decisions, Waiter::new(sought, asked), refusal).map_err(|refusal| {
+        self.enqueue(decisions, Waiter::seeker(sought, asked), refusal).map_err(|refusal| {
             decisions.table.unplaceable(sought.session);
             refusal.map(Found::Refused)
         })
@@ -143,7 +143,7 @@ impl Pool {
         self.has_seat(owner) && !self.candidates(only).is_empty()
     }
 
-    fn has_seat(&self, owner: &Owner) -> bool {
+    pub(super) fn has_seat(&self, owner: &Owner) -> bool {
         self.seats.as_ref().is_none_or(|seats| seats.has_room(owner))
     }
 
