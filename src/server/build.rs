@@ -236,8 +236,14 @@ impl Maker<'_> {
         let pool = Pool::new(from.name.clone(), all, with, owners, metrics, self.tasks.clone());
         for (member, ears) in members {
             let with = watch_parameters(self.config, from);
+            let watched = Arc::clone(&member);
             let task = watch::watch(Arc::clone(&pool), member, ears, with);
-            self.tasks.spawn_aside("watch", task);
+            self.tasks.spawn_aside("watch", async move {
+                tokio::select! {
+                    () = task => {}
+                    () = watched.ended() => {}
+                }
+            });
         }
         for (member, managed) in follow {
             let task = managed::follow(Arc::clone(&pool), member, managed.status());
@@ -247,9 +253,9 @@ impl Maker<'_> {
         if let (Upstreams::Fixed(_), Some(token)) = (&from.upstreams, &from.token)
             && token.file().is_some()
         {
-            let members = pool.members.clone();
+            let of = Arc::clone(&pool);
             let put = move |token| {
-                for member in &members {
+                for member in of.members().iter() {
                     member.set_token(Some(LinkToken::clone(&token)));
                 }
             };

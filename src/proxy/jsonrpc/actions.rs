@@ -16,6 +16,7 @@ use crate::session::table::Absence;
 use crate::tenancy;
 use crate::time::Duration;
 use crate::upstream::hub::Event;
+use crate::upstream::member::Linked;
 use crate::upstream::pool::{By, Origin};
 use crate::want::Want;
 
@@ -39,7 +40,7 @@ impl Conn {
                 if let Some(member) = pool.member(upstream) {
                     let limit = self.listener.settings.handshake_timeout;
                     self.links.reserve_exact(1);
-                    self.links.push(LinkIo::open(link, member, limit));
+                    self.links.push(LinkIo::open(link, Linked::to(member), limit));
                     self.opened = true;
                     self.tally.links += 1;
                 } else {
@@ -125,12 +126,12 @@ impl Conn {
                 if let Some(member) = pool.member(upstream) {
                     tracing::debug!(upstream = member.name, code, "a link is refused");
                     // The first one says it for all.
-                    pool.saw(member, Seen::Refused);
+                    pool.saw(&member, Seen::Refused);
                 }
             }
             Action::Leaving(upstream) => {
                 if let Some(member) = pool.member(upstream) {
-                    pool.saw(member, Seen::Leaving);
+                    pool.saw(&member, Seen::Leaving);
                 }
             }
             Action::LinkFailed(upstream) => {

@@ -96,7 +96,9 @@ impl Pool {
     /// The upstream that is named, if it is up and has room: what a client was told to come back to. `None`: pick another.
     pub fn pick_this(self: &Arc<Self>, upstream: UpstreamId, owner: &Owner) -> Option<Picked> {
         let room = self.decide(|_| {
-            let free = self.has_room(owner, Some(upstream));
+            // What nothing new goes to may be picked by nobody, whatever he was told.
+            let takes = self.member(upstream).is_some_and(|m| m.takes());
+            let free = takes && self.has_room(owner, Some(upstream));
             free.then(|| self.room(upstream, PlacementReason::Sticky, owner)).flatten()
         })?;
         self.picked(room).ok()
@@ -108,7 +110,6 @@ impl Pool {
             return Err(refused(Reason::NoUpstream, "the upstream has just left"));
         };
         self.metrics.placements.inc(reason.slug());
-        let member = Arc::clone(member);
         Ok(Picked { member, reason, pool: Arc::clone(self), lease: Some(lease) })
     }
 
@@ -120,7 +121,7 @@ impl Pool {
         if let Some(room) = self.pick_now(&mut decisions.balancer, &pick) {
             return Ok(Found::Room(room));
         }
-        if !self.members.iter().any(|m| m.is_up() && !pick.tried.contains(&m.id)) {
+        if !self.members().iter().any(|m| m.takes() && !pick.tried.contains(&m.id)) {
             return Err(refused(Reason::NoUpstream, "no upstream can be reached"));
         }
         let (tell, told) = oneshot::channel();
@@ -151,12 +152,13 @@ impl Pool {
         if !self.has_seat(&pick.owner) {
             return SmallVec::new();
         }
-        let members = self.members.iter().filter(|m| !pick.tried.contains(&m.id));
-        members.filter_map(|m| m.candidate()).collect()
+        let members = self.members();
+        let untried = members.iter().filter(|m| !pick.tried.contains(&m.id));
+        untried.filter_map(|m| m.candidate()).collect()
     }
 
     fn room(&self, upstream: UpstreamId, reason: PlacementReason, owner: &Owner) -> Option<Room> {
-        let lease = self.lease(self.member(upstream)?, owner);
+        let lease = self.lease(&self.member(upstream)?, owner);
         Some(Room { upstream, reason, lease })
     }
 }

@@ -154,7 +154,7 @@ impl Pool {
 
     /// Calls all who fit by now, if anything was given back since the last time. What they need is theirs.
     pub(super) fn call(&self, decisions: &mut Decisions) {
-        let freed = self.members.iter().map(|m| m.freed()).fold(0, u64::wrapping_add);
+        let freed = self.roster.freed();
         if std::mem::replace(&mut decisions.freed, freed) != freed {
             self.call_all(decisions);
         }

@@ -226,3 +226,26 @@ async fn what_has_no_key_is_spread_where_a_key_is_asked_for() {
         assert_eq!(held.iter().filter(|p| p.member.id == UpstreamId(id)).count(), 3);
     }
 }
+
+#[tokio::test]
+async fn nobody_goes_to_an_upstream_that_is_to_go_and_what_is_there_stays() {
+    let pool = pool(&With { members: 2, max_each: None, ..BASE });
+    let (old, new) = (UpstreamId(0), UpstreamId(1));
+    let there = pool.pick_this(old, &owner("a")).unwrap();
+    pool.retire("up-0");
+    for n in 0..10 {
+        assert_eq!(now(&pool, &n.to_string()).await.unwrap().member.id, new);
+    }
+    assert!(pool.pick_this(old, &owner("a")).is_none(), "not even who was told to");
+    assert!(pool.member(old).is_some() && !there.member.is_ended());
+    drop(there);
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while pool.member(old).is_some() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    pool.retire("up-1");
+    assert_eq!(reason(now(&pool, "a").await), Some(Reason::NoUpstream));
+}
