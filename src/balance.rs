@@ -67,6 +67,16 @@ impl Balancer {
             Policy::Consistent { factor } => consistent::choose(key, factor, among),
         }
     }
+
+    /// The same for what has no key: where a key is asked for, the least loaded takes it.
+    pub fn choose_keyless(&mut self, among: &[Candidate]) -> Option<(UpstreamId, PlacementReason)> {
+        match self.policy {
+            Policy::RoundRobin | Policy::LeastLoaded => self.choose(&[], among),
+            Policy::Consistent { .. } => {
+                least_loaded::choose(among).map(|id| (id, PlacementReason::NoUser))
+            }
+        }
+    }
 }
 
 #[cfg(test)]

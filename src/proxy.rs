@@ -5,5 +5,6 @@
 pub mod admit;
 pub mod buffers;
 pub mod callers;
+pub mod edge;
 pub mod jsonrpc;
 pub mod relay;

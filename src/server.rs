@@ -3,6 +3,7 @@
 
 mod build;
 mod callers;
+mod listeners;
 mod managed;
 mod memory;
 mod secrets;

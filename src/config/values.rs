@@ -2,6 +2,8 @@
 //!
 //! Pure: no place, no table, no environment.
 
+mod request;
+
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -9,6 +11,7 @@ use std::sync::Arc;
 
 use toml::de::DeValue;
 
+pub(super) use self::request::{cookie_name, header_name, pointer};
 use super::model::Pattern;
 use crate::identity;
 use crate::time::Duration;

@@ -196,28 +196,40 @@ impl All {
 }
 
 /// Things by name, for as long as somebody else holds them.
-struct Living<const N: usize, T>(BTreeMap<[String; N], Weak<T>>);
+struct Living<const N: usize, T> {
+    all: BTreeMap<[String; N], Weak<T>>,
+    /// How many there may be before those that are gone are looked for.
+    sweep_at: usize,
+}
+
+/// As few as these are not worth a look.
+const FEW: usize = 16;
 
 impl<const N: usize, T> Default for Living<N, T> {
     fn default() -> Self {
-        Living(BTreeMap::new())
+        Living { all: BTreeMap::new(), sweep_at: FEW }
     }
 }
 
 impl<const N: usize, T> Living<N, T> {
     fn get(&mut self, key: [String; N], new: impl FnOnce() -> T) -> Arc<T> {
-        if let Some(living) = self.0.get(&key).and_then(Weak::upgrade) {
+        if let Some(living) = self.all.get(&key).and_then(Weak::upgrade) {
             return living;
         }
         let made = Arc::new(new());
-        self.0.insert(key, Arc::downgrade(&made));
+        if self.all.len() >= self.sweep_at {
+            // Nobody may ever scrape.
+            self.all.retain(|_, weak| weak.strong_count() > 0);
+            self.sweep_at = FEW.max(2 * self.all.len());
+        }
+        self.all.insert(key, Arc::downgrade(&made));
         made
     }
 
     /// Those still held; forgets the others.
     fn living(&mut self) -> Vec<Arc<T>> {
         let mut living = Vec::new();
-        self.0.retain(|_, weak| {
+        self.all.retain(|_, weak| {
             let held = weak.upgrade();
             let keep = held.is_some();
             living.extend(held);

@@ -15,7 +15,6 @@ mod report;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::SystemTime;
 
 use ahash::AHashMap;
 use tokio::time::Sleep;
@@ -25,17 +24,16 @@ use self::flow::Flow;
 use self::link::LinkIo;
 use self::origin::Origin;
 use self::report::Tally;
-use super::admit::{Classes, Keys};
-use super::callers::{Callers, Seat, Who};
-use crate::caller::{Claim, Trust};
+use super::admit::Classes;
+use super::callers::{Seat, Who};
+use super::edge::Edge;
 use crate::config::Pattern;
 use crate::drain::Mode;
 use crate::id::{ConnId, SessionId};
-use crate::identity::Evidence;
-use crate::listen::door::{Door, Entered};
+use crate::listen::door::Entered;
 use crate::listen::io::ClientIo;
 use crate::observe::audit::Hush;
-use crate::observe::metrics::{ListenerMetrics, RpcMetrics};
+use crate::observe::metrics::RpcMetrics;
 use crate::rpc::mux::{End, Mux, Now, Settings, Ticket};
 use crate::time::{self, Duration, Instant};
 use crate::upstream::hub::{Event, Inbox, Joined, Notice};
@@ -52,37 +50,18 @@ const SETTLE: Duration = Duration::from_millis(250);
 /// How often deadlines are looked at, while there are any.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Whom evidence proves: `None` if nothing was presented that says anything, `Err` with the word for the log if what was
-/// presented is not good.
-pub type Claims =
-    dyn Fn(&Evidence<'_>, SystemTime) -> Option<Result<Claim, &'static str>> + Send + Sync;
-
 /// What all conns of a listener share.
 pub struct Listener {
-    /// Its name in logs and metrics.
-    pub name: String,
+    /// What it has whatever is spoken.
+    pub edge: Edge,
     /// What a conn may do and hold.
     pub settings: Arc<Settings>,
-    /// What a client proves.
-    pub claims: Arc<Claims>,
-    /// Whom a proven caller may act for, where its proof does not say.
-    pub trust: Trust,
-    /// Who calls as long as nobody proves who it is.
-    pub anonymous: Arc<Visitor>,
     /// What the ids of sessions that clients make must match.
     pub required_id: Option<Pattern>,
-    /// What each caller may take.
-    pub callers: Callers,
-    /// How sessions get their keys.
-    pub keys: Keys,
-    /// What a client passes before it is a conn; `None`: nothing.
-    pub door: Option<Door>,
     /// Which sessions that are made here outlive their clients.
     pub classes: Classes,
     /// Who serves it.
     pub pool: Arc<Pool>,
-    /// Its series.
-    pub metrics: Arc<ListenerMetrics>,
     /// For the pool to have a CLI that answered.
     pub connect_wait: Duration,
     /// For a peer that takes no bytes.
@@ -139,18 +118,18 @@ impl Conn {
         seed: u64,
     ) -> Self {
         let Entered { io: client, peer, tls, shown } = entered;
-        let origin = match &listener.door {
+        let origin = match &listener.edge.door {
             None => Origin::Direct(peer),
             Some(_) => Origin::door(peer, tls, shown),
         };
         let inbox = listener.pool.hub.enter(id);
-        listener.metrics.accepted.inc();
-        listener.metrics.connections.inc();
+        listener.edge.metrics.accepted.inc();
+        listener.edge.metrics.connections.inc();
         let mut conn = Conn {
             id,
             origin,
             mux: Mux::new(Arc::clone(&listener.settings), seed),
-            visitor: Arc::clone(&listener.anonymous),
+            visitor: Arc::clone(&listener.edge.anonymous),
             proven: false,
             seat: None,
             expiry: None,
@@ -334,7 +313,7 @@ impl Conn {
         let pending = self.mux.pending() as u32;
         if pending != self.pending {
             let change = i64::from(pending) - i64::from(self.pending);
-            self.listener.metrics.rpc_pending.add(change);
+            self.listener.edge.metrics.rpc_pending.add(change);
             self.pending = pending;
         }
     }
@@ -360,7 +339,7 @@ impl Drop for Conn {
         self.listener.buffered.change(self.id, self.kept, 0);
         self.listener.pool.leave(self.id);
         self.seat = None;
-        self.listener.metrics.connections.dec();
+        self.listener.edge.metrics.connections.dec();
         self.audit_rest();
         self.report_end(now);
     }

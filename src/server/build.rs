@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::net::TcpListener;
 
+use super::listeners::{self, Listener};
 use super::workers::Workers;
 use super::{Addresses, StartError, callers, managed, secrets};
 use crate::balance::Policy;
@@ -14,21 +15,17 @@ use crate::health::state::State;
 use crate::id::UpstreamId;
 use crate::ledger::Ledger;
 use crate::listen::bind::bind;
-use crate::listen::door::{self, Door};
-use crate::listen::tls::Terminator;
 use crate::observe::endpoints::{self, Endpoints};
-use crate::observe::metrics::{ListenerMetrics, MethodName, Metrics, Vocabulary};
+use crate::observe::metrics::{MethodName, Metrics, Vocabulary};
 use crate::observe::readiness::Readiness;
 use crate::probe::watch;
-use crate::proxy::admit::Keys;
-use crate::proxy::callers::Callers;
-use crate::proxy::jsonrpc::{Budget, Listener};
+use crate::proxy::jsonrpc::Budget;
 use crate::rpc::frame::FrameLimits;
 use crate::rpc::methods::{self, Route};
-use crate::rpc::mux::{LinkToken, Settings};
+use crate::rpc::mux::LinkToken;
 use crate::session::quota::Bounds;
 use crate::session::table::{self, CreateExisting, Storage};
-use crate::time::{self, Duration};
+use crate::time::Duration;
 use crate::upstream::member::{self, Ears, Member};
 use crate::upstream::pool::{self, Patience, Pool};
 use crate::upstream::source::managed::{Home, Managed, Spec, StateDir};
@@ -38,7 +35,7 @@ pub(super) struct Server {
     pub(super) config: Config,
     pub(super) pools: Vec<Arc<Pool>>,
     pub(super) managed: Vec<Managed>,
-    pub(super) accepting: Vec<(TcpListener, Arc<Listener>, Option<Duration>)>,
+    pub(super) accepting: Vec<(TcpListener, Listener, Option<Duration>)>,
     pub(super) workers: Arc<Workers>,
     pub(super) tasks: Tasks,
     pub(super) metrics: Arc<Metrics>,
@@ -92,13 +89,17 @@ pub(super) async fn build(
     metrics.at_scrape(move || {
         counted.iter().filter_map(Weak::upgrade).for_each(|pool| pool.publish());
     });
-    let budget = Arc::new(Budget::new(config.limits.max_buffered_bytes));
+    let shared = listeners::Shared {
+        config,
+        metrics: &metrics,
+        tasks: &tasks,
+        pools: &pools,
+        budget: Arc::new(Budget::new(config.limits.max_buffered_bytes)),
+    };
     let mut accepting = Vec::new();
     for (socket, listener) in sockets.into_iter().zip(&config.listeners) {
-        if let Some(pool) = pools.iter().find(|p| p.name == listener.pool) {
-            let mut made = make_listener(config, listener, pool, &metrics, &tasks, &budget);
-            made.door = door(config, listener, &made.metrics, &tasks)?;
-            accepting.push((socket, Arc::new(made), listener.tcp_keepalive));
+        if let Some(made) = listeners::make(listener, &shared)? {
+            accepting.push((socket, made, listener.tcp_keepalive));
         }
     }
     if let Some(listener) = metrics_listener {
@@ -235,8 +236,14 @@ impl Maker<'_> {
         let pool = Pool::new(from.name.clone(), all, with, owners, metrics, self.tasks.clone());
         for (member, ears) in members {
             let with = watch_parameters(self.config, from);
+            let watched = Arc::clone(&member);
             let task = watch::watch(Arc::clone(&pool), member, ears, with);
-            self.tasks.spawn_aside("watch", task);
+            self.tasks.spawn_aside("watch", async move {
+                tokio::select! {
+                    () = task => {}
+                    () = watched.ended() => {}
+                }
+            });
         }
         for (member, managed) in follow {
             let task = managed::follow(Arc::clone(&pool), member, managed.status());
@@ -246,9 +253,9 @@ impl Maker<'_> {
         if let (Upstreams::Fixed(_), Some(token)) = (&from.upstreams, &from.token)
             && token.file().is_some()
         {
-            let members = pool.members.clone();
+            let of = Arc::clone(&pool);
             let put = move |token| {
-                for member in &members {
+                for member in of.members().iter() {
                     member.set_token(Some(LinkToken::clone(&token)));
                 }
             };
@@ -341,11 +348,11 @@ fn spec(config: &Config, pool: &config::Pool, from: &config::Managed, index: usi
 
 /// What a client's request may wait for beside one look-up and room: for the look-up's turn, a link, or an answer of the
 /// fleet.
-fn longest_wait(limits: &Limits) -> Duration {
+pub(super) fn longest_wait(limits: &Limits) -> Duration {
     limits.handshake_timeout.max(limits.fleet_timeout)
 }
 
-fn upstream_frame(config: &Config) -> FrameLimits {
+pub(super) fn upstream_frame(config: &Config) -> FrameLimits {
     let limits = &config.limits;
     FrameLimits { header: limits.max_header_bytes, body: limits.max_upstream_frame }
 }
@@ -356,90 +363,5 @@ fn watch_parameters(config: &Config, pool: &config::Pool) -> watch::Parameters {
         timeout: pool.health.timeout,
         dead_after: pool.health.dead_after,
         frame: upstream_frame(config),
-    }
-}
-
-/// How much longer a conn waits for the end of `connect_wait` than that is.
-const GREETED: Duration = Duration::from_secs(1);
-
-/// What clients of a listener pass before their first frame. Starts what follows its certificate.
-fn door(
-    config: &Config,
-    from: &config::Listener,
-    metrics: &ListenerMetrics,
-    tasks: &Tasks,
-) -> Result<Option<Door>, StartError> {
-    let failed = |error| StartError::Tls(from.name.clone(), error);
-    let tls = match &from.tls {
-        Some(tls) => {
-            let made = Terminator::new(tls, metrics.tls_not_after()).map_err(failed)?;
-            let made = Arc::new(made);
-            tasks.spawn_aside("certificate", Arc::clone(&made).follow(from.name.clone()));
-            Some(made)
-        }
-        None => None,
-    };
-    let trusted = from.proxy_protocol.as_ref().map(|proxies| proxies.trusted.clone());
-    let deadline = config.limits.handshake_timeout;
-    let has = tls.is_some() || trusted.is_some();
-    Ok(has.then(|| Door::new(tls, trusted, deadline, door::UNDER_WAY)))
-}
-
-/// Sessions that one conn may use at a time before it forgets those that it left.
-const SLOTS: usize = 4096;
-
-fn make_listener(
-    config: &Config,
-    from: &config::Listener,
-    pool: &Arc<Pool>,
-    metrics: &Metrics,
-    tasks: &Tasks,
-    budget: &Arc<Budget>,
-) -> Listener {
-    let limits = &config.limits;
-    let caps = config.pool(&from.pool).map(|pool| pool.caps.clone()).unwrap_or_default();
-    let settings = Settings {
-        client_frame: FrameLimits {
-            header: limits.max_header_bytes,
-            body: limits.max_client_frame,
-        },
-        upstream_frame: upstream_frame(config),
-        link_queue: limits.max_link_queue,
-        client_queue: limits.max_client_queue,
-        pending: limits.max_pending,
-        slots: SLOTS,
-        request_timeout: limits.request_timeout,
-        client_request_timeout: limits.client_request_timeout,
-        handshake_timeout: limits.handshake_timeout,
-        seek_timeout: limits.lookup_timeout + longest_wait(limits) + caps.queue_timeout,
-        bounds_turns: caps.bounds_turns(),
-        greet_timeout: limits.connect_wait + GREETED,
-        discard_timeout: limits.discard_timeout,
-        finish_timeout: limits.finish_timeout,
-        authentication: callers::authentication(from),
-        authentication_timeout: limits.handshake_timeout,
-        policy: callers::policy(config, from),
-    };
-    let balance = config.pool(&from.pool).map(|p| p.balance);
-    let affinity = match balance {
-        Some(Balance::Consistent { affinity, .. }) => Some(affinity),
-        Some(Balance::RoundRobin | Balance::LeastLoaded) | None => None,
-    };
-    Listener {
-        name: from.name.clone(),
-        settings: Arc::new(settings),
-        claims: callers::claims(from, tasks),
-        trust: from.trust,
-        anonymous: Arc::new(callers::anonymous(from)),
-        required_id: from.required_id.clone(),
-        callers: Callers::new(&from.callers, from.identities().take_tokens(), time::now()),
-        keys: Keys { identity: from.identity.clone(), affinity },
-        door: None,
-        classes: callers::classes(from),
-        pool: Arc::clone(pool),
-        metrics: metrics.listener(&from.name),
-        connect_wait: limits.connect_wait,
-        stall_timeout: limits.stall_timeout,
-        buffered: Arc::clone(budget),
     }
 }

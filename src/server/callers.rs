@@ -15,7 +15,7 @@ use crate::identity::Identities;
 use crate::ledger::{Class, Ledger};
 use crate::observe::metrics::Metrics;
 use crate::proxy::admit::Classes;
-use crate::proxy::jsonrpc::Claims;
+use crate::proxy::edge::Claims;
 use crate::rpc::mux::Authentication;
 use crate::rpc::policy::{Callers, Policy};
 use crate::upstream::pool::{Owners, Unknown, Visitor};

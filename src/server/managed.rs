@@ -196,7 +196,7 @@ mod tests {
         let inbox = rig.pool.hub.enter(CONN);
         let (home, epoch) = rig.seek(&Want::CreateNew).unwrap();
         rig.attach(&session, epoch);
-        let member = Arc::clone(rig.pool.member(home).unwrap());
+        let member = rig.pool.member(home).unwrap();
         let addr = "127.0.0.1:1".parse().unwrap();
         let (status, heard) = watch::channel(Status::Ready { addr, pid: 1, generation: 1 });
         rig.tasks.spawn_aside("follow", follow(Arc::clone(&rig.pool), Arc::clone(&member), heard));
@@ -226,7 +226,7 @@ mod tests {
     #[tokio::test]
     async fn a_crash_loop_is_shown_while_the_cli_is_not_ready() {
         let rig = Rig::new();
-        let member = Arc::clone(rig.pool.member(UpstreamId(0)).unwrap());
+        let member = rig.pool.member(UpstreamId(0)).unwrap();
         let (status, heard) = watch::channel(Status::Starting { attempt: 1 });
         rig.tasks.spawn_aside("follow", follow(Arc::clone(&rig.pool), member, heard));
         let shows = |value: u8| {

@@ -8,12 +8,12 @@ use tokio::sync::mpsc;
 use tokio::time::{interval, timeout};
 
 use super::build::Server;
+use super::listeners::Listener;
 use super::memory;
 use super::workers::{Accepted, Entrance, Workers};
 use crate::drain::{Mode, Watcher};
 use crate::id::ConnId;
 use crate::listen::bind::tune;
-use crate::proxy::jsonrpc::Listener;
 use crate::time::{self, Duration};
 use crate::upstream::hub::Event;
 
@@ -30,7 +30,7 @@ pub(super) async fn serve(mut server: Server, mut asked: mpsc::Receiver<Mode>) {
     let mut accepting = Vec::new();
     for (socket, listener, keepalive) in std::mem::take(&mut server.accepting) {
         if let Ok(address) = socket.local_addr() {
-            tracing::info!(kind = "listener", listener = listener.name, %address, "listening");
+            tracing::info!(kind = "listener", listener = listener.edge().name, %address, "listening");
         }
         let (workers, watcher) = (Arc::clone(&server.workers), server.watcher.clone());
         let max = server.config.limits.max_conns;
@@ -112,48 +112,49 @@ async fn leave(server: Server, asked: &mut mpsc::Receiver<Mode>, mode: Mode) {
 
 async fn accept(
     socket: TcpListener,
-    listener: Arc<Listener>,
+    listener: Listener,
     keepalive: Option<Duration>,
     workers: Arc<Workers>,
     watcher: Watcher,
     max_conns: usize,
 ) {
+    let edge = listener.edge();
     loop {
         let (stream, peer) = match socket.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(listener = listener.name, %error, "cannot accept a client");
+                tracing::warn!(listener = edge.name, %error, "cannot accept a client");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         if workers.conns() >= max_conns {
-            listener.metrics.rejected.inc("max_conns");
+            edge.metrics.rejected.inc("max_conns");
             continue;
         }
-        let proxied = listener.door.as_ref().is_some_and(|door| door.trusts(peer.ip()));
+        let proxied = edge.door.as_ref().is_some_and(|door| door.trusts(peer.ip()));
         let entry = if proxied {
             Entrance::ByProxy
         } else {
-            match listener.callers.enter(peer.ip()) {
+            match edge.callers.enter(peer.ip()) {
                 Ok(entry) => Entrance::Counted(entry),
                 Err(why) => {
-                    listener.metrics.rejected.inc(why);
+                    edge.metrics.rejected.inc(why);
                     continue;
                 }
             }
         };
         let Ok(stream) = stream.into_std() else { continue };
         if let Err(error) = tune(&stream, keepalive) {
-            tracing::debug!(listener = listener.name, %error, "the client is gone already");
+            tracing::debug!(listener = edge.name, %error, "the client is gone already");
             continue;
         }
         let id = ConnId(NEXT_CONN.fetch_add(1, Ordering::Relaxed));
-        let (watcher, listener) = (watcher.clone(), Arc::clone(&listener));
+        let (watcher, listener) = (watcher.clone(), listener.clone());
         if let Err(refused) =
             workers.hand_over(Accepted { id, socket: stream, peer, listener, entry, watcher })
         {
-            refused.listener.metrics.rejected.inc("busy");
+            refused.listener.edge().metrics.rejected.inc("busy");
         }
     }
 }

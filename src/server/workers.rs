@@ -11,13 +11,14 @@ use std::thread;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use super::listeners::Listener;
 use super::memory;
 use crate::drain::{Tasks, Watcher};
 use crate::id::ConnId;
 use crate::listen::door::Entered;
 use crate::observe::metrics::RpcMetrics;
 use crate::proxy::callers::Entry;
-use crate::proxy::jsonrpc::{Conn, Listener};
+use crate::proxy::jsonrpc::Conn;
 
 /// Conns that may wait for one worker to take them.
 const WAITING: usize = 1024;
@@ -27,7 +28,7 @@ pub(super) struct Accepted {
     pub(super) id: ConnId,
     pub(super) socket: std::net::TcpStream,
     pub(super) peer: SocketAddr,
-    pub(super) listener: Arc<Listener>,
+    pub(super) listener: Listener,
     /// Its place among those of its listener and its address.
     pub(super) entry: Entrance,
     pub(super) watcher: Watcher,
@@ -133,7 +134,7 @@ async fn work(
 /// A client that is about to be a conn.
 struct Coming {
     id: ConnId,
-    listener: Arc<Listener>,
+    listener: Listener,
     watcher: Watcher,
     rpc: Arc<RpcMetrics>,
     tasks: Tasks,
@@ -144,7 +145,7 @@ struct Coming {
 impl Coming {
     /// At once, or through the door.
     fn on(self, socket: TcpStream, peer: SocketAddr) {
-        if self.listener.door.is_none() {
+        if self.listener.edge().door.is_none() {
             return self.serve(Entered::plain(socket, peer));
         }
         let (tasks, watcher) = (self.tasks.clone(), self.watcher.clone());
@@ -153,8 +154,9 @@ impl Coming {
 
     async fn enter(self, socket: TcpStream, peer: SocketAddr) {
         let mut leaving = self.watcher.clone();
-        let listener = Arc::clone(&self.listener);
-        let (Some(door), id) = (&listener.door, self.id) else { return };
+        let (listener, id) = (self.listener.clone(), self.id);
+        let edge = listener.edge();
+        let Some(door) = &edge.door else { return };
         let entered = tokio::select! {
             entered = door.enter(socket, peer) => entered,
             () = leaving.escalated() => return,
@@ -162,8 +164,8 @@ impl Coming {
         match entered {
             Ok(entered) => self.serve(entered),
             Err(refused) => {
-                listener.metrics.rejected.inc(refused.slug());
-                let (listener, reason) = (&listener.name, refused.slug());
+                edge.metrics.rejected.inc(refused.slug());
+                let (listener, reason) = (&edge.name, refused.slug());
                 if refused.is_of_evidence() {
                     tracing::warn!(
                         kind = "audit", action = "authenticate", decision = "deny", reason,
@@ -181,11 +183,12 @@ impl Coming {
         let Coming { id, listener, watcher, rpc, tasks, counted, entry } = self;
         let entry = match entry {
             Entrance::Counted(entry) => entry,
-            Entrance::ByProxy => match listener.callers.enter(entered.peer.ip()) {
+            Entrance::ByProxy => match listener.edge().callers.enter(entered.peer.ip()) {
                 Ok(entry) => entry,
-                Err(why) => return listener.metrics.rejected.inc(why),
+                Err(why) => return listener.edge().metrics.rejected.inc(why),
             },
         };
+        let Listener::Jsonrpc(listener) = listener;
         let seed = uuid::Uuid::new_v4().as_u64_pair();
         // The version and variant bits of each half are fixed: mixed, none is.
         let seed = seed.0 ^ seed.1.rotate_left(32);

@@ -1,11 +1,13 @@
-//! One CLI of a pool: its address, its condition, and how much lives on it.
+//! One CLI of a pool: its address, its condition, and how much lives on it. It never leaves its pool by itself.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::ask::{Ask, Asker};
 use super::seat::Seat;
@@ -63,6 +65,13 @@ pub struct Member {
     max_turns: Option<u32>,
     sessions: AtomicU32,
     busy: AtomicU32,
+    links: AtomicU32,
+    /// It takes nothing new.
+    retired: AtomicBool,
+    /// It is no member any more.
+    ended: AtomicBool,
+    /// Something that lived on it ended, or it has ended itself.
+    left: Notify,
     /// How often there came to be more room.
     freed: AtomicU64,
     condition: Mutex<Condition>,
@@ -72,7 +81,7 @@ pub struct Member {
     /// When a log line complained of it, likewise; 0: never.
     complained: AtomicU64,
     hints: mpsc::Sender<Seen>,
-    moved: tokio::sync::Notify,
+    moved: Notify,
 }
 
 /// What the `watch` of a member listens to.
@@ -102,6 +111,10 @@ impl Member {
             max_turns: with.max_turns,
             sessions: AtomicU32::new(0),
             busy: AtomicU32::new(0),
+            links: AtomicU32::new(0),
+            retired: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            left: Notify::new(),
             freed: AtomicU64::new(0),
             condition: Mutex::new(Condition {
                 address: with.address,
@@ -113,7 +126,7 @@ impl Member {
             complained: AtomicU64::new(0),
             epoch: time::now(),
             hints,
-            moved: tokio::sync::Notify::new(),
+            moved: Notify::new(),
         };
         (member, Ears { asks, hints: heard_hints })
     }
@@ -218,8 +231,80 @@ impl Member {
         self.freed.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether sessions may be placed on it, if it has room.
+    pub fn takes(&self) -> bool {
+        self.is_up() && !self.is_retired()
+    }
+
+    /// Whether it takes nothing new, and goes once nothing lives on it.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+
+    /// It takes nothing new. Says whether it did before. The pool's lock keeps anybody from being placed meanwhile.
+    pub(super) fn retire(&self) -> bool {
+        self.metrics.retired.set(1);
+        !self.retired.swap(true, Ordering::Relaxed)
+    }
+
+    /// It takes sessions again. Says whether it did not.
+    pub(super) fn stay(&self) -> bool {
+        let was = self.retired.swap(false, Ordering::Relaxed);
+        if was {
+            self.metrics.retired.set(0);
+            self.free();
+        }
+        was
+    }
+
+    /// Whether anything lives on it: sessions, or links.
+    pub(super) fn is_used(&self) -> bool {
+        self.sessions.load(Ordering::Relaxed) + self.links.load(Ordering::Relaxed) > 0
+    }
+
+    /// Returns when something that lived on it has ended; perhaps sooner.
+    pub(super) async fn unused(&self) {
+        self.left.notified().await;
+    }
+
+    /// It is no member any more.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.left.notify_waiters();
+    }
+
+    /// Whether it is no member any more.
+    pub fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Returns when it is no member any more.
+    pub async fn ended(&self) {
+        loop {
+            let mut left = pin!(self.left.notified());
+            left.as_mut().enable();
+            if self.is_ended() {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    /// Something that lived on it has ended.
+    fn leave(&self) {
+        if self.is_retired() {
+            self.left.notify_waiters();
+            self.left.notify_one();
+        }
+    }
+
     /// As the policies see it; `None` if it may take no session.
     pub fn candidate(&self) -> Option<Candidate> {
+        self.room().filter(|_| !self.is_retired())
+    }
+
+    /// The same, for a session that no other has; `None` if it is not up or has no room.
+    pub fn room(&self) -> Option<Candidate> {
         let candidate = Candidate {
             id: self.id,
             key: self.key,
@@ -278,6 +363,35 @@ impl Drop for Lease {
         self.member.sessions.fetch_sub(1, Ordering::Relaxed);
         self.member.metrics.sessions.dec();
         self.member.free();
+        self.member.leave();
+    }
+}
+
+/// A member that a link goes to: it stays as long as that.
+pub struct Linked(Arc<Member>);
+
+impl Linked {
+    /// One link more.
+    pub fn to(member: Arc<Member>) -> Self {
+        member.links.fetch_add(1, Ordering::Relaxed);
+        member.metrics.links.inc();
+        Linked(member)
+    }
+}
+
+impl Deref for Linked {
+    type Target = Member;
+
+    fn deref(&self) -> &Member {
+        &self.0
+    }
+}
+
+impl Drop for Linked {
+    fn drop(&mut self) {
+        self.0.links.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.links.dec();
+        self.0.leave();
     }
 }
 

@@ -13,8 +13,10 @@ mod left;
 mod look_up;
 mod members;
 mod own;
+mod pick;
 mod place;
 mod queue;
+mod roster;
 mod work;
 
 use std::sync::Arc;
@@ -27,9 +29,11 @@ use self::find::{OURSELVES, Seekers};
 use self::gate::Gate;
 use self::own::{Book, May};
 pub use self::own::{By, Grants, Grounds, Origin, Owners, Unknown, Visitor};
+pub use self::pick::{Picked, Tried};
 use self::place::{Among, Promise, Sought};
 pub use self::queue::Patience;
 use self::queue::Waiter;
+use self::roster::Roster;
 use super::hub::{Event, Hub};
 use super::member::{Lease, Member};
 use super::seat::Seats;
@@ -122,13 +126,13 @@ enum Heard {
 pub struct Pool {
     /// Its name in logs and metrics.
     pub name: String,
-    /// Its CLIs.
-    pub members: Vec<Arc<Member>>,
     /// Its conns.
     pub hub: Hub,
     /// Its series.
     pub metrics: Arc<PoolMetrics>,
     with: Parameters,
+    /// Its CLIs.
+    roster: Roster,
     /// `None`: its callers are not told apart, and all its sessions are persistent.
     owners: Option<Owners>,
     /// `None`: nothing is bounded but what each CLI may have.
@@ -166,10 +170,10 @@ impl Pool {
         };
         Arc::new(Pool {
             name,
-            members,
             hub: Hub::default(),
             metrics,
             with,
+            roster: Roster::of(members),
             owners,
             seats: Seats::new(with.sessions, with.turns),
             decisions: Mutex::new(decisions),
@@ -282,7 +286,7 @@ impl Pool {
     /// Whether a session that `by` was left with can go to another CLI, instead of back to the one that is `near`.
     fn moves(&self, by: UpstreamId, near: Option<UpstreamId>, owner: &Owner) -> bool {
         let back = near.is_some_and(|near| self.has_room(owner, Some(near)));
-        !back && self.members.iter().any(|m| m.id != by)
+        !back && self.members().iter().any(|m| m.id != by)
     }
 
     /// The session is attached to the conn. Says whether it is at work for others, as far as is known: its CLI is asked
@@ -294,7 +298,7 @@ impl Pool {
         epoch: u64,
         by: By<'_>,
     ) -> bool {
-        let lease = |id| Some(self.lease(self.member(id)?, &self.owner_of(session, by)));
+        let lease = |id| Some(self.lease(&self.member(id)?, &self.owner_of(session, by)));
         let (failover, works, upstream) = self.change(|table| {
             let failover = table.attached(session, conn, epoch);
             table.lend(session, lease);
@@ -304,7 +308,7 @@ impl Pool {
         if failover {
             self.metrics.failovers.inc("ok");
         }
-        self.used(session, upstream.and_then(|id| self.member(id)));
+        self.used(session, upstream.and_then(|id| self.member(id)).as_deref());
         if works {
             self.ask_whether_it_works(session, conn, epoch);
         }
@@ -393,7 +397,7 @@ impl Pool {
         let owner = self.own(session, origin);
         let Some(member) = self.member(upstream) else { return 0 };
         self.metrics.placements.inc(PlacementReason::Learned.slug());
-        let life = conn.map(|conn| (conn, self.lease(member, &owner)));
+        let life = conn.map(|conn| (conn, self.lease(&member, &owner)));
         self.change_of(session, |table| table.learned(session, upstream, life, time::now()))
     }
 

@@ -115,8 +115,10 @@ pub struct UpstreamMetrics {
     pub info: Arc<Info>,
     /// Health checks by result.
     pub health_checks: Arc<CounterBy>,
-    /// Links open; hold a `GaugeGuard`.
+    /// Links open.
     pub links: IntGauge,
+    /// Whether it takes nothing new, and goes once nothing lives on it.
+    pub retired: IntGauge,
     /// Links that ended without our asking, by reason.
     pub lost: Arc<CounterBy>,
     /// Answers of the fleet without its part, by reason.
@@ -140,6 +142,7 @@ impl UpstreamMetrics {
             info: series.info(&UPSTREAM_INFO, ["protocol", "version"]),
             health_checks: series.counter_by(&UPSTREAM_CHECKS, "result"),
             links: series.gauge(&UPSTREAM_LINKS, &[]),
+            retired: series.gauge(&UPSTREAM_RETIRED, &[]),
             lost: series.counter_by(&UPSTREAM_LOST, "reason"),
             left_out: series.counter_by(&UPSTREAM_LEFT_OUT, "reason"),
             sessions: series.gauge(&UPSTREAM_SESSIONS, &[]),

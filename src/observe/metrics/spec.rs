@@ -113,6 +113,7 @@ table! {
     UPSTREAM_INFO = gauge("fairlead_upstream_info", &["pool", "protocol", "upstream", "version"], "Always 1; the version and the protocol version that the upstream reports. Absent until it has.");
     UPSTREAM_CHECKS = counter("fairlead_upstream_health_checks_total", &["pool", "result", "upstream"], "Health checks done.");
     UPSTREAM_LINKS = gauge("fairlead_upstream_links", &["pool", "upstream"], "Links open now.");
+    UPSTREAM_RETIRED = gauge("fairlead_upstream_retired", &["pool", "upstream"], "1 while nothing new goes to the upstream because its name does not name it any more; it goes once nothing lives on it. Else 0.");
     UPSTREAM_LOST = counter("fairlead_upstream_lost_total", &["pool", "reason", "upstream"], "Links that ended without our asking.");
     UPSTREAM_LEFT_OUT = counter("fairlead_upstream_left_out_total", &["pool", "reason", "upstream"], "Answers joined over all CLIs that went out without this one's part: it was down, gone, late, answered with an error, or unreadably.");
     UPSTREAM_SESSIONS = gauge("fairlead_upstream_sessions", &["pool", "upstream"], "Sessions that take capacity on the upstream.");

@@ -140,3 +140,14 @@ fn results_are_in_the_order_of_their_columns() {
         assert_eq!(*result as usize, column);
     }
 }
+
+#[test]
+fn upstreams_that_came_and_went_are_forgotten_though_nobody_scrapes() {
+    let metrics = metrics();
+    let _stays = metrics.upstream("p", "stays");
+    for n in 0..1000 {
+        drop(metrics.upstream("p", &format!("u{n}")));
+        assert!(metrics.all.upstreams.lock().all.len() <= FEW + 1);
+    }
+    assert!(metrics.render().unwrap().contains(r#"upstream="stays""#));
+}

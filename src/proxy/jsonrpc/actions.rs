@@ -16,6 +16,7 @@ use crate::session::table::Absence;
 use crate::tenancy;
 use crate::time::Duration;
 use crate::upstream::hub::Event;
+use crate::upstream::member::Linked;
 use crate::upstream::pool::{By, Origin};
 use crate::want::Want;
 
@@ -39,7 +40,7 @@ impl Conn {
                 if let Some(member) = pool.member(upstream) {
                     let limit = self.listener.settings.handshake_timeout;
                     self.links.reserve_exact(1);
-                    self.links.push(LinkIo::open(link, member, limit));
+                    self.links.push(LinkIo::open(link, Linked::to(member), limit));
                     self.opened = true;
                     self.tally.links += 1;
                 } else {
@@ -62,7 +63,7 @@ impl Conn {
             Action::Seek(ticket, None, _) => {
                 let caller = &self.visitor.caller;
                 // It has no name yet by which it could be told from others.
-                let key = self.listener.keys.of(caller, &uuid::Uuid::new_v4().to_string());
+                let key = self.listener.edge.keys.of(caller, &uuid::Uuid::new_v4().to_string());
                 let owner = tenancy::owner_of_new(caller, None);
                 let found = match pool.choose_unnamed(&key, &owner) {
                     Ok(upstream) => {
@@ -85,7 +86,7 @@ impl Conn {
             Action::Greet(ticket) => self.greet(ticket, now),
             Action::Attached(session, _, epoch, how) => {
                 self.tally.sessions += 1;
-                let key = self.listener.keys.of(&self.visitor.caller, session.as_str());
+                let key = self.listener.edge.keys.of(&self.visitor.caller, session.as_str());
                 let class = self.listener.classes.of(&session);
                 let by = By { visitor: &self.visitor, who: self.whoever(), key: &key, class };
                 if pool.attached(&session, self.id, epoch, by) {
@@ -125,12 +126,12 @@ impl Conn {
                 if let Some(member) = pool.member(upstream) {
                     tracing::debug!(upstream = member.name, code, "a link is refused");
                     // The first one says it for all.
-                    pool.saw(member, Seen::Refused);
+                    pool.saw(&member, Seen::Refused);
                 }
             }
             Action::Leaving(upstream) => {
                 if let Some(member) = pool.member(upstream) {
-                    pool.saw(member, Seen::Leaving);
+                    pool.saw(&member, Seen::Leaving);
                 }
             }
             Action::LinkFailed(upstream) => {
@@ -143,7 +144,7 @@ impl Conn {
                 }
             }
             Action::Odd(oddity) => {
-                self.listener.metrics.frame_errors.inc(report::oddity_word(oddity));
+                self.listener.edge.metrics.frame_errors.inc(report::oddity_word(oddity));
             }
         }
     }
@@ -151,7 +152,7 @@ impl Conn {
     fn count_answer(&mut self, method: Option<&Method>, outcome: Outcome, took: Duration) {
         let index = method.map_or(u16::MAX, |m| m.index);
         self.rpc.answered(index, report::result_of(outcome), took);
-        report::count_refusal(&self.listener.metrics, outcome);
+        report::count_refusal(&self.listener.edge.metrics, outcome);
     }
 
     fn seek(
@@ -165,7 +166,7 @@ impl Conn {
         if let Some(refusal) = self.misnamed(&session, &want) {
             return self.mux.found(ticket, Found::Refused(refusal), now);
         }
-        let key = self.listener.keys.of(&self.visitor.caller, session.as_str());
+        let key = self.listener.edge.keys.of(&self.visitor.caller, session.as_str());
         let class = self.listener.classes.of(&session);
         let by = By { visitor: &self.visitor, who: self.whoever(), key: &key, class };
         match self.listener.pool.seek(self.id, ticket, &session, &want, absence, by) {

@@ -16,7 +16,7 @@ impl Conn {
             caller: &self.visitor.caller,
             conn_id: self.id,
             client_addr: self.origin.peer(),
-            listener: &self.listener.name,
+            listener: &self.listener.edge.name,
             pool: &self.listener.pool.name,
         }
     }
@@ -99,7 +99,7 @@ impl Conn {
         // The others are counted where they are answered, under the reason that the client hears.
         match what {
             Denied::Unknown | Denied::Stranger => {
-                self.listener.metrics.denied.inc(reason);
+                self.listener.edge.metrics.denied.inc(reason);
             }
             Denied::Session | Denied::LongId | Denied::Name | Denied::Method(_) => {}
         }
@@ -114,7 +114,7 @@ impl Conn {
 
     /// The client is not let in.
     pub(super) fn deny(&mut self, why: &'static str) {
-        self.listener.metrics.denied.inc("authentication");
+        self.listener.edge.metrics.denied.inc("authentication");
         self.audit_deny(Act::Authenticate, why, None, "connect", time::now());
     }
 

@@ -141,7 +141,7 @@ impl Conn {
             }
             Some(Ok(n)) => {
                 tally.bytes_in += n as u64;
-                listener.metrics.bytes_in.inc_by(n as u64);
+                listener.edge.metrics.bytes_in.inc_by(n as u64);
                 mux.client_bytes(buffer.get(..n).unwrap_or_default(), now);
                 client_flow.heard(mux.client_mid_frame(), now.at);
                 true
@@ -211,7 +211,7 @@ impl Conn {
             Ok(0) => {}
             Ok(n) => {
                 self.tally.bytes_out += n as u64;
-                self.listener.metrics.bytes_out.inc_by(n as u64);
+                self.listener.edge.metrics.bytes_out.inc_by(n as u64);
             }
             Err(_) => return Err(End::Client),
         }

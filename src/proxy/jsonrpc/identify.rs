@@ -40,7 +40,7 @@ impl Conn {
     pub(super) fn authenticate(&mut self, ticket: Ticket, token: Option<Token>, now: Now) {
         let token = token.as_ref().map(|token| token.0.as_str());
         let address = self.origin.peer().ip();
-        let verdict = match token.and_then(|_| self.listener.callers.wait(address, now.at)) {
+        let verdict = match token.and_then(|_| self.listener.edge.callers.wait(address, now.at)) {
             Some(wait) => Verdict::TooOften(wait),
             None => self.judge(token, now),
         };
@@ -65,7 +65,7 @@ impl Conn {
                 verdict
             }
             Some(Err(why)) => {
-                self.listener.callers.failed(self.origin.peer().ip(), now.at);
+                self.listener.edge.callers.failed(self.origin.peer().ip(), now.at);
                 self.deny(why);
                 Verdict::Bad
             }
@@ -83,7 +83,7 @@ impl Conn {
     /// What a token, and all else that was presented, prove.
     fn claim(&self, token: Option<&str>, now: SystemTime) -> Option<Result<Claim, &'static str>> {
         let (peer, shown) = (self.origin.address(), self.origin.shown());
-        (self.listener.claims)(&Evidence { token, peer, shown }, now)
+        (self.listener.edge.claims)(&Evidence { token, peer, shown, request: None }, now)
     }
 
     /// Lets a caller in that has a place, if its `connect` does not come too soon.
@@ -100,7 +100,7 @@ impl Conn {
     }
 
     fn caller_of(&self, claim: &Claim) -> Caller {
-        claim.caller(&self.listener.name, self.listener.trust)
+        self.listener.edge.caller_of(claim)
     }
 
     /// The conn is this caller's from now on.
@@ -125,12 +125,12 @@ impl Conn {
     /// Fails if the caller has too many conns.
     fn seat(&mut self, caller: &Caller, now: Instant) -> Result<(), Refusal> {
         let who = Who::of(caller, self.origin.peer().ip());
-        let callers = &self.listener.callers;
+        let callers = &self.listener.edge.callers;
         if let Some(seats) = callers.seats()
             && self.seat.as_ref().is_none_or(|seat| *seat.who() != who)
         {
             let Some(seat) = seats.take(who.clone()) else {
-                self.listener.metrics.rejected.inc("max_conns_per_caller");
+                self.listener.edge.metrics.rejected.inc("max_conns_per_caller");
                 return Err(Refusal::too_many_conns());
             };
             self.seat = Some(Box::new(seat));

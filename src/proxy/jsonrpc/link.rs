@@ -2,19 +2,17 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::net::TcpStream;
 
 use super::flow::{self, Flow};
 use crate::id::{LinkId, UpstreamId};
-use crate::observe::metrics::GaugeGuard;
 use crate::proxy::buffers::with_buffer;
 use crate::rpc::mux::{Mux, Now};
 use crate::time::Duration;
 use crate::upstream::connect::connect;
-use crate::upstream::member::Member;
+use crate::upstream::member::Linked;
 
 type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
@@ -26,14 +24,13 @@ enum Socket {
 pub(super) struct LinkIo {
     pub(super) id: LinkId,
     pub(super) flow: Flow,
-    member: Arc<Member>,
+    member: Linked,
     socket: Socket,
-    _counted: GaugeGuard,
 }
 
 impl LinkIo {
     /// Begins to connect, for at most `limit`.
-    pub(super) fn open(id: LinkId, member: &Arc<Member>, limit: Duration) -> Self {
+    pub(super) fn open(id: LinkId, member: Linked, limit: Duration) -> Self {
         let address = member.address();
         let connecting = async move {
             match address {
@@ -44,9 +41,8 @@ impl LinkIo {
         LinkIo {
             id,
             flow: Flow::default(),
-            member: Arc::clone(member),
+            member,
             socket: Socket::Connecting(Box::pin(connecting)),
-            _counted: GaugeGuard::enter(&member.metrics.links),
         }
     }
 

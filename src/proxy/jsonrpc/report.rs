@@ -1,5 +1,7 @@
 //! What a conn tells operators: numbers, and one line each when a conn, a session or a turn ends.
 
+use std::sync::Arc;
+
 use super::Conn;
 use crate::error::Reason;
 use crate::id::{SessionId, UpstreamId};
@@ -10,6 +12,7 @@ use crate::observe::metrics::{ListenerMetrics, RpcResult};
 use crate::placement::PlacementReason;
 use crate::rpc::mux::{self, End, Left, Now, Oddity, Outcome, Stage, Stay, TurnReport};
 use crate::time::Instant;
+use crate::upstream::member::Member;
 
 /// What a conn did, counted.
 pub(super) struct Tally {
@@ -75,10 +78,16 @@ impl Conn {
         }
     }
 
-    fn at(&self, upstream: UpstreamId, reason: Option<PlacementReason>) -> Where<'_> {
-        let pool = &self.listener.pool;
-        let upstream = pool.member(upstream).map(|m| m.name.as_str());
-        Where { pool: &pool.name, upstream, placement_reason: reason.map(PlacementReason::slug) }
+    fn at<'a>(
+        &'a self,
+        upstream: Option<&'a Arc<Member>>,
+        reason: Option<PlacementReason>,
+    ) -> Where<'a> {
+        Where {
+            pool: &self.listener.pool.name,
+            upstream: upstream.map(|m| m.name.as_str()),
+            placement_reason: reason.map(PlacementReason::slug),
+        }
     }
 
     pub(super) fn report_turn(&mut self, turn: &TurnReport) {
@@ -98,13 +107,14 @@ impl Conn {
         if let Some(first) = turn.first_event {
             metrics.turn_first_event.observe(first.as_secs_f64());
         }
+        let upstream = self.listener.pool.member(turn.upstream);
         TurnEnd {
             session_id: turn.session.as_str(),
             turn: turn.turn,
             method: turn.method,
             end: lines::End {
                 who: self.who(),
-                at: self.at(turn.upstream, turn.reason),
+                at: self.at(upstream.as_ref(), turn.reason),
                 traffic: Traffic {
                     bytes_in: Some(turn.bytes_in),
                     frames_in: Some(turn.frames_in),
@@ -138,12 +148,13 @@ impl Conn {
             Left::Deleted => ("deleted", self.at_its_end(phase)),
             Left::LinkLost => ("upstream_lost", Termination(EndedBy::Upstream, phase)),
         };
+        let upstream = self.listener.pool.member(upstream);
         SessionEnd {
             session_id: session.as_str(),
             turns: stay.map(|s| s.turns),
             end: lines::End {
                 who: self.who(),
-                at: self.at(upstream, stay.and_then(|s| s.reason)),
+                at: self.at(upstream.as_ref(), stay.and_then(|s| s.reason)),
                 traffic: Traffic::default(),
                 times: Times {
                     queue: stay.and_then(|s| s.queue),
@@ -166,7 +177,7 @@ impl Conn {
     pub(super) fn report_end(&self, now: Now) {
         let (result, by) = self.ended();
         if let Some(End::Protocol(what)) = self.end {
-            self.listener.metrics.frame_errors.inc(what);
+            self.listener.edge.metrics.frame_errors.inc(what);
         }
         let phase = match self.mux.stage() {
             Stage::Fresh => Phase::Handshake,
@@ -180,7 +191,7 @@ impl Conn {
         let total = now.at.saturating_duration_since(self.tally.since);
         ConnEnd {
             client_addr: self.origin.peer(),
-            listener: &self.listener.name,
+            listener: &self.listener.edge.name,
             tls: self.origin.tls(),
             sessions: self.tally.sessions,
             turns: self.tally.turns,

@@ -109,6 +109,47 @@ impl<L> Table<L> {
         self.make_room();
     }
 
+    /// A CLI is gone for good, unless a conn holds one of its sessions or is on the way to one; or unless it is `up` and may
+    /// have one in memory. Says whether it is.
+    pub fn upstream_removed(&mut self, upstream: UpstreamId, up: bool) -> bool {
+        let held =
+            |e: &Entry<L>| e.upstream == Some(upstream) && (e.is_held() || e.lease.is_some());
+        let stays = |e: &Entry<L>| held(e) || up && e.may_live_on(upstream);
+        if self.entries.values().any(stays) {
+            return false;
+        }
+        self.upstream_is(upstream, false);
+        self.upstream_reaped(upstream);
+        // Nothing can be left with it any more.
+        self.gone.retain(|gone| *gone != upstream);
+        true
+    }
+
+    /// Sessions that this CLI may have in memory though no conn holds them, at most so many.
+    pub fn may_live_on(&self, upstream: UpstreamId, limit: usize) -> Vec<SessionId> {
+        let there = self.entries.iter().filter(|(_, e)| !e.is_held() && e.may_live_on(upstream));
+        there.take(limit).map(|(session, _)| session.clone()).collect()
+    }
+
+    /// This CLI says that it does not have the session in memory.
+    pub fn lives_no_more(&mut self, session: &SessionId, upstream: UpstreamId, now: Instant) {
+        let there = |e: &&mut Entry<L>| !e.is_held() && e.may_live_on(upstream) && !e.asking;
+        let Some(entry) = self.entries.get_mut(session).filter(there) else { return };
+        if entry.stage == Stage::Live {
+            self.store(session, false, now);
+        }
+        if let Some(entry) = self.entries.get_mut(session) {
+            entry.left = None;
+        }
+    }
+
+    /// Forgets the sessions that were lost with CLIs that are `gone` for good: another one may have come to have them,
+    /// and whoever wants one finds out by asking.
+    pub fn forget_lost(&mut self, gone: impl Fn(UpstreamId) -> bool) {
+        let lost = |e: &Entry<L>| e.stage == Stage::Lost && e.upstream.is_some_and(&gone);
+        self.entries.retain(|_, entry| !lost(entry));
+    }
+
     /// The process of a CLI has ended, and something that it started may write still: whoever wants one of its sessions
     /// elsewhere waits until it is [`Table::upstream_reaped`].
     pub fn upstream_ending(&mut self, upstream: UpstreamId) {
@@ -156,5 +197,83 @@ impl<L> Table<L> {
     pub(super) fn forget(&mut self, session: &SessionId, absence: Option<Absence>) {
         self.wake(session, absence);
         self.entries.remove(session);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bench::{A, B, Bench, S};
+    use super::super::{Answer, State};
+    use super::*;
+    use crate::error::Reason;
+
+    fn lost(bench: &Bench) -> usize {
+        bench.table.counts()[State::Lost as usize]
+    }
+
+    fn left(storage: Storage) -> Bench {
+        let mut bench = Bench::new(storage, 100);
+        let epoch = bench.live(S, 1, A);
+        bench.table.detached(&S.into(), bench.conn(1), epoch, false, bench.now);
+        bench
+    }
+
+    #[test]
+    fn a_cli_is_not_removed_while_a_conn_has_a_session_on_it() {
+        let mut bench = Bench::new(Storage::Own, 100);
+        let placing = bench.place(S, 1, A);
+        assert!(!bench.table.upstream_removed(A, false), "somebody is on the way");
+        bench.table.attached(&S.into(), bench.conn(1), placing);
+        assert!(!bench.table.upstream_removed(A, false));
+        assert!(bench.table.upstream_removed(B, false), "nothing is there");
+        bench.table.detached(&S.into(), bench.conn(1), placing, false, bench.now);
+        assert!(bench.table.upstream_removed(A, false));
+        assert_eq!(bench.leases(), 0);
+    }
+
+    #[test]
+    fn a_cli_that_is_up_is_not_removed_while_it_may_have_a_session_in_memory() {
+        for storage in [Storage::Own, Storage::Shared] {
+            let mut bench = left(storage);
+            assert!(!bench.table.upstream_removed(A, true));
+            assert_eq!(bench.table.may_live_on(A, 9), [S.into()]);
+            bench.table.lives_no_more(&S.into(), B, bench.now);
+            assert!(!bench.table.upstream_removed(A, true));
+            bench.table.lives_no_more(&S.into(), A, bench.now);
+            assert!(bench.table.may_live_on(A, 9).is_empty());
+            assert!(bench.table.upstream_removed(A, true));
+        }
+    }
+
+    #[test]
+    fn sessions_of_a_removed_cli_are_lost_until_another_cli_comes() {
+        let mut bench = left(Storage::Own);
+        assert!(bench.table.upstream_removed(A, false));
+        assert_eq!(lost(&bench), 1);
+        let answer = bench.resume(S, 2);
+        assert!(matches!(answer, Answer::Refused(r) if r.reason == Reason::SessionLost));
+        bench.table.forget_lost(|id| id != A);
+        assert_eq!(lost(&bench), 1, "it may come back itself");
+        bench.table.forget_lost(|id| id == A);
+        assert_eq!(bench.resume(S, 2), Answer::LookUp);
+    }
+
+    #[test]
+    fn sessions_of_a_removed_cli_go_anywhere_where_storage_is_shared() {
+        let mut bench = left(Storage::Shared);
+        assert!(bench.table.upstream_removed(A, false));
+        let answer = bench.resume(S, 2);
+        assert!(matches!(answer, Answer::Place { only: None, ask: None, .. }), "{answer:?}");
+    }
+
+    #[test]
+    fn clis_that_are_removed_are_not_remembered() {
+        let mut bench = Bench::new(Storage::Shared, 100);
+        for n in 0..1000 {
+            bench.table.upstream_ending(UpstreamId(n));
+            bench.table.upstream_is(UpstreamId(n), false);
+            assert!(bench.table.upstream_removed(UpstreamId(n), false));
+        }
+        assert!(bench.table.gone.is_empty() && bench.table.ending.is_empty());
     }
 }

@@ -132,6 +132,12 @@ impl<L> Entry<L> {
         self.left.filter(|left| left.is_fresh(now)).map(|left| left.by)
     }
 
+    /// Whether this CLI may have it in memory, for all that is known.
+    pub(super) fn may_live_on(&self, upstream: UpstreamId) -> bool {
+        let left = self.left.is_some_and(|left| left.by == upstream);
+        left || self.state() == State::Live && self.upstream == Some(upstream)
+    }
+
     /// Whether a conn of ours is attached to it or on the way.
     pub(super) fn is_held(&self) -> bool {
         !self.attached.is_empty() || !self.joining.is_empty()

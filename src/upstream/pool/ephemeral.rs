@@ -244,7 +244,7 @@ impl Pool {
             Hold::Unknown => None,
         };
         let Some(who) = self.who_deletes(upstream) else { return Next::Later };
-        for member in &who {
+        for member in who.iter() {
             if !self.is_idle_at(member, session).await {
                 return Next::Later;
             }
@@ -254,7 +254,7 @@ impl Pool {
         }
         // What was asked for before may be done.
         let (mut gone, mut was_there) = (true, matches!(hold, Hold::Undeleted(_)));
-        for member in &who {
+        for member in who.iter() {
             let deleted = self.delete_at(member, session).await;
             gone &= deleted.is_some();
             was_there |= deleted == Some(true);
@@ -268,7 +268,8 @@ impl Pool {
             return Next::Nothing;
         }
         self.metrics.evicted.inc("ephemeral");
-        let by = upstream.and_then(|id| self.member(id)).map(|m| m.name.as_str());
+        let by = upstream.and_then(|id| self.member(id));
+        let by = by.as_ref().map(|m| m.name.as_str());
         tracing::info!(
             kind = "audit", action = "delete", decision = "allow", reason = "ephemeral",
             pool = self.name, upstream = by, session_id = %Shown(session.as_str()), "deleted"
@@ -278,19 +279,17 @@ impl Pool {
 
     /// Who is asked to delete a session that this CLI has or had, or that any may have; `None`: one that must be asked is
     /// not up.
-    fn who_deletes(&self, upstream: Option<UpstreamId>) -> Option<Vec<Arc<Member>>> {
-        let is_up = |member: &&Arc<Member>| member.is_up();
-        let home = upstream.and_then(|id| self.member(id)).filter(is_up);
-        match (self.with.storage, upstream, home) {
-            (_, _, Some(member)) => Some(vec![Arc::clone(member)]),
-            (Storage::Shared, _, None) => {
+    fn who_deletes(&self, upstream: Option<UpstreamId>) -> Option<Arc<[Arc<Member>]>> {
+        // One that has gone for good may have come back under another name.
+        let home = upstream.and_then(|id| self.member(id));
+        match (self.with.storage, home) {
+            (_, Some(member)) if member.is_up() => Some([member].into()),
+            (Storage::Shared, _) => {
                 let any = self.any().and_then(|id| self.member(id))?;
-                Some(vec![Arc::clone(any)])
+                Some([any].into())
             }
-            (Storage::Own, Some(_), None) => None,
-            (Storage::Own, None, None) => {
-                self.members.iter().all(|m| m.is_up()).then(|| self.members.clone())
-            }
+            (Storage::Own, Some(_)) => None,
+            (Storage::Own, None) => self.whole(),
         }
     }
 
@@ -319,7 +318,7 @@ impl Pool {
         let (pool, session) = (Arc::clone(self), session.clone());
         self.tasks.spawn_aside("unmake", async move {
             if let Some(member) = pool.member(upstream) {
-                pool.delete_at(member, &session).await;
+                pool.delete_at(&member, &session).await;
             }
             pool.change(|table| table.delete_answered(&session, true));
             pool.disown(&session);

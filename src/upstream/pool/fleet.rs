@@ -58,8 +58,8 @@ impl Missing {
 }
 
 /// What one CLI said: a text per question.
-struct Said<'a> {
-    by: &'a Arc<Member>,
+struct Said {
+    by: Arc<Member>,
     texts: Vec<String>,
 }
 
@@ -153,7 +153,7 @@ impl Pool {
         };
         let split = scatter.split(method.name, params, &home).map_err(Failed::Wrong)?;
         let mut asked = JoinSet::new();
-        let members: Vec<Option<&Arc<Member>>> =
+        let members: Vec<Option<Arc<Member>>> =
             split.parts().iter().map(|part| self.member(part.owner?)).collect();
         for (place, (part, member)) in split.parts().iter().zip(&members).enumerate() {
             if let Some(member) = member {
@@ -201,7 +201,8 @@ impl Pool {
             return Err(Failed::Nobody);
         };
         let params = params.unwrap_or_else(|| "{}".to_owned());
-        let members: Vec<&Arc<Member>> = self.members.iter().filter(|m| m.is_up()).collect();
+        let all = self.members();
+        let members: Vec<&Arc<Member>> = all.iter().filter(|m| m.is_up()).collect();
         let mut asked = JoinSet::new();
         for (place, member) in members.iter().enumerate() {
             let (member, params) = (Arc::clone(member), params.clone());
@@ -261,10 +262,11 @@ impl Pool {
     }
 
     /// The results of all CLIs that are up and answered everything, in the pool's order.
-    async fn ask_all(&self, method: &'static Method, asks: &[Ask]) -> Vec<Said<'_>> {
+    async fn ask_all(&self, method: &'static Method, asks: &[Ask]) -> Vec<Said> {
         let until = time::now() + self.with.fleet_timeout;
+        let members = self.members();
         let mut asked = JoinSet::new();
-        for (place, member) in self.members.iter().enumerate() {
+        for (place, member) in members.iter().enumerate() {
             if !member.is_up() {
                 self.leave_out(member, method, Missing::Down);
                 continue;
@@ -287,11 +289,11 @@ impl Pool {
         }
         all.sort_by_key(|(place, _)| *place);
         let said = |(place, texts)| {
-            let by = self.members.get(place)?;
+            let by = Arc::clone(members.get(place)?);
             match texts {
                 Ok(texts) => Some(Said { by, texts }),
                 Err(why) => {
-                    self.leave_out(by, method, why);
+                    self.leave_out(&by, method, why);
                     None
                 }
             }
@@ -303,7 +305,7 @@ impl Pool {
     fn join(
         &self,
         method: &'static Method,
-        mut said: Vec<Said<'_>>,
+        mut said: Vec<Said>,
         join: impl Fn(&[&[&str]]) -> Result<String, Wrong>,
     ) -> Result<String, Failed> {
         while !said.is_empty() {
@@ -313,7 +315,7 @@ impl Pool {
             match join(&texts) {
                 Ok(answer) => return Ok(answer),
                 Err(Wrong::Answer(place)) if place < said.len() => {
-                    self.leave_out(said.remove(place).by, method, Missing::Unreadable);
+                    self.leave_out(&said.remove(place).by, method, Missing::Unreadable);
                 }
                 Err(wrong) => return Err(Failed::Wrong(wrong)),
             }

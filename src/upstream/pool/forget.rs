@@ -27,7 +27,7 @@ fn is_unused(record: &Record, now: SystemTime, after: Duration) -> bool {
 
 impl Pool {
     /// Takes note that the session is used, and where.
-    pub(super) fn used(&self, session: &SessionId, at: Option<&Arc<Member>>) {
+    pub(super) fn used(&self, session: &SessionId, at: Option<&Member>) {
         let Some(owners) = &self.owners else { return };
         let now = time::wall();
         let change = |record: &mut Record| {
@@ -85,7 +85,11 @@ impl Pool {
             Hold::Unknown | Hold::Free { .. } => {}
             Hold::Held | Hold::Changing | Hold::Undeleted(_) => return false,
         }
-        for member in &self.members {
+        let members = self.members();
+        if members.is_empty() || !self.misses_nobody() {
+            return false;
+        }
+        for member in members.iter() {
             if !member.is_up() || !self.lacks(member, session).await {
                 return false;
             }

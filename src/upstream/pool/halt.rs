@@ -22,7 +22,7 @@ impl Pool {
         epoch: u64,
         mut now: bool,
     ) {
-        let Some(member) = self.member(upstream).cloned() else { return };
+        let Some(member) = self.member(upstream) else { return };
         let (pool, session) = (Arc::clone(self), session.clone());
         let params = params_of(&session);
         self.tasks.spawn_aside("close_halted", async move {

@@ -38,10 +38,11 @@ impl Pool {
 
     async fn ask_for(&self, session: &SessionId) -> Sighting {
         let mut up = Vec::new();
-        for member in self.members.iter().filter(|m| m.is_up()) {
+        let members = self.members();
+        for member in members.iter().filter(|m| m.is_up()) {
             up.push((member.id, self.ask_member(member, session)));
         }
-        let down = up.len() < self.members.len();
+        let down = up.len() < members.len() || !self.misses_nobody();
         let mut answers = Vec::with_capacity(up.len());
         // Started in turn, awaited together: each has the same deadline.
         let mut asked = tokio::task::JoinSet::new();

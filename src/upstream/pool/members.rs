@@ -12,21 +12,18 @@ use crate::upstream::hub::Event;
 use crate::upstream::member::Member;
 
 impl Pool {
-    /// The member of this number.
-    pub fn member(&self, id: UpstreamId) -> Option<&Arc<Member>> {
-        self.members.iter().find(|m| m.id == id)
-    }
-
     /// A CLI for what any CLI can answer: the one with the least to do.
     pub fn any(&self) -> Option<UpstreamId> {
-        let up = self.members.iter().filter(|m| m.is_up());
+        let all = self.members();
+        let up = all.iter().filter(|m| m.is_up());
         let least = |m: &&Arc<Member>| m.candidate().map_or(u32::MAX, |c| c.sessions + c.busy);
         up.min_by_key(least).map(|m| m.id)
     }
 
     /// What the CLIs that are up say of themselves: the lowest version, what all of them can do.
     pub fn hello(&self) -> Option<Hello> {
-        let mut all = self.members.iter().filter(|m| m.is_up()).filter_map(|m| m.hello());
+        let members = self.members();
+        let mut all = members.iter().filter(|m| m.is_up()).filter_map(|m| m.hello());
         let mut common = all.next()?;
         for hello in all {
             if version_key(&hello.version) < version_key(&common.version) {
@@ -56,7 +53,8 @@ impl Pool {
     pub async fn settled(&self) {
         loop {
             let changed = self.changed.notified();
-            let known = self.members.iter().all(|m| m.state() != State::Starting);
+            let starting = |m: &Arc<Member>| m.state() == State::Starting;
+            let known = self.tried_all() && !self.members().iter().any(starting);
             if known && self.hello().is_some() {
                 return;
             }
@@ -74,7 +72,11 @@ impl Pool {
     /// A member changed its state.
     pub fn member_changed(&self, member: &Member, Change { from, to: state }: Change) {
         if state == State::Up {
-            self.change(|table| table.upstream_is(member.id, true));
+            let gone = |id| self.member(id).is_none();
+            self.change(|table| {
+                table.upstream_is(member.id, true);
+                table.forget_lost(gone);
+            });
         }
         self.changed.notify_waiters();
         // What it said of itself; of one that is not up it may be what another process said.

@@ -73,7 +73,7 @@ impl Pool {
         self.metrics.placements.inc(reason.slug());
         tracing::info!(
             kind = "audit", action = "place", pool = self.name, session_id = %Shown(session.as_str()),
-            upstream = self.member(upstream).map(|m| m.name.as_str()),
+            upstream = self.member(upstream).as_ref().map(|m| m.name.as_str()),
             placement_reason = reason.slug(), conn_id = conn.0, "placed"
         );
         Ok((upstream, epoch, reason))
@@ -87,8 +87,11 @@ impl Pool {
         among: Among,
     ) -> Result<(), Option<Found>> {
         let good = |promise: &Promise| {
-            let up = self.member(promise.upstream).is_some_and(|m| m.is_up());
-            up && among.only.is_none_or(|only| only == promise.upstream)
+            let member = self.member(promise.upstream);
+            match among.only {
+                Some(only) => only == promise.upstream && member.is_some_and(|m| m.is_up()),
+                None => member.is_some_and(|m| m.takes()),
+            }
         };
         if decisions.promises.get(&sought.asker).is_some_and(good) {
             return Ok(());
@@ -105,7 +108,7 @@ impl Pool {
             return Err(Some(Found::Refused(refusal)));
         }
         let asked = Asked::Place { key: sought.key.clone(), among };
-        self.enqueue(decisions, Waiter::new(sought, asked), refusal).map_err(|refusal| {
+        self.enqueue(decisions, Waiter::seeker(sought, asked), refusal).map_err(|refusal| {
             decisions.table.unplaceable(sought.session);
             refusal.map(Found::Refused)
         })
@@ -131,7 +134,7 @@ impl Pool {
         };
         let no_user = key.no_user && reason == PlacementReason::Sticky;
         let reason = if no_user { PlacementReason::NoUser } else { reason };
-        let lease = self.lease(self.member(upstream)?, owner);
+        let lease = self.lease(&self.member(upstream)?, owner);
         Some(Promise { upstream, reason, lease })
     }
 
@@ -140,13 +143,19 @@ impl Pool {
         self.has_seat(owner) && !self.candidates(only).is_empty()
     }
 
-    fn has_seat(&self, owner: &Owner) -> bool {
+    pub(super) fn has_seat(&self, owner: &Owner) -> bool {
         self.seats.as_ref().is_none_or(|seats| seats.has_room(owner))
     }
 
     fn candidates(&self, only: Option<UpstreamId>) -> Vec<Candidate> {
-        let may = |m: &&Arc<Member>| only.is_none_or(|id| m.id == id);
-        self.members.iter().filter(may).filter_map(|m| m.candidate()).collect()
+        let members = self.members();
+        match only {
+            // One that takes nothing new still has what it has.
+            Some(id) => {
+                members.iter().find(|m| m.id == id).and_then(|m| m.room()).into_iter().collect()
+            }
+            None => members.iter().filter_map(|m| m.candidate()).collect(),
+        }
     }
 
     /// Takes room on a member, and the owner's seat.
@@ -157,7 +166,11 @@ impl Pool {
 
     /// Why no member can take the session: none is up, or there is no room.
     fn nobody(&self, only: Option<UpstreamId>, session: &SessionId) -> Refusal {
-        let up = self.members.iter().any(|m| only.is_none_or(|id| m.id == id) && m.is_up());
+        let takes = |m: &Arc<Member>| match only {
+            Some(only) => m.id == only && m.is_up(),
+            None => m.takes(),
+        };
+        let up = self.members().iter().any(takes);
         let refusal = if up {
             Refusal::new(Reason::Overloaded, "as many sessions are open as may be")
         } else {

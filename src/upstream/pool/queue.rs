@@ -1,10 +1,13 @@
-//! Who waits for room: for a session to be placed, or for a turn to start. Fair between tenants, and with a deadline.
+//! Who waits for room: for a session to be placed, for a turn to start, for an upstream to take a conn or request. Fair between tenants, and with a deadline.
 //!
 //! Whenever something was given back, the next who fit are called, and what they need is kept for them until they have
 //! come: nobody overtakes who waits. Who does not come, because its conn is gone or it has what it wants, gives it back.
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
+use super::pick::{Pick, Room};
 use super::place::{Among, Sought, after_a_while};
 use super::{Claims, Decisions, Key, Pool};
 use crate::caller::Owner;
@@ -27,23 +30,52 @@ pub(super) enum Asked {
 
 /// One who waits.
 pub(super) struct Waiter {
+    owner: Owner,
+    since: Instant,
+    who: Who,
+}
+
+enum Who {
+    /// Somebody who wants a session.
+    Seeker(Seeker),
+    /// A conn or request that wants an upstream; if it is gone, nobody takes it.
+    Picker { pick: Pick, reply: oneshot::Sender<Room> },
+}
+
+struct Seeker {
     asker: (ConnId, Ticket),
     session: SessionId,
-    owner: Owner,
     absence: Option<Absence>,
     asked: Asked,
-    since: Instant,
 }
 
 impl Waiter {
-    pub(super) fn new(sought: &Sought<'_>, asked: Asked) -> Self {
-        Waiter {
+    pub(super) fn seeker(sought: &Sought<'_>, asked: Asked) -> Self {
+        let seeker = Seeker {
             asker: sought.asker,
             session: sought.session.clone(),
-            owner: sought.owner.clone(),
             absence: sought.absence,
             asked,
-            since: time::now(),
+        };
+        Waiter { owner: sought.owner.clone(), since: time::now(), who: Who::Seeker(seeker) }
+    }
+
+    pub(super) fn picker(pick: Pick, reply: oneshot::Sender<Room>) -> Self {
+        let (owner, who) = (pick.owner.clone(), Who::Picker { pick, reply });
+        Waiter { owner, since: time::now(), who }
+    }
+
+    fn asker(&self) -> Option<(ConnId, Ticket)> {
+        match &self.who {
+            Who::Seeker(seeker) => Some(seeker.asker),
+            Who::Picker { .. } => None,
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        match &self.who {
+            Who::Seeker(_) => false,
+            Who::Picker { reply, .. } => reply.is_closed(),
         }
     }
 }
@@ -68,16 +100,40 @@ impl Pool {
         if self.with.patience.timeout.is_zero() {
             return Err(Some(refusal));
         }
-        let asker = waiter.asker;
+        let asker = waiter.asker();
         match decisions.queue.push(line_of(&waiter.owner), waiter) {
-            Some(out) if out.asker == asker => return Err(Some(refusal)),
+            Some(out) if out.asker() == asker => return Err(Some(refusal)),
             Some(out) => decisions.turn_away(&out),
             None => {}
         }
+        self.see_to_queue(decisions);
+        Err(None)
+    }
+
+    /// One more waits for an upstream, and is told by the end of its channel if it waits no more.
+    pub(super) fn enqueue_picker(
+        self: &Arc<Self>,
+        decisions: &mut Decisions,
+        pick: Pick,
+        reply: oneshot::Sender<Room>,
+    ) {
+        if self.with.patience.timeout.is_zero() {
+            return;
+        }
+        if decisions.queue.len() >= self.with.patience.length {
+            decisions.queue.remove(Waiter::is_gone);
+        }
+        let waiter = Waiter::picker(pick, reply);
+        if let Some(out) = decisions.queue.push(line_of(&waiter.owner), waiter) {
+            decisions.turn_away(&out);
+        }
+        self.see_to_queue(decisions);
+    }
+
+    fn see_to_queue(self: &Arc<Self>, decisions: &mut Decisions) {
         if !std::mem::replace(&mut decisions.watched, true) {
             self.watch_queue();
         }
-        Err(None)
     }
 
     /// Whether the turn that is sought may start now; if not, its place in the queue is taken, or it is refused.
@@ -92,13 +148,13 @@ impl Pool {
         }
         let refusal = Refusal::new(Reason::Overloaded, "as many turns run as may be");
         let refusal = after_a_while(refusal, sought.session);
-        let waiter = Waiter::new(sought, Asked::Turn { epoch });
+        let waiter = Waiter::seeker(sought, Asked::Turn { epoch });
         self.enqueue(decisions, waiter, refusal).map_err(|refusal| refusal.map(Found::Refused))
     }
 
     /// Calls all who fit by now, if anything was given back since the last time. What they need is theirs.
     pub(super) fn call(&self, decisions: &mut Decisions) {
-        let freed = self.members.iter().map(|m| m.freed()).fold(0, u64::wrapping_add);
+        let freed = self.roster.freed();
         if std::mem::replace(&mut decisions.freed, freed) != freed {
             self.call_all(decisions);
         }
@@ -109,28 +165,39 @@ impl Pool {
     fn call_all(&self, decisions: &mut Decisions) {
         let Decisions { table, balancer, queue, promises, told, .. } = decisions;
         while let Some(waiter) = queue.next(|waiter| self.fits(table, waiter)) {
-            let (conn, ticket) = waiter.asker;
-            match &waiter.asked {
-                Asked::Place { key, among } => {
-                    let promise = self.promise(balancer, key, &waiter.owner, *among);
-                    promises.extend(promise.map(|promise| (waiter.asker, promise)));
+            let Waiter { owner, since, who } = waiter;
+            match who {
+                Who::Seeker(Seeker { asker, session, absence, asked }) => {
+                    match asked {
+                        Asked::Place { key, among } => {
+                            let promise = self.promise(balancer, &key, &owner, among);
+                            promises.extend(promise.map(|promise| (asker, promise)));
+                        }
+                        Asked::Turn { epoch } => {
+                            begin_turn(table, &session, epoch, asker.0);
+                        }
+                    }
+                    told.push((asker.0, Event::Again(asker.1, absence)));
                 }
-                Asked::Turn { epoch } => {
-                    begin_turn(table, &waiter.session, *epoch, conn);
+                Who::Picker { pick, reply } => {
+                    // Nobody may wait any more: what it would have had goes back.
+                    let _ = self.pick_now(balancer, &pick).map(|room| reply.send(room));
                 }
             }
-            let waited = time::now().saturating_duration_since(waiter.since);
+            let waited = time::now().saturating_duration_since(since);
             self.metrics.queue_wait.observe(waited.as_secs_f64());
-            told.push((conn, Event::Again(ticket, waiter.absence)));
         }
     }
 
     fn fits(&self, table: &mut Table<Lease>, waiter: &Waiter) -> bool {
-        match &waiter.asked {
-            Asked::Place { among, .. } => self.has_room(&waiter.owner, among.only),
-            Asked::Turn { epoch } => {
-                table.lease(&waiter.session, *epoch).is_none_or(|lease| lease.has_room_for_turn())
+        match &waiter.who {
+            Who::Seeker(Seeker { asked: Asked::Place { among, .. }, .. }) => {
+                self.has_room(&waiter.owner, among.only)
             }
+            Who::Seeker(Seeker { asked: Asked::Turn { epoch }, session, .. }) => {
+                table.lease(session, *epoch).is_none_or(|lease| lease.has_room_for_turn())
+            }
+            Who::Picker { pick, .. } => self.has_room_for(pick),
         }
     }
 
@@ -144,7 +211,7 @@ impl Pool {
         self.hub.leave(conn);
         let claimed = self.decide(|decisions| {
             decisions.promises.retain(|asker, _| asker.0 != conn);
-            decisions.queue.remove(|waiter| waiter.asker.0 == conn);
+            decisions.queue.remove(|waiter| waiter.asker().is_some_and(|asker| asker.0 == conn));
             let (gone, stay): (Claims, Claims) =
                 decisions.claims.drain().partition(|(asker, _)| asker.0 == conn);
             decisions.claims = stay;
@@ -178,15 +245,18 @@ impl Decisions {
     }
 
     fn turn_away(&mut self, waiter: &Waiter) {
-        let message = match waiter.asked {
+        let Who::Seeker(Seeker { asker: (conn, ticket), session, asked, .. }) = &waiter.who else {
+            // It is told by the end of its channel.
+            return;
+        };
+        let message = match asked {
             Asked::Place { .. } => {
                 "as many sessions are open as may be, and none has ended in time"
             }
             Asked::Turn { .. } => "as many turns run as may be, and none has ended in time",
         };
-        let refusal = after_a_while(Refusal::new(Reason::Overloaded, message), &waiter.session);
-        let (conn, ticket) = waiter.asker;
-        self.told.push((conn, Event::Found(ticket, Found::Refused(refusal))));
+        let refusal = after_a_while(Refusal::new(Reason::Overloaded, message), session);
+        self.told.push((*conn, Event::Found(*ticket, Found::Refused(refusal))));
     }
 }
 

@@ -17,7 +17,7 @@ impl Pool {
         epoch: u64,
     ) {
         let upstream = self.decide(|d| d.table.upstream_of(session));
-        let Some(member) = upstream.and_then(|id| self.member(id)).cloned() else { return };
+        let Some(member) = upstream.and_then(|id| self.member(id)) else { return };
         let (pool, session) = (Arc::clone(self), session.clone());
         self.tasks.spawn_aside("ask_work", async move {
             let (params, limit) = (params_of(&session), pool.with.lookup_timeout);
