@@ -14,6 +14,7 @@ mod side;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use self::half::{Broken, Half};
@@ -40,6 +41,12 @@ pub enum End {
     Broken(Party),
     /// It took too long; both were reset.
     Late(Late),
+}
+
+/// Has a connection be reset when it is closed: what its peer did not take yet is not sent any more.
+pub fn reset(socket: &TcpStream) {
+    // It fails only where the connection is gone already.
+    let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
 /// See the module's head. Polled by hand, so that whoever holds it is one future and not two.
@@ -81,10 +88,8 @@ impl<C: Side, U: Side> Relay<C, U> {
 
     /// Both connections are reset when they are dropped: neither can take that for an end.
     pub fn reset(&self) {
-        for socket in [self.client.socket(), self.upstream.socket()] {
-            // It fails only where the connection is gone already.
-            let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
-        }
+        reset(self.client.socket());
+        reset(self.upstream.socket());
     }
 
     /// Moves what can be moved now. Wakes by the waker of the first call: it must always be the same task's.

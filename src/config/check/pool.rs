@@ -10,7 +10,7 @@ use super::{World, tables};
 use crate::config::file::Problems;
 use crate::config::keys;
 use crate::config::model::{
-    Affinity, Balance, CreateExisting, EnvValue, Grant, Home, Managed, Pool, Storage,
+    Affinity, Balance, CreateExisting, EnvValue, Grant, Home, Managed, Pool, SendProxy, Storage,
     UnknownSessions, Upstream, Upstreams,
 };
 use crate::config::problem::names_secret;
@@ -37,6 +37,8 @@ pub(super) struct Draft {
     pub(super) upstreams: Vec<Spanned<Upstream>>,
     /// Where a remark on its grace belongs, if it has one of its own.
     pub(super) ephemeral_grace_at: Option<Range<usize>>,
+    /// Where a remark on the header that its upstreams are sent belongs.
+    pub(super) send_proxy_at: Range<usize>,
     /// For its listeners that do not say it themselves.
     pub(super) unknown_sessions: Option<UnknownSessions>,
     /// Nothing only if a problem was reported.
@@ -56,6 +58,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
         r.or("create_existing", values::word(CreateExisting::WORDS), CreateExisting::Resume);
     let grace = values::duration(Duration::ZERO..=WEEK);
     let ephemeral_grace = r.or("ephemeral_grace", grace, GRACE);
+    let send_proxy = r.read("send_proxy", values::word(SendProxy::WORDS));
     let health = tables::health(r, problems);
     let caps = tables::caps(r, problems);
     let unknown_sessions = r.read("unknown_sessions", values::word(UnknownSessions::WORDS));
@@ -71,6 +74,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
             create_existing,
             ephemeral_grace,
             token,
+            send_proxy,
             health,
             caps,
             grants,
@@ -78,9 +82,18 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
         (_, _, _, _) => None,
     };
     let balance_at = r.place_of(if r.raw("affinity").is_some() { "affinity" } else { "balance" });
+    let send_proxy_at = r.place_of("send_proxy");
     let own_grace = r.raw("ephemeral_grace").is_some();
     let ephemeral_grace_at = own_grace.then(|| r.place_of("ephemeral_grace"));
-    Draft { name, balance_at, upstreams: fixed, ephemeral_grace_at, unknown_sessions, pool }
+    Draft {
+        name,
+        balance_at,
+        upstreams: fixed,
+        ephemeral_grace_at,
+        send_proxy_at,
+        unknown_sessions,
+        pool,
+    }
 }
 
 /// A pool's folder in `state_dir` has its name.
