@@ -17,6 +17,8 @@ pub enum Proof {
     ProxyTlv,
     /// By the address that the conn comes from.
     SourceIp,
+    /// By what a trusted proxy said in a header of the request.
+    Header,
     /// By the name of a session alone: whoever knows the pattern can claim it.
     SessionId,
 }
@@ -31,6 +33,7 @@ impl Proof {
             Proof::Mtls => "mtls",
             Proof::ProxyTlv => "proxy_tlv",
             Proof::SourceIp => "source_ip",
+            Proof::Header => "header",
             Proof::SessionId => "session_id",
         }
     }

@@ -4,12 +4,14 @@
 //! - [`token`]: secrets that the operator gave out; [`jwt`]: tokens that somebody else signed
 //! - [`mtls`]: the client's certificate; [`proxy_tlv`]: what a trusted proxy says of the conn
 //! - [`source_ip`]: the address that the conn comes from
+//! - [`request`]: what requests and conns say of themselves, which sorts them
 //! - [`pattern`]: whom a text names
 
 pub mod jwt;
 pub mod mtls;
 pub mod pattern;
 pub mod proxy_tlv;
+pub mod request;
 pub mod source_ip;
 pub mod token;
 
@@ -39,6 +41,8 @@ pub struct Evidence<'a> {
     pub peer: Option<IpAddr>,
     /// What it showed before its first frame.
     pub shown: Option<&'a Shown>,
+    /// What it asks for; `None`: there are no requests on this listener, or none yet.
+    pub request: Option<request::Request<'a>>,
 }
 
 /// What a conn shows before its first frame.
@@ -126,6 +130,8 @@ pub enum Extractor {
     ProxyTlv(Arc<proxy_tlv::Rule>),
     /// From the address.
     SourceIp(Arc<source_ip::Ranges>),
+    /// From what a trusted proxy says in a request.
+    Request(Arc<request::Rule>),
 }
 
 impl Extractor {
@@ -139,6 +145,10 @@ impl Extractor {
             Extractor::Mtls(rule) => rule.find(evidence.shown?.certificate.as_ref()?).map(Ok),
             Extractor::ProxyTlv(rule) => rule.find(evidence.shown?.proxied.as_ref()?).map(Ok),
             Extractor::SourceIp(ranges) => ranges.find(evidence.peer?).map(Ok),
+            Extractor::Request(rule) => {
+                let Evidence { request, peer, .. } = *evidence;
+                rule.claim(&request::Presented { request, peer }).map(Ok)
+            }
         }
     }
 }
@@ -226,7 +236,7 @@ mod tests {
         token: Option<&str>,
         peer: &str,
     ) -> Option<Result<Proof, Refused>> {
-        let evidence = Evidence { token, peer: peer.parse().ok(), shown: None };
+        let evidence = Evidence { token, peer: peer.parse().ok(), shown: None, request: None };
         let found = Identities::new(extractors.to_vec()).claim(&evidence, NOW);
         found.map(|found| found.map(|claim| claim.proof))
     }
@@ -273,7 +283,7 @@ mod tests {
         let field = proxy_tlv::Field::Custom(0xE4);
         let tlv = Extractor::ProxyTlv(Arc::new(proxy_tlv::Rule { field, pattern: None }));
         let user = |order: [&Extractor; 2], token, shown| {
-            let evidence = Evidence { token, peer: None, shown };
+            let evidence = Evidence { token, peer: None, shown, request: None };
             let found = Identities::new(order.map(Extractor::clone).to_vec()).claim(&evidence, NOW);
             found.map(|found| found.map(|claim| claim.user.unwrap().to_string()))
         };

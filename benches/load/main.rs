@@ -6,6 +6,7 @@
 mod events;
 mod fleet;
 mod histogram;
+mod http;
 mod idle;
 mod process;
 mod rpc;
@@ -39,6 +40,8 @@ enum Scenario {
     Events(events::Plan),
     /// Conns that do nothing: what the process named `proxy` holds for each.
     Idle(idle::Plan),
+    /// HTTP requests, or streams of events.
+    Http(http::Plan),
 }
 
 fn watched(text: &str) -> Result<(String, u32), String> {
@@ -60,6 +63,7 @@ fn main() -> std::io::Result<()> {
         Scenario::Rpc(plan) => rpc::run(plan, args.addr, args.conns, &watch)?,
         Scenario::Events(plan) => events::run(plan, args.addr, args.conns, &watch)?,
         Scenario::Idle(plan) => idle::run(plan, args.addr, args.conns, &watch)?,
+        Scenario::Http(plan) => http::run(plan, args.addr, args.conns, &watch)?,
     };
     println!("{result}");
     Ok(())

@@ -29,7 +29,7 @@ fn listener(listener: &Listener, pool: Option<&Pool>) -> String {
         )
     });
     let sources: Vec<String> =
-        listener.identity.iter().map(|i| i.proof().slug().replace('_', " ")).collect();
+        listener.identity.iter().map(|i| i.source().replace('_', " ")).collect();
     let callers = match (sources.is_empty(), listener.authenticates()) {
         (true, _) => "one anonymous caller".to_owned(),
         (false, true) => format!("callers by {}; authentication required", sources.join(", ")),

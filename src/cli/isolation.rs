@@ -59,7 +59,8 @@ fn backends(listener: &Listener) -> Option<String> {
         | Identity::Jwt(_)
         | Identity::Mtls(_)
         | Identity::ProxyTlv(_)
-        | Identity::SourceIp(_) => 0,
+        | Identity::SourceIp(_)
+        | Identity::Request(_) => 0,
     };
     let n: usize = listener.identity.iter().map(count).sum();
     let acts = if n == 1 { "token lets its client" } else { "tokens let their clients" };
@@ -85,7 +86,8 @@ fn addresses(listener: &Listener) -> Option<String> {
         | Identity::Token(_)
         | Identity::Jwt(_)
         | Identity::Mtls(_)
-        | Identity::ProxyTlv(_) => None,
+        | Identity::ProxyTlv(_)
+        | Identity::Request(_) => None,
     })?;
     let shared = ranges.ranges().iter().any(|range| range.user.is_none());
     let whole = if shared {

@@ -7,6 +7,7 @@ use clap::Args;
 use super::check::report;
 use super::{ConfigFile, Exit, Streams};
 use crate::config::{self, LogFormat};
+use crate::observe::lines;
 use crate::observe::logging::{self, Format};
 use crate::server;
 
@@ -34,7 +35,11 @@ impl Run {
             LogFormat::Json => Some(Format::Json),
             LogFormat::Text => Some(Format::Text),
         };
-        let log = match logging::start(config.log.level.word(), format) {
+        let mut level = config.log.level.word().to_owned();
+        if !config.log.access {
+            level = format!("{level},{}=off", lines::TARGET);
+        }
+        let log = match logging::start(&level, format) {
             Ok(log) => log,
             Err(error) => {
                 writeln!(streams.err, "error: {error}")?;

@@ -6,9 +6,10 @@ use toml::{Table, Value};
 
 use super::model::{
     Address, Balance, CallerLimits, Caps, Config, Dns, EnvValue, Grant, Health, Identity, Jwt,
-    KeySource, Limits, Listener, Managed, Pattern, Pool, Tls, Upstream, Upstreams,
+    KeySource, Limits, Listener, Managed, Pattern, Pool, Protocol, Tls, Upstream, Upstreams,
 };
 use super::values::{show_duration, show_size};
+use crate::identity::request::{self, Source};
 use crate::identity::source_ip::Range;
 use crate::identity::{mtls, proxy_tlv};
 use crate::time::Duration;
@@ -45,6 +46,7 @@ pub fn dump(config: &Config) -> Table {
             table([
                 ("format", text(config.log.format.word())),
                 ("level", text(config.log.level.word())),
+                ("access", config.log.access.into()),
             ])
             .into(),
         ),
@@ -62,9 +64,11 @@ fn listener(listener: &Listener) -> Table {
         ("tcp_keepalive", time(listener.tcp_keepalive.unwrap_or_default())),
         ("authentication", text(listener.authentication.word())),
         ("trust", text(listener.trust.word())),
-        ("unknown_sessions", text(listener.unknown_sessions.word())),
     ]);
-    out.insert("sessions".into(), text(listener.sessions.word()));
+    if listener.protocol == Protocol::Jsonrpc {
+        out.insert("unknown_sessions".into(), text(listener.unknown_sessions.word()));
+        out.insert("sessions".into(), text(listener.sessions.word()));
+    }
     if let Some(pattern) = &listener.ephemeral_pattern {
         out.insert("ephemeral_pattern".into(), text(pattern.as_str()));
     }
@@ -105,8 +109,28 @@ fn callers(limits: &CallerLimits) -> Table {
     out
 }
 
+fn request(rule: &request::Rule) -> Table {
+    let mut out = match &rule.source {
+        Source::Header(name) => table([("name", text(name))]),
+        Source::Cookie(name) | Source::Query(name) => table([("name", text(name))]),
+        Source::Path(segment) => table([("segment", number(*segment))]),
+        Source::Json(pointer) => table([("pointer", text(pointer))]),
+        Source::Basic | Source::Address => Table::new(),
+    };
+    if rule.source != Source::Address {
+        out.insert("yields".into(), text(rule.yields.word()));
+    }
+    if let Some(pattern) = &rule.pattern {
+        out.insert("pattern".into(), text(pattern.as_str()));
+    }
+    if let Some(trusted) = &rule.trusted {
+        out.insert("trusted".into(), Value::Array(trusted.iter().map(text).collect()));
+    }
+    out
+}
+
 fn identity(identity: &Identity) -> Table {
-    let mut out = table([("source", text(identity.proof().slug()))]);
+    let mut out = table([("source", text(identity.source()))]);
     out.extend(match identity {
         Identity::SessionId(pattern) => table([("pattern", text(pattern.as_str()))]),
         Identity::Token(tokens) => table([("tokens", file(&tokens.path))]),
@@ -114,6 +138,7 @@ fn identity(identity: &Identity) -> Table {
         Identity::Mtls(rule) => self::mtls(rule),
         Identity::ProxyTlv(rule) => self::proxy_tlv(rule),
         Identity::SourceIp(ranges) => table([("ranges", list(ranges.ranges(), range))]),
+        Identity::Request(rule) => request(rule),
     });
     out
 }

@@ -98,6 +98,11 @@ pub const IDENTITY: Section = Section {
         "field",
         "tlv",
         "ranges",
+        "name",
+        "segment",
+        "pointer",
+        "yields",
+        "trusted",
     ],
 };
 /// `tokens` of an identity.
@@ -221,7 +226,8 @@ pub const LIMITS: Section = Section {
     ],
 };
 /// `[log]`
-pub const LOG: Section = Section { title: "[log]", path: "log", keys: &["format", "level"] };
+pub const LOG: Section =
+    Section { title: "[log]", path: "log", keys: &["format", "level", "access"] };
 
 /// What stands in a file of tokens: another file than all of the above.
 pub const TOKEN_FILE: Section = Section { title: "a file of tokens", path: "", keys: &["token"] };

@@ -46,6 +46,7 @@ pub use tls::{ClientAuth, ClientCa, MinVersion, ProxyProtocol, Tls};
 use crate::caller::Trust;
 use crate::identity::Identities;
 use crate::identity::jwt::Algorithm;
+use crate::identity::request::Yields;
 use crate::rpc::methods::Method;
 use crate::time::Duration;
 
@@ -171,6 +172,10 @@ impl Listener {
 pub enum Protocol {
     /// JSON-RPC 2.0 with Content-Length framing, as the Copilot SDKs.
     Jsonrpc,
+    /// Bytes.
+    Tcp,
+    /// HTTP/1.1 and HTTP/2.
+    Http,
 }
 
 /// `[ledger]`
@@ -209,11 +214,13 @@ pub struct Log {
     pub format: LogFormat,
     /// What is logged.
     pub level: LogLevel,
+    /// Whether there is a line for each conn, session, turn and request that ended.
+    pub access: bool,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Log { format: LogFormat::Auto, level: LogLevel::Info }
+        Log { format: LogFormat::Auto, level: LogLevel::Info, access: true }
     }
 }
 
@@ -244,7 +251,8 @@ pub enum LogLevel {
 }
 
 words! {
-    Protocol { "jsonrpc" => Jsonrpc }
+    Protocol { "jsonrpc" => Jsonrpc, "tcp" => Tcp, "http" => Http }
+    Yields { "user" => User, "session" => Session }
     Trust { "user" => User, "backend" => Backend }
     Algorithm { "HS256" => Hs256, "RS256" => Rs256, "ES256" => Es256, "EdDSA" => EdDsa }
     LogFormat { "auto" => Auto, "json" => Json, "text" => Text }

@@ -3,6 +3,7 @@
 //! Pure: no place, no table, no environment.
 
 mod host;
+mod request;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use toml::de::DeValue;
 
 pub(super) use self::host::peer;
+pub(super) use self::request::{cookie_name, header_name, pointer};
 use super::model::Pattern;
 use crate::identity;
 use crate::time::Duration;

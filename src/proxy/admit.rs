@@ -3,6 +3,7 @@
 use crate::caller::{Caller, Trust};
 use crate::config::{Affinity, Identity, Pattern};
 use crate::id::SessionId;
+use crate::identity::request::{Named, Presented};
 use crate::ledger::Class;
 use crate::upstream::pool::Key;
 
@@ -26,7 +27,8 @@ impl Keys {
             | Identity::Jwt(_)
             | Identity::Mtls(_)
             | Identity::ProxyTlv(_)
-            | Identity::SourceIp(_) => None,
+            | Identity::SourceIp(_)
+            | Identity::Request(_) => None,
         });
         let tenant = caller.tenant().or(named.and_then(|n| n.tenant));
         let proven = caller.user.as_deref().filter(|_| caller.trust == Trust::User);
@@ -41,6 +43,39 @@ impl Keys {
         let no_user = text.is_none();
         let text = text.unwrap_or_else(|| session.to_owned());
         Key { text, no_user, named: claimed.map(Into::into) }
+    }
+
+    /// Whom a request or a conn is for, as it says itself: of each the first that says it.
+    pub fn named(&self, presented: &Presented<'_>) -> Named {
+        let rules = self.identity.iter().filter_map(|identity| match identity {
+            Identity::Request(rule) => rule.named(presented),
+            Identity::SessionId(_)
+            | Identity::Token(_)
+            | Identity::Jwt(_)
+            | Identity::Mtls(_)
+            | Identity::ProxyTlv(_)
+            | Identity::SourceIp(_) => None,
+        });
+        rules.fold(Named::default(), Named::or)
+    }
+
+    /// The key of what this caller wants, and what that names. What is proven of the caller counts for more. `None`: the
+    /// policy asks for none, or there is nothing that could be one.
+    pub fn of_named(&self, caller: &Caller, named: &Named) -> Option<Key> {
+        let tenant = caller.tenant().or(named.tenant.as_deref());
+        let proven = caller.user.as_deref().filter(|_| caller.trust == Trust::User);
+        let user = proven.or(named.user.as_deref()).or(caller.user.as_deref());
+        // Two tenants may each have an `alice`.
+        let user = || user.map(|user| format!("{}\0{user}", tenant.unwrap_or_default()));
+        let session = || named.session.as_deref().map(str::to_owned);
+        let wanted = match self.affinity? {
+            Affinity::User => user(),
+            Affinity::Tenant => tenant.map(str::to_owned),
+            Affinity::Session => session(),
+        };
+        let no_user = wanted.is_none();
+        let text = wanted.or_else(session).or_else(user)?;
+        Some(Key { text, no_user, named: None })
     }
 }
 
@@ -98,5 +133,40 @@ mod tests {
         assert_eq!(of(&keys, "other"), key);
         let keys = Keys { affinity: None, ..keys };
         assert!(!of(&keys, "other").no_user);
+    }
+
+    fn named(tenant: Option<&str>, user: Option<&str>, session: Option<&str>) -> Named {
+        let text = |text: Option<&str>| text.map(Into::into);
+        Named { tenant: text(tenant), user: text(user), session: text(session) }
+    }
+
+    #[test]
+    fn a_request_has_the_key_that_is_asked_for_or_else_what_it_names() {
+        let nobody = Caller::anonymous("web");
+        let of = |affinity, tenant, user, session| {
+            let keys = Keys { identity: Vec::new(), affinity };
+            keys.of_named(&nobody, &named(tenant, user, session)).map(|k| (k.text, k.no_user))
+        };
+        let user = Some(Affinity::User);
+        assert_eq!(of(user, None, Some("al"), Some("s")), Some(("\0al".into(), false)));
+        assert_eq!(of(user, Some("a"), Some("al"), None), Some(("a\0al".into(), false)));
+        assert_eq!(of(user, None, None, Some("s")), Some(("s".into(), true)));
+        assert_eq!(of(user, None, None, None), None);
+        let session = Some(Affinity::Session);
+        assert_eq!(of(session, None, Some("al"), Some("s")), Some(("s".into(), false)));
+        assert_eq!(of(session, None, Some("al"), None), Some(("\0al".into(), true)));
+        let tenant = Some(Affinity::Tenant);
+        assert_eq!(of(tenant, Some("a"), Some("al"), None), Some(("a".into(), false)));
+        assert_eq!(of(None, Some("a"), Some("al"), Some("s")), None, "nothing is hashed");
+    }
+
+    #[test]
+    fn a_request_cannot_say_that_it_is_for_another_than_who_is_proven() {
+        let keys = Keys { identity: Vec::new(), affinity: Some(Affinity::User) };
+        let bo = Caller { user: Some("bo".into()), trust: Trust::User, ..Caller::anonymous("web") };
+        let says = named(None, Some("al"), None);
+        assert_eq!(keys.of_named(&bo, &says).unwrap().text, "\0bo");
+        let backend = Caller { trust: Trust::Backend, ..bo };
+        assert_eq!(keys.of_named(&backend, &says).unwrap().text, "\0al");
     }
 }

@@ -58,7 +58,12 @@ impl Who {
     pub fn of(caller: &Caller, address: IpAddr) -> Self {
         match caller.proof {
             Proof::Nothing | Proof::SessionId => Who::From(Site::of(address)),
-            Proof::Token | Proof::Jwt | Proof::Mtls | Proof::ProxyTlv | Proof::SourceIp => {
+            Proof::Token
+            | Proof::Jwt
+            | Proof::Mtls
+            | Proof::ProxyTlv
+            | Proof::SourceIp
+            | Proof::Header => {
                 Who::Proven(Owner { realm: caller.realm.clone(), user: caller.user.clone() })
             }
         }

@@ -55,6 +55,10 @@ pub(super) fn make(
     let edge = edge(from, shared)?;
     Ok(Some(match from.protocol {
         config::Protocol::Jsonrpc => Listener::Jsonrpc(Arc::new(jsonrpc(from, pool, edge, shared))),
+        config::Protocol::Tcp | config::Protocol::Http => {
+            let why = std::io::ErrorKind::Unsupported.into();
+            return Err(StartError::System("speak this protocol", why));
+        }
     }))
 }
 

@@ -6,46 +6,122 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::listener::not_yet;
 use super::{World, pool};
 use crate::caller::Proof;
 use crate::config::file::Problems;
 use crate::config::keys;
-use crate::config::model::{Identity, Jwt, KeySource, TokenFile};
+use crate::config::model::{Identity, Jwt, KeySource, Pattern, Protocol, TokenFile};
 use crate::config::reader::Reader;
 use crate::config::values::{self, Read};
 use crate::identity::jwt::{Algorithm, Rules};
+use crate::identity::request::{Rule, Source, Yields};
 use crate::identity::source_ip::{Range, Ranges};
 use crate::identity::{mtls, proxy_tlv};
 use crate::time::Duration;
+use crate::wire::cidr::Cidr;
 
 /// How far an issuer's clock may be off.
 const LEEWAY: Duration = Duration::from_secs(30);
 const MAX_LEEWAY: Duration = Duration::from_mins(10);
+/// The last segment of a path that may be meant.
+const MAX_SEGMENT: u32 = 64;
 
 /// What was understood of an identity.
 pub(super) struct Draft {
-    /// What kind it is, if that could be read.
+    /// What it proves with, if that could be read; nothing, where it only sorts.
     pub(super) proof: Option<Proof>,
     /// Nothing only if a problem was reported.
     pub(super) identity: Option<Identity>,
 }
 
-const SOURCES: &[(&str, Proof)] = &[
-    ("session_id", Proof::SessionId),
-    ("token", Proof::Token),
-    ("jwt", Proof::Jwt),
-    ("mtls", Proof::Mtls),
-    ("proxy_tlv", Proof::ProxyTlv),
-    ("source_ip", Proof::SourceIp),
+/// The sources of an identity.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    SessionId,
+    Token,
+    Jwt,
+    Mtls,
+    ProxyTlv,
+    SourceIp,
+    Header,
+    Cookie,
+    Query,
+    Path,
+    Basic,
+    Json,
+}
+
+const SOURCES: &[(&str, From)] = &[
+    ("session_id", From::SessionId),
+    ("token", From::Token),
+    ("jwt", From::Jwt),
+    ("mtls", From::Mtls),
+    ("proxy_tlv", From::ProxyTlv),
+    ("source_ip", From::SourceIp),
+    ("header", From::Header),
+    ("cookie", From::Cookie),
+    ("query", From::Query),
+    ("path", From::Path),
+    ("basic", From::Basic),
+    ("json", From::Json),
 ];
 
+impl From {
+    fn word(self) -> &'static str {
+        SOURCES.iter().find(|(_, from)| *from == self).map_or("", |(word, _)| word)
+    }
+
+    /// What it proves with, whatever else is wrong with it.
+    fn proof(self) -> Option<Proof> {
+        match self {
+            From::SessionId => Some(Proof::SessionId),
+            From::Token => Some(Proof::Token),
+            From::Jwt => Some(Proof::Jwt),
+            From::Mtls => Some(Proof::Mtls),
+            From::ProxyTlv => Some(Proof::ProxyTlv),
+            From::SourceIp => Some(Proof::SourceIp),
+            // It is as its other keys say.
+            From::Header => None,
+            From::Cookie | From::Query | From::Path | From::Basic | From::Json => {
+                Some(Proof::Nothing)
+            }
+        }
+    }
+
+    /// What is spoken where it can be read.
+    fn protocols(self) -> &'static [Protocol] {
+        match self {
+            From::SessionId => &[Protocol::Jsonrpc],
+            From::Token | From::Jwt => &[Protocol::Jsonrpc, Protocol::Http],
+            From::Mtls | From::ProxyTlv | From::SourceIp => {
+                &[Protocol::Jsonrpc, Protocol::Tcp, Protocol::Http]
+            }
+            From::Header | From::Cookie | From::Query | From::Path | From::Basic | From::Json => {
+                &[Protocol::Http]
+            }
+        }
+    }
+}
+
 /// Which sources each key belongs to.
-const KEYS: [(&[Proof], &[&str]); 6] = [
-    (&[Proof::SessionId, Proof::Mtls, Proof::ProxyTlv], &["pattern"]),
-    (&[Proof::Token], &["tokens"]),
+const KEYS: [(&[From], &[&str]); 11] = [
     (
-        &[Proof::Jwt],
+        &[
+            From::SessionId,
+            From::Mtls,
+            From::ProxyTlv,
+            From::Header,
+            From::Cookie,
+            From::Query,
+            From::Path,
+            From::Basic,
+            From::Json,
+        ],
+        &["pattern"],
+    ),
+    (&[From::Token], &["tokens"]),
+    (
+        &[From::Jwt],
         &[
             "algorithms",
             "key",
@@ -57,40 +133,60 @@ const KEYS: [(&[Proof], &[&str]); 6] = [
             "leeway",
         ],
     ),
-    (&[Proof::Mtls], &["field"]),
-    (&[Proof::ProxyTlv], &["tlv"]),
-    (&[Proof::SourceIp], &["ranges"]),
+    (&[From::Mtls], &["field"]),
+    (&[From::ProxyTlv], &["tlv"]),
+    (&[From::SourceIp], &["ranges"]),
+    (&[From::Header, From::Cookie, From::Query], &["name"]),
+    (&[From::Path], &["segment"]),
+    (&[From::Json], &["pointer"]),
+    (&[From::Header, From::Cookie, From::Query, From::Path, From::Basic, From::Json], &["yields"]),
+    (&[From::Header], &["trusted"]),
 ];
 
-pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -> Draft {
-    let proof = r.require("source", source).map(Spanned::into_inner);
-    let Some(proof) = proof else { return Draft { proof, identity: None } };
-    strays(r, proof, problems);
-    let identity = match proof {
-        Proof::Token => token(r, world, problems),
-        Proof::Jwt => jwt(r, world, problems),
-        Proof::SourceIp => source_ip(r, problems),
-        Proof::Mtls => mtls(r),
-        Proof::ProxyTlv => proxy_tlv(r),
-        Proof::SessionId | Proof::Nothing => r
+pub(super) fn read(
+    r: &Reader<'_>,
+    protocol: Protocol,
+    world: &World<'_>,
+    problems: &Problems<'_>,
+) -> Draft {
+    let from = r.require("source", values::word(SOURCES)).map(Spanned::into_inner);
+    let Some(from) = from else { return Draft { proof: None, identity: None } };
+    strays(r, from, problems);
+    if !from.protocols().contains(&protocol) {
+        let homes = from.protocols().iter().map(|home| format!("{:?}", home.word()));
+        let message = format!(
+            "source = {:?} needs protocol = {}",
+            from.word(),
+            homes.collect::<Vec<_>>().join(" or ")
+        );
+        problems.error(&r.place_of("source"), message);
+    }
+    let identity = match from {
+        From::Token => token(r, world, problems),
+        From::Jwt => jwt(r, world, problems),
+        From::SourceIp if protocol != Protocol::Jsonrpc && r.raw("ranges").is_none() => {
+            Some(sorted(Source::Address, Yields::User, None, None))
+        }
+        From::SourceIp => source_ip(r, problems),
+        From::Mtls => mtls(r),
+        From::ProxyTlv => proxy_tlv(r),
+        From::SessionId => r
             .require("pattern", values::pattern)
             .map(|pattern| Identity::SessionId(pattern.into_inner())),
+        From::Header | From::Cookie | From::Query | From::Path | From::Basic | From::Json => {
+            request(r, from, problems)
+        }
     };
-    Draft { proof: Some(proof), identity }
-}
-
-fn source(value: &DeValue<'_>) -> Read<Proof> {
-    const LATER: [&str; 4] = ["header", "cookie", "query", "rpc_param"];
-    not_yet(value, "identity source", &LATER)?;
-    values::word(SOURCES)(value)
+    let proof = identity.as_ref().map_or_else(|| from.proof(), |i| Some(i.proof()));
+    Draft { proof, identity }
 }
 
 /// Keys of another source: all that an identity can have, but those of this one.
-fn strays(r: &Reader<'_>, proof: Proof, problems: &Problems<'_>) {
+fn strays(r: &Reader<'_>, from: From, problems: &Problems<'_>) {
     for key in keys::IDENTITY.keys.iter().filter(|key| r.raw(key).is_some()) {
         let homes = homes_of(key);
-        if *key != "source" && !homes.contains(&proof) {
-            let homes: Vec<_> = homes.iter().map(|home| format!("{:?}", home.slug())).collect();
+        if *key != "source" && !homes.contains(&from) {
+            let homes: Vec<_> = homes.iter().map(|home| format!("{:?}", home.word())).collect();
             let message = format!("{key} belongs to source = {}", homes.join(" or "));
             problems.error(&r.place_of(key), message);
         }
@@ -98,9 +194,9 @@ fn strays(r: &Reader<'_>, proof: Proof, problems: &Problems<'_>) {
 }
 
 /// The sources that a key belongs to.
-fn homes_of(key: &str) -> Vec<Proof> {
+fn homes_of(key: &str) -> Vec<From> {
     let homes = KEYS.iter().filter(|(_, keys)| keys.contains(&key));
-    homes.flat_map(|(proofs, _)| *proofs).copied().collect()
+    homes.flat_map(|(sources, _)| *sources).copied().collect()
 }
 
 fn token(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -> Option<Identity> {
@@ -223,6 +319,57 @@ fn tlv(value: &DeValue<'_>) -> Read<proxy_tlv::Field> {
     let number = number.map_err(|_| "a custom TLV is from 0xE0 to 0xEF".to_owned())?;
     let number = u8::try_from(number).map_err(|why| why.to_string())?;
     Ok(proxy_tlv::Field::Custom(number))
+}
+
+/// Nothing only if a problem was reported.
+fn request(r: &Reader<'_>, from: From, problems: &Problems<'_>) -> Option<Identity> {
+    let source = match from {
+        From::Header => {
+            r.require("name", values::header_name).map(|n| Source::Header(n.into_inner()))
+        }
+        From::Cookie => {
+            r.require("name", values::cookie_name).map(|n| Source::Cookie(n.into_inner().into()))
+        }
+        From::Query => {
+            r.require("name", values::string).map(|n| Source::Query(n.into_inner().into()))
+        }
+        From::Path => r
+            .require("segment", values::integer(1..=MAX_SEGMENT))
+            .map(|n| Source::Path(n.into_inner() as usize)),
+        From::Json => r.require("pointer", values::pointer).map(|p| Source::Json(p.into_inner())),
+        From::Basic => Some(Source::Basic),
+        From::SessionId
+        | From::Token
+        | From::Jwt
+        | From::Mtls
+        | From::ProxyTlv
+        | From::SourceIp => None,
+    };
+    let default = if from == From::Json { Yields::Session } else { Yields::User };
+    let yields = r.or("yields", values::word(Yields::WORDS), default);
+    let pattern = r.read("pattern", values::pattern);
+    let trusted = r.read_at("trusted", values::cidrs);
+    if let Some(trusted) = &trusted {
+        if yields == Yields::Session {
+            let message =
+                "trusted has no effect where a session is yielded: a session proves nothing";
+            problems.warn(&trusted.span(), message);
+        }
+        if trusted.get_ref().iter().any(|range| range.prefix() == 0) {
+            let message = "a range of all addresses is trusted: whoever connects can say who it is";
+            problems.warn(&trusted.span(), message);
+        }
+    }
+    Some(sorted(source?, yields, pattern, trusted.map(Spanned::into_inner)))
+}
+
+fn sorted(
+    source: Source,
+    yields: Yields,
+    pattern: Option<Pattern>,
+    trusted: Option<Vec<Cidr>>,
+) -> Identity {
+    Identity::Request(Arc::new(Rule { source, yields, pattern, trusted }))
 }
 
 fn source_ip(r: &Reader<'_>, problems: &Problems<'_>) -> Option<Identity> {

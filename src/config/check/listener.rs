@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use toml::Spanned;
-use toml::de::DeValue;
 
 use super::{World, callers, edge, identity, methods};
 use crate::caller::{Proof, Trust};
@@ -12,7 +11,7 @@ use crate::config::file::Problems;
 use crate::config::keys;
 use crate::config::model::{Authentication, Listener, Protocol, Sessions, UnknownSessions};
 use crate::config::reader::Reader;
-use crate::config::values::{self, Complaint, Read, WEEK};
+use crate::config::values::{self, WEEK};
 use crate::time::Duration;
 
 /// Idle time before TCP probes a client that says nothing.
@@ -35,7 +34,8 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let name = r.require("name", values::name);
     let bind = r.require("bind", values::address);
     let pool = r.require("pool", values::string);
-    let protocol = r.or("protocol", protocol, Protocol::Jsonrpc);
+    let protocol = r.or("protocol", values::word(Protocol::WORDS), Protocol::Jsonrpc);
+    of_sessions(r, protocol, problems);
     let insecure = r.or("insecure", values::boolean, false);
     let keepalive = r.or("tcp_keepalive", values::duration(Duration::ZERO..=WEEK), KEEPALIVE);
     let tls = r.table("tls", &keys::TLS).map(|r| edge::tls(&r, world, problems));
@@ -43,12 +43,13 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let proxy_protocol = proxy_protocol.map(|r| edge::proxy_protocol(&r, problems));
     let identities = r.tables("identity", &keys::IDENTITY);
     // All of them first: a collect into an option would stop at the first problem.
-    let read: Vec<_> = identities.iter().map(|r| identity::read(r, world, problems)).collect();
+    let read: Vec<_> =
+        identities.iter().map(|r| identity::read(r, protocol, world, problems)).collect();
     let proofs: Vec<_> = read.iter().filter_map(|read| read.proof).collect();
     edge::evidence(r, &identities, problems);
     let identity: Option<Vec<_>> = read.into_iter().map(|read| read.identity).collect();
     let authentication = authentication(r, &proofs, problems);
-    let proves = proofs.iter().any(|proof| *proof != Proof::SessionId);
+    let proves = proofs.iter().any(proves);
     let trust = if proves { Trust::User } else { Trust::Backend };
     let trust = r.or("trust", values::word(Trust::WORDS), trust);
     let required_id = r.read("session_id_required_pattern", values::id_pattern);
@@ -96,15 +97,19 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     Draft { name, bind, pool, unknown_sessions, unknown_sessions_at, listener }
 }
 
+fn proves(proof: &Proof) -> bool {
+    !matches!(proof, Proof::SessionId | Proof::Nothing)
+}
+
 /// Who is let in. By default nobody who presents nothing, where something is asked for that can be presented.
 fn authentication(r: &Reader<'_>, proofs: &[Proof], problems: &Problems<'_>) -> Authentication {
     let asks = proofs.iter().any(|proof| match proof {
-        Proof::Token | Proof::Jwt | Proof::Mtls | Proof::ProxyTlv => true,
+        Proof::Token | Proof::Jwt | Proof::Mtls | Proof::ProxyTlv | Proof::Header => true,
         Proof::SourceIp | Proof::SessionId | Proof::Nothing => false,
     });
     let default = if asks { Authentication::Required } else { Authentication::Optional };
     let read = r.or("authentication", values::word(Authentication::WORDS), default);
-    let proves = proofs.iter().any(|proof| *proof != Proof::SessionId);
+    let proves = proofs.iter().any(proves);
     if read == Authentication::Required && !proves && proofs.len() == r.items("identity").len() {
         problems.error(
             &r.place_of("authentication"),
@@ -144,14 +149,21 @@ fn reach(
     }
 }
 
-fn protocol(value: &DeValue<'_>) -> Read<Protocol> {
-    not_yet(value, "protocol", &["tcp", "http"])?;
-    values::word(Protocol::WORDS)(value)
-}
-
-pub(super) fn not_yet(value: &DeValue<'_>, what: &str, later: &[&str]) -> Result<(), Complaint> {
-    match value.as_str().filter(|word| later.contains(word)) {
-        Some(word) => Err(format!("{what} `{word}` is not available in this version").into()),
-        None => Ok(()),
+/// Keys that say something of sessions of CLIs, where nothing is known of those.
+fn of_sessions(r: &Reader<'_>, protocol: Protocol, problems: &Problems<'_>) {
+    const KEYS: [&str; 6] = [
+        "session_id_required_pattern",
+        "sessions",
+        "ephemeral_pattern",
+        "unknown_sessions",
+        "allow",
+        "deny",
+    ];
+    if protocol == Protocol::Jsonrpc {
+        return;
+    }
+    for key in KEYS.into_iter().filter(|key| r.raw(key).is_some()) {
+        let message = format!("{key} belongs to protocol = \"jsonrpc\"");
+        problems.error(&r.place_of(key), message);
     }
 }

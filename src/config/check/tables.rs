@@ -75,6 +75,7 @@ pub(super) fn log(root: &Reader<'_>) -> Log {
     Log {
         format: reader.or("format", values::word(LogFormat::WORDS), default.format),
         level: reader.or("level", values::word(LogLevel::WORDS), default.level),
+        access: reader.or("access", values::boolean, default.access),
     }
 }
 

@@ -3,6 +3,7 @@
 mod edge;
 mod identity;
 mod methods;
+mod request;
 mod shipped;
 mod whole;
 
@@ -107,7 +108,7 @@ workers = 0
 [[listener]]
 name = "sdk"
 bind = "127.0.0.1"
-protocol = "tcp"
+protocol = "tcpp"
 pool = "clu"
 [[pool]]
 name = "cli"
@@ -341,20 +342,6 @@ fn what_callers_may_take_has_bounds_and_defaults() {
         "8:10: unknown key \"request\" in [listener.rate]",
     );
     wrong("rate = 9", "8:8: rate: must be a table");
-}
-
-#[test]
-fn what_is_not_available_yet_is_said_clearly() {
-    for protocol in ["tcp", "http"] {
-        after_pool(
-            &format!("{LISTENER}protocol = \"{protocol}\"\n"),
-            &format!("8:12: protocol: protocol `{protocol}` is not available in this version"),
-        );
-    }
-    after_pool(
-        &format!("{LISTENER}[[listener.identity]]\nsource = \"header\"\n"),
-        "9:10: source: identity source `header` is not available in this version",
-    );
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub use crate::identity::pattern::{Named, Pattern};
 use super::pool::Affinity;
 use crate::caller::Proof;
 use crate::config::problem::Problem;
+use crate::identity::request::{self, Yields};
 use crate::identity::source_ip::Ranges;
 use crate::identity::{Extractor, mtls, proxy_tlv};
 
@@ -30,11 +31,26 @@ pub enum Identity {
     ProxyTlv(Arc<proxy_tlv::Rule>),
     /// From the address of the client.
     SourceIp(Arc<Ranges>),
+    /// From what a request or a conn says of itself.
+    Request(Arc<request::Rule>),
 }
 
 impl Identity {
-    /// What kind of proof it is; its slug is its word in the file.
-    pub const fn proof(&self) -> Proof {
+    /// Its word in the file.
+    pub fn source(&self) -> &'static str {
+        match self {
+            Identity::SessionId(_)
+            | Identity::Token(_)
+            | Identity::Jwt(_)
+            | Identity::Mtls(_)
+            | Identity::ProxyTlv(_)
+            | Identity::SourceIp(_) => self.proof().slug(),
+            Identity::Request(rule) => rule.source.word(),
+        }
+    }
+
+    /// What kind of proof it is.
+    pub fn proof(&self) -> Proof {
         match self {
             Identity::SessionId(_) => Proof::SessionId,
             Identity::Token(_) => Proof::Token,
@@ -42,13 +58,16 @@ impl Identity {
             Identity::Mtls(_) => Proof::Mtls,
             Identity::ProxyTlv(_) => Proof::ProxyTlv,
             Identity::SourceIp(_) => Proof::SourceIp,
+            Identity::Request(rule) if rule.proves() => Proof::Header,
+            Identity::Request(_) => Proof::Nothing,
         }
     }
 
     /// Whether it proves who calls, or only sorts sessions.
-    pub const fn proves(&self) -> bool {
+    pub fn proves(&self) -> bool {
         match self {
             Identity::SessionId(_) => false,
+            Identity::Request(rule) => rule.proves(),
             Identity::Token(_)
             | Identity::Jwt(_)
             | Identity::Mtls(_)
@@ -57,7 +76,7 @@ impl Identity {
         }
     }
 
-    /// Whether it can yield the key of this affinity. Every session has an id.
+    /// Whether it can yield the key of this affinity.
     pub fn yields(&self, affinity: Affinity) -> bool {
         let tenants = match affinity {
             Affinity::Session => return true,
@@ -71,6 +90,10 @@ impl Identity {
         };
         match self {
             Identity::SessionId(pattern) => has(Some(pattern)),
+            Identity::Request(rule) => match rule.yields {
+                Yields::User => has(rule.pattern.as_ref()),
+                Yields::Session => rule.pattern.as_ref().is_some_and(|pattern| has(Some(pattern))),
+            },
             Identity::Mtls(rule) => has(rule.pattern.as_ref()),
             Identity::ProxyTlv(rule) => has(rule.pattern.as_ref()),
             Identity::Token(file) => {
@@ -93,6 +116,7 @@ impl Identity {
             Identity::Mtls(rule) => Some(Extractor::Mtls(Arc::clone(rule))),
             Identity::ProxyTlv(rule) => Some(Extractor::ProxyTlv(Arc::clone(rule))),
             Identity::SourceIp(ranges) => Some(Extractor::SourceIp(Arc::clone(ranges))),
+            Identity::Request(rule) => rule.proves().then(|| Extractor::Request(Arc::clone(rule))),
         }
     }
 
@@ -102,7 +126,8 @@ impl Identity {
             Identity::SessionId(_)
             | Identity::Mtls(_)
             | Identity::ProxyTlv(_)
-            | Identity::SourceIp(_) => None,
+            | Identity::SourceIp(_)
+            | Identity::Request(_) => None,
             Identity::Token(file) => Some(&file.path),
             Identity::Jwt(jwt) => jwt.file(),
         }
@@ -114,7 +139,8 @@ impl Identity {
             Identity::SessionId(_)
             | Identity::Mtls(_)
             | Identity::ProxyTlv(_)
-            | Identity::SourceIp(_) => Ok(self.clone()),
+            | Identity::SourceIp(_)
+            | Identity::Request(_) => Ok(self.clone()),
             Identity::Token(file) => {
                 TokenFile::read(&file.path).map(|(file, _)| Identity::Token(file))
             }

@@ -83,7 +83,7 @@ impl Conn {
     /// What a token, and all else that was presented, prove.
     fn claim(&self, token: Option<&str>, now: SystemTime) -> Option<Result<Claim, &'static str>> {
         let (peer, shown) = (self.origin.address(), self.origin.shown());
-        (self.listener.edge.claims)(&Evidence { token, peer, shown }, now)
+        (self.listener.edge.claims)(&Evidence { token, peer, shown, request: None }, now)
     }
 
     /// Lets a caller in that has a place, if its `connect` does not come too soon.

@@ -102,7 +102,7 @@ fn a_configured_token_says_who_calls() {
     let identities = listener(&format!("{}{IP}", file.tokens())).identities();
     let now = std::time::SystemTime::UNIX_EPOCH;
     let ask = |token, peer: &str| {
-        let evidence = Evidence { token, peer: peer.parse().ok(), shown: None };
+        let evidence = Evidence { token, peer: peer.parse().ok(), shown: None, request: None };
         identities.claim(&evidence, now).map(|found| found.map(|claim| claim.proof))
     };
     assert_eq!(ask(Some("one"), "::1"), Some(Ok(Proof::Token)));
@@ -123,7 +123,8 @@ fn a_file_is_read_again_and_a_broken_one_leaves_what_was() {
         | Identity::Jwt(_)
         | Identity::Mtls(_)
         | Identity::ProxyTlv(_)
-        | Identity::SourceIp(_) => panic!("{identity:?}"),
+        | Identity::SourceIp(_)
+        | Identity::Request(_) => panic!("{identity:?}"),
     };
     std::fs::write(&file.0, "[[token]]\n").unwrap();
     let problems = identity.reread().unwrap_err();

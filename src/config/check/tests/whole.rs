@@ -181,6 +181,7 @@ finish_timeout = "16s"
 [log]
 format = "json"
 level = "debug"
+access = false
 "#;
 
 #[test]
