@@ -5,6 +5,7 @@ mod build;
 mod callers;
 mod listeners;
 mod managed;
+mod members;
 mod memory;
 mod secrets;
 mod shutdown;

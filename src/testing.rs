@@ -5,11 +5,13 @@
 
 #[expect(clippy::indexing_slicing, reason = "a JSON value indexed by a name it lacks is null")]
 pub mod client;
+pub mod dns;
 pub mod fake_cli;
 pub mod fuzz;
 pub mod gateway;
 pub mod wire;
 
 pub use client::Client;
+pub use dns::{FakeDns, Says};
 pub use fake_cli::{Disk, FakeCli, FakeConfig, Fault};
 pub use gateway::Gateway;

@@ -25,6 +25,8 @@ mod certificates;
 mod client_lost;
 #[path = "it/conns.rs"]
 mod conns;
+#[path = "it/discovery.rs"]
+mod discovery;
 #[path = "it/drain.rs"]
 mod drain;
 #[path = "it/ephemeral.rs"]
@@ -49,6 +51,8 @@ mod log;
 mod lost;
 #[path = "it/managed.rs"]
 mod managed;
+#[path = "it/names.rs"]
+mod names;
 #[path = "it/oversize.rs"]
 mod oversize;
 #[path = "it/owners.rs"]

@@ -1,8 +1,8 @@
 //! A configuration in words: one line for each listener and pool, for a person who checks it.
 
 use crate::config::{
-    Balance, CallerLimits, Config, CreateExisting, Home, Listener, Managed, OnUpstreamDown, Pool,
-    Protocol, Sessions, Storage, Upstream, Upstreams,
+    Address, Balance, CallerLimits, Config, CreateExisting, Home, Listener, Managed,
+    OnUpstreamDown, Pool, Protocol, Sessions, Storage, Upstream, Upstreams,
 };
 use crate::time::Duration;
 
@@ -122,7 +122,18 @@ fn edge(listener: &Listener) -> String {
 
 fn clis(upstreams: &Upstreams) -> String {
     match upstreams {
-        Upstreams::Fixed(fixed) => count(fixed.len(), ""),
+        Upstreams::Fixed(fixed) => {
+            let names = fixed.iter().filter(|u| matches!(u.address, Address::Name { .. })).count();
+            let known = fixed.len() - names;
+            let plural = if names == 1 { "" } else { "s" };
+            match (known, names) {
+                (known, 0) => count(known, ""),
+                (0, names) => format!("the CLIs of {names} name{plural}"),
+                (known, names) => {
+                    format!("{}, and those of {names} name{plural}", count(known, ""))
+                }
+            }
+        }
         Upstreams::Managed(managed) => count(managed.count as usize, "managed "),
     }
 }
@@ -160,7 +171,7 @@ fn pool(pool: &Pool) -> String {
 
 fn addresses(fixed: &[Upstream]) -> String {
     // What is elsewhere may be a Service or a balancer: nothing in an address tells.
-    let far = fixed.iter().any(|upstream| !upstream.address.ip().is_loopback());
+    let far = fixed.iter().any(|upstream| upstream.address.is_far());
     let each = if far { ", each address taken for one CLI, not for several behind it" } else { "" };
     let named: Vec<String> = fixed.iter().take(NAMED).map(|u| u.address.to_string()).collect();
     let rest = fixed.len().saturating_sub(NAMED);
@@ -248,6 +259,16 @@ mod tests {
              bytes pass unread, each connection to one upstream, which is sent a PROXY header v2; \
              cut are those idle for 1h, older than 1day, whose upstream is down"
         );
+    }
+
+    #[test]
+    fn names_are_said_with_what_they_are_taken_for() {
+        let pool =
+            "[[pool]]\nname = \"cli\"\nupstreams = [\"127.0.0.1:1\", \"cli.example.com:2\"]\n";
+        let words = words(&format!("{LISTENER}{pool}"));
+        assert!(words[0].contains("(1 CLI, and those of 1 name, least loaded"), "{}", words[0]);
+        let said = "CLIs at 127.0.0.1:1, cli.example.com:2, each address taken for one CLI";
+        assert!(words[1].contains(said), "{}", words[1]);
     }
 
     #[test]

@@ -77,6 +77,7 @@ fn read(root: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -> Option
     agree::check(&listeners, &pools, pools_read, metrics.as_ref(), problems);
     let state_dir = state_dir(root, world);
     let runtime = tables::runtime(root);
+    let dns = tables::dns(root, problems);
     let ledger = tables::ledger(root);
     let drain = tables::drain(root);
     let limits = tables::limits(root, problems);
@@ -87,6 +88,7 @@ fn read(root: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -> Option
         runtime,
         listeners: listeners.into_iter().map(|draft| draft.listener).collect::<Option<_>>()?,
         pools: pools.into_iter().map(|draft| draft.pool).collect::<Option<_>>()?,
+        dns,
         ledger,
         metrics: metrics.map(|(_, metrics)| metrics),
         drain,

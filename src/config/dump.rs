@@ -5,8 +5,8 @@
 use toml::{Table, Value};
 
 use super::model::{
-    Balance, CallerLimits, Caps, Config, EnvValue, Grant, Health, Identity, Jwt, KeySource, Limits,
-    Listener, Managed, Pattern, Pool, Protocol, Tcp, Tls, Upstream, Upstreams,
+    Address, Balance, CallerLimits, Caps, Config, Dns, EnvValue, Grant, Health, Identity, Jwt,
+    KeySource, Limits, Listener, Managed, Pattern, Pool, Protocol, Tcp, Tls, Upstream, Upstreams,
 };
 use super::values::{show_duration, show_size};
 use crate::identity::request::{self, Source};
@@ -22,6 +22,7 @@ pub fn dump(config: &Config) -> Table {
         ("runtime", table([("workers", number(config.runtime.workers))]).into()),
         ("listener", list(&config.listeners, listener)),
         ("pool", list(&config.pools, pool)),
+        ("dns", dns(&config.dns)),
         (
             "ledger",
             table([("forget_after", time(config.ledger.forget_after.unwrap_or_default()))]).into(),
@@ -272,12 +273,15 @@ fn pool(pool: &Pool) -> Table {
 }
 
 fn upstream(upstream: &Upstream) -> Table {
-    let mut out = table([
-        ("address", text(upstream.address)),
-        ("name", text(&upstream.name)),
-        ("weight", upstream.weight.into()),
-    ]);
+    let mut out = table([("address", text(&upstream.address))]);
+    if let Address::Socket(_) = upstream.address {
+        out.insert("name".into(), text(&upstream.name));
+    }
+    out.insert("weight".into(), upstream.weight.into());
     out.extend(upstream.max_sessions.map(|n| ("max_sessions".to_owned(), n.into())));
+    if upstream.headless {
+        out.insert("headless".into(), true.into());
+    }
     out
 }
 
@@ -315,6 +319,19 @@ fn health(health: &Health) -> Value {
         ("dead_after", time(health.dead_after)),
     ])
     .into()
+}
+
+fn dns(dns: &Dns) -> Value {
+    let mut out = table([
+        ("timeout", time(dns.timeout)),
+        ("min_ttl", time(dns.min_ttl)),
+        ("max_ttl", time(dns.max_ttl)),
+        ("family", text(dns.family.word())),
+    ]);
+    if !dns.servers.is_empty() {
+        out.insert("servers".into(), Value::Array(dns.servers.iter().map(text).collect()));
+    }
+    out.into()
 }
 
 fn caps(caps: &Caps) -> Value {

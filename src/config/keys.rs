@@ -22,6 +22,7 @@ pub const ROOT: Section = Section {
         "runtime",
         "listener",
         "pool",
+        "dns",
         "ledger",
         "metrics",
         "drain",
@@ -161,7 +162,7 @@ pub const GRANT: Section =
 pub const UPSTREAM: Section = Section {
     title: "an upstream",
     path: "pool.upstreams",
-    keys: &["address", "name", "weight", "max_sessions"],
+    keys: &["address", "name", "weight", "max_sessions", "headless"],
 };
 /// `[pool.managed]`
 pub const MANAGED: Section = Section {
@@ -204,6 +205,12 @@ pub const CAPS: Section = Section {
 };
 /// A value that is kept elsewhere.
 pub const SECRET: Section = Section { title: "a secret", path: "secret", keys: &["env", "file"] };
+/// `[dns]`
+pub const DNS: Section = Section {
+    title: "[dns]",
+    path: "dns",
+    keys: &["servers", "timeout", "min_ttl", "max_ttl", "family"],
+};
 /// `[ledger]`
 pub const LEDGER: Section = Section { title: "[ledger]", path: "ledger", keys: &["forget_after"] };
 /// `[metrics]`
@@ -249,7 +256,7 @@ pub const TOKEN: Section = Section {
 };
 
 /// Every section of the configuration file, in the order of the documentation.
-pub const ALL: [&Section; 23] = [
+pub const ALL: [&Section; 24] = [
     &ROOT,
     &RUNTIME,
     &LISTENER,
@@ -268,6 +275,7 @@ pub const ALL: [&Section; 23] = [
     &HEALTH,
     &CAPS,
     &SECRET,
+    &DNS,
     &LEDGER,
     &METRICS,
     &DRAIN,

@@ -22,6 +22,7 @@ macro_rules! words {
 mod access;
 mod callers;
 mod caps;
+mod dns;
 mod identity;
 mod limits;
 mod pool;
@@ -34,11 +35,12 @@ use std::path::PathBuf;
 pub use access::{Authentication, Grant, Sessions, UnknownSessions};
 pub use callers::{CallerLimits, CallerRate};
 pub use caps::Caps;
+pub use dns::{Dns, Family};
 pub use identity::{Identity, Jwt, KeySource, Named, Pattern, TokenFile};
 pub use limits::Limits;
 pub use pool::{
-    Affinity, Balance, CreateExisting, EnvValue, Health, Home, Managed, Pool, Storage, Upstream,
-    Upstreams,
+    Address, Affinity, Balance, CreateExisting, EnvValue, Health, Home, Managed, Pool, Storage,
+    Upstream, Upstreams,
 };
 pub use tcp::{OnUpstreamDown, SendProxy, Tcp};
 pub use tls::{ClientAuth, ClientCa, MinVersion, ProxyProtocol, Tls};
@@ -61,6 +63,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The fleets; names are unique.
     pub pools: Vec<Pool>,
+    /// How names of upstreams are resolved.
+    pub dns: Dns,
     /// How long it is known whose sessions are.
     pub ledger: Ledger,
     /// Where metrics are served, if anywhere.

@@ -2,6 +2,7 @@
 //!
 //! Pure: no place, no table, no environment.
 
+mod host;
 mod request;
 
 use std::net::{IpAddr, SocketAddr};
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use toml::de::DeValue;
 
+pub(super) use self::host::peer;
 pub(super) use self::request::{cookie_name, header_name, pointer};
 use super::model::Pattern;
 use crate::identity;
@@ -192,6 +194,21 @@ pub(super) fn upstream_name(value: &DeValue<'_>) -> Read<String> {
     }
 }
 
+/// A list of at least one address and port to connect to.
+pub(super) fn addresses(value: &DeValue<'_>) -> Read<Vec<SocketAddr>> {
+    let what = "a list of addresses such as [\"10.0.0.10:53\"]";
+    let list = value.as_array().ok_or_else(|| wanted(what, value))?;
+    let one = |item| {
+        let found = address(item)?;
+        let possible = found.port() != 0 && !found.ip().is_unspecified();
+        possible
+            .then_some(found)
+            .ok_or_else(|| format!("{found} is not an address to connect to").into())
+    };
+    let found: Vec<_> = list.iter().map(|item| one(item.get_ref())).collect::<Read<_>>()?;
+    if found.is_empty() { Err("is empty".to_owned().into()) } else { Ok(found) }
+}
+
 /// An address and a port, without name resolution.
 pub(super) fn address(value: &DeValue<'_>) -> Read<SocketAddr> {
     let what = "an address such as \"127.0.0.1:4320\"";
@@ -204,7 +221,7 @@ pub(super) fn address(value: &DeValue<'_>) -> Read<SocketAddr> {
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Err(format!("{message}: {ip} has no port").into());
     }
-    let why = if is_named(text) { ": host names are not available in this version" } else { "" };
+    let why = if is_named(text) { ": a host name is not possible here" } else { "" };
     Err(Complaint { message: format!("{message}{why}"), suggestion })
 }
 
@@ -213,23 +230,6 @@ fn is_named(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
         port.parse::<u16>().is_ok() && host.starts_with(|c: char| c.is_ascii_alphabetic())
     })
-}
-
-/// The address of one peer: with a port that one can connect to.
-pub(super) fn peer(value: &DeValue<'_>) -> Read<SocketAddr> {
-    let address = address(value).map_err(|mut complaint| {
-        if value.as_str().is_some_and(is_named) {
-            complaint.message.push_str(
-                "; name the address of each CLI: behind one name, such as that of a Kubernetes Service, there may be many, \
-                 and a session is in one of them alone",
-            );
-        }
-        complaint
-    })?;
-    if address.port() == 0 || address.ip().is_unspecified() {
-        return Err(format!("{:?} is not an address to connect to", address.to_string()).into());
-    }
-    Ok(address)
 }
 
 pub(super) fn integer(bounds: RangeInclusive<u32>) -> impl Fn(&DeValue<'_>) -> Read<u32> {
@@ -390,7 +390,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read<T>(toml: &str, f: impl Fn(&DeValue<'_>) -> Read<T>) -> Result<T, String> {
+    pub(super) fn read<T>(toml: &str, f: impl Fn(&DeValue<'_>) -> Read<T>) -> Result<T, String> {
         f(DeValue::parse(toml).unwrap().get_ref()).map_err(|c| match c.suggestion {
             Some(suggestion) => format!("{}; {suggestion}", c.message),
             None => c.message,
@@ -443,20 +443,11 @@ mod tests {
     fn an_address_without_port_or_with_a_name_says_so() {
         assert!(read("'127.0.0.1'", address).unwrap_err().ends_with("has no port"));
         assert!(
-            read("'cli:4321'", address)
-                .unwrap_err()
-                .ends_with("host names are not available in this version")
+            read("'cli:4321'", address).unwrap_err().ends_with("a host name is not possible here")
         );
-        let hidden = read("'cli.svc:4321'", peer).unwrap_err();
-        assert!(hidden.contains(
-            "host names are not available in this version; name the address of each CLI"
-        ));
-        assert!(!read("'127.0.0.1'", peer).unwrap_err().contains("each CLI"));
         assert!(read("'localhost:80'", address).unwrap_err().ends_with("; 127.0.0.1:80"));
         assert!(read("'127.0.0.1:99999'", address).is_err());
         assert!(read("'[::1]:80'", address).is_ok());
-        assert!(read("'0.0.0.0:80'", peer).is_err());
-        assert!(read("'127.0.0.1:0'", peer).is_err());
     }
 
     #[test]

@@ -1,18 +1,19 @@
 //! From a config to running parts.
 
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Weak};
 
 use tokio::net::TcpListener;
 
 use super::listeners::{self, Listener};
+use super::members::{Made, Members};
 use super::workers::Workers;
 use super::{Addresses, StartError, callers, managed, secrets};
 use crate::balance::Policy;
 use crate::config::{self, Balance, Config, Limits, Upstreams};
 use crate::drain::{self, Tasks, Trigger, Watcher};
 use crate::health::state::State;
-use crate::id::UpstreamId;
 use crate::ledger::Ledger;
 use crate::listen::bind::bind;
 use crate::observe::endpoints::{self, Endpoints};
@@ -22,11 +23,10 @@ use crate::probe::watch;
 use crate::proxy::jsonrpc::Budget;
 use crate::rpc::frame::FrameLimits;
 use crate::rpc::methods::{self, Route};
-use crate::rpc::mux::LinkToken;
 use crate::session::quota::Bounds;
 use crate::session::table::{self, CreateExisting, Storage};
 use crate::time::Duration;
-use crate::upstream::member::{self, Ears, Member};
+use crate::upstream::member::{self, Member};
 use crate::upstream::pool::{self, Patience, Pool};
 use crate::upstream::source::managed::{Home, Managed, Spec, StateDir};
 
@@ -79,7 +79,7 @@ pub(super) async fn build(
         state: state.as_ref(),
         ledger: callers::ledger(config, &metrics)?,
         watcher: &watcher,
-        next: 0,
+        last: Arc::default(),
         managed: Vec::new(),
     };
     let pools: Vec<Arc<Pool>> = config.pools.iter().map(|pool| maker.pool(pool)).collect();
@@ -176,9 +176,6 @@ fn class(route: Route) -> &'static str {
     }
 }
 
-/// A member, and what its `watch` listens to.
-type Made = (Arc<Member>, Ears);
-
 /// Makes pools and what belongs to them.
 struct Maker<'a> {
     config: &'a Config,
@@ -188,15 +185,16 @@ struct Maker<'a> {
     state: Option<&'a StateDir>,
     ledger: Option<Arc<Ledger>>,
     watcher: &'a Watcher,
-    next: u32,
+    last: Arc<AtomicU32>,
     managed: Vec<Managed>,
 }
 
 impl Maker<'_> {
     fn pool(&mut self, from: &config::Pool) -> Arc<Pool> {
+        let makes = Members::new(self.config, from, self.metrics, self.tasks, &self.last);
         let (members, follow) = match &from.upstreams {
-            Upstreams::Fixed(upstreams) => (self.fixed(from, upstreams), Vec::new()),
-            Upstreams::Managed(managed) => self.started(from, managed),
+            Upstreams::Fixed(_) => (makes.fixed(), Vec::new()),
+            Upstreams::Managed(managed) => self.started(from, managed, &makes),
         };
         let caps = &from.caps;
         let with = pool::Parameters {
@@ -234,74 +232,41 @@ impl Maker<'_> {
         let metrics = self.metrics.pool(&from.name);
         let all = members.iter().map(|(member, _)| Arc::clone(member)).collect();
         let pool = Pool::new(from.name.clone(), all, with, owners, metrics, self.tasks.clone());
-        for (member, ears) in members {
-            let with = watch_parameters(self.config, from);
-            let watched = Arc::clone(&member);
-            let task = watch::watch(Arc::clone(&pool), member, ears, with);
-            self.tasks.spawn_aside("watch", async move {
-                tokio::select! {
-                    () = task => {}
-                    () = watched.ended() => {}
-                }
-            });
+        for made in members {
+            makes.attend(&pool, made);
         }
         for (member, managed) in follow {
             let task = managed::follow(Arc::clone(&pool), member, managed.status());
             self.tasks.spawn_aside("follow", task);
             self.managed.push(managed);
         }
-        if let (Upstreams::Fixed(_), Some(token)) = (&from.upstreams, &from.token)
-            && token.file().is_some()
-        {
-            let of = Arc::clone(&pool);
-            let put = move |token| {
-                for member in of.members().iter() {
-                    member.set_token(Some(LinkToken::clone(&token)));
-                }
-            };
-            let follow = secrets::follow(pool.name.clone(), token.clone(), put);
-            self.tasks.spawn_aside("secret", follow);
+        if let Upstreams::Fixed(_) = from.upstreams {
+            makes.follow_token(&pool);
+            makes.follow_names(&pool, &self.config.dns);
         }
         let delete = Arc::clone(&pool).delete_ephemeral(self.watcher.clone());
         self.tasks.spawn_aside("delete_ephemeral", delete);
         if let Some(after) = self.config.ledger.forget_after {
             self.tasks.spawn_aside("forget_unused", Arc::clone(&pool).forget_unused(after));
         }
-        let blocker =
-            self.readiness.block(format!("pool {}: not known whether its CLIs are up", from.name));
+        let why = |why: &str| self.readiness.block(format!("pool {}: {why}", from.name));
+        let unnamed = why("a name of its upstreams is not resolved");
+        let unknown = why("not known whether its CLIs are up");
         let waited = Arc::clone(&pool);
         self.tasks.spawn_aside("readiness", async move {
+            waited.named().await;
+            drop(unnamed);
             waited.settled().await;
-            drop(blocker);
+            drop(unknown);
         });
         pool
-    }
-
-    fn member(&mut self, pool: &config::Pool, with: member::Parameters) -> (Arc<Member>, Ears) {
-        self.next += 1;
-        let metrics = self.metrics.upstream(&pool.name, &with.name);
-        let (member, ears) = Member::new(UpstreamId(self.next), with, metrics);
-        (Arc::new(member), ears)
-    }
-
-    fn fixed(&mut self, pool: &config::Pool, upstreams: &[config::Upstream]) -> Vec<Made> {
-        let with = |upstream: &config::Upstream| member::Parameters {
-            name: upstream.name.clone(),
-            address: Some(upstream.address),
-            weight: upstream.weight,
-            max_sessions: upstream.max_sessions,
-            max_turns: pool.caps.max_turns_per_upstream,
-            rise: pool.health.rise,
-            fall: pool.health.fall,
-            token: pool.token.as_ref().map(secrets::link_token),
-        };
-        upstreams.iter().map(|upstream| self.member(pool, with(upstream))).collect()
     }
 
     fn started(
         &mut self,
         pool: &config::Pool,
         from: &config::Managed,
+        makes: &Members,
     ) -> (Vec<Made>, Vec<(Arc<Member>, Managed)>) {
         let (mut members, mut follow) = (Vec::new(), Vec::new());
         let Some(state) = self.state else { return (members, follow) };
@@ -317,7 +282,7 @@ impl Maker<'_> {
                 fall: pool.health.fall,
                 token: None,
             };
-            let (member, ears) = self.member(pool, with);
+            let (member, ears) = makes.make(with);
             spec.restarts = Arc::clone(&member.metrics.restarts);
             let of = Arc::clone(&member);
             let put = move |token| of.set_token(token);
@@ -357,7 +322,7 @@ pub(super) fn upstream_frame(config: &Config) -> FrameLimits {
     FrameLimits { header: limits.max_header_bytes, body: limits.max_upstream_frame }
 }
 
-fn watch_parameters(config: &Config, pool: &config::Pool) -> watch::Parameters {
+pub(super) fn watch_parameters(config: &Config, pool: &config::Pool) -> watch::Parameters {
     watch::Parameters {
         interval: pool.health.interval,
         timeout: pool.health.timeout,

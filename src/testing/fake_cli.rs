@@ -4,7 +4,7 @@
 //! Left out: all methods that `serve` does not name (-32601), the events of [`LEFT_OUT`], `host.event`,
 //! tools of its own. It calls no model: a prompt is a directive (see `script`) or is echoed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -77,6 +77,8 @@ pub struct FakeConfig {
     pub disk: Disk,
     /// What `connect` and `status.get` say.
     pub version: String,
+    /// Where it listens.
+    pub ip: IpAddr,
     /// 0: any free port.
     pub port: u16,
     /// Keep every frame for assertions. Without it requests may take the hot path.
@@ -97,6 +99,7 @@ impl Default for FakeConfig {
             token: None,
             disk: Disk::new(),
             version: "1.0.102".to_owned(),
+            ip: IpAddr::from([127, 0, 0, 1]),
             port: 0,
             record: true,
             open_delay: Duration::from_millis(2),
@@ -117,12 +120,12 @@ pub struct FakeCli {
 static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 impl FakeCli {
-    /// Starts one on 127.0.0.1; it listens when this returns.
+    /// Starts one; it listens when this returns.
     ///
     /// # Errors
     /// The port cannot be bound.
     pub async fn start(config: FakeConfig) -> std::io::Result<FakeCli> {
-        let listener = TcpListener::bind(("127.0.0.1", config.port)).await?;
+        let listener = TcpListener::bind((config.ip, config.port)).await?;
         let addr = listener.local_addr()?;
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let (version, token, disk) =

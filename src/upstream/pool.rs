@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 
 use self::ephemeral::Due;
 use self::find::{OURSELVES, Seekers};
-use self::gate::Gate;
+use self::gate::{Came, Gate};
 use self::own::{Book, May};
 pub use self::own::{By, Grants, Grounds, Origin, Owners, Unknown, Visitor};
 pub use self::pick::{Picked, Tried};
@@ -117,8 +117,8 @@ enum Heard {
     Found(Found),
     /// It is told when to ask again.
     Wait,
-    /// Likewise; the fleet is to be asked.
-    LookUp(gate::Place),
+    /// Likewise; somebody has to see to it that the fleet is asked.
+    LookUp,
     /// Likewise; this CLI is to be asked whether it has what it was left with in this life.
     AskLeft(UpstreamId, u64),
 }
@@ -229,8 +229,8 @@ impl Pool {
         match self.decide(|decisions| self.answer(decisions, sought)) {
             Heard::Found(found) => Some(found),
             Heard::Wait => None,
-            Heard::LookUp(place) => {
-                self.look_up(sought.session, place);
+            Heard::LookUp => {
+                self.look_up();
                 None
             }
             Heard::AskLeft(by, epoch) => {
@@ -263,14 +263,14 @@ impl Pool {
             Answer::Refused(refusal) => Heard::Found(Found::Refused(refusal)),
             Answer::NotAsked => Heard::Found(Found::NotAsked),
             Answer::Wait => Heard::Wait,
-            Answer::LookUp => match self.gate.place() {
-                Some(place) => {
-                    decisions.table.wait(session, asker);
-                    Heard::LookUp(place)
-                }
-                None => {
+            Answer::LookUp => match self.gate.come(session, now) {
+                Came::Full => {
                     decisions.table.looked_up(session, Sighting::Unasked);
                     Heard::Found(Found::Refused(Refusal::crowded(session.as_str())))
+                }
+                came @ (Came::Opens | Came::Waits) => {
+                    decisions.table.wait(session, asker);
+                    if came == Came::Opens { Heard::LookUp } else { Heard::Wait }
                 }
             },
             Answer::Place { ask: Some(by), near, .. } if self.moves(by, near, &sought.owner) => {

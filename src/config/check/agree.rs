@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::{listener, pool};
 use crate::config::file::Problems;
-use crate::config::model::{Balance, Listener, Metrics, Protocol};
+use crate::config::model::{Address, Balance, Listener, Metrics, Protocol};
 use crate::config::values;
 
 pub(super) fn check(
@@ -101,13 +101,13 @@ fn pool_names(listeners: &[listener::Draft], pools: &[pool::Draft], problems: &P
 }
 
 fn upstreams(listeners: &[listener::Draft], pools: &[pool::Draft], problems: &Problems<'_>) {
-    let mut elsewhere: BTreeMap<SocketAddr, &str> = BTreeMap::new();
+    let mut elsewhere: BTreeMap<&Address, &str> = BTreeMap::new();
     for pool in pools {
         let mut addresses = std::collections::BTreeSet::new();
         let mut names = std::collections::BTreeSet::new();
         for upstream in &pool.upstreams {
             let (at, upstream) = (upstream.span(), upstream.get_ref());
-            let address = upstream.address;
+            let address = &upstream.address;
             if !addresses.insert(address) {
                 problems.error(&at, format!("{address} is already in this pool"));
             } else if !names.insert(&upstream.name) {
@@ -115,14 +115,15 @@ fn upstreams(listeners: &[listener::Draft], pools: &[pool::Draft], problems: &Pr
                     format!("an upstream of this pool is already named {:?}", upstream.name);
                 problems.error(&at, message);
             }
-            if let Some(other) = elsewhere.get(&address) {
+            if let Some(other) = elsewhere.get(address) {
                 let message = format!(
                     "{address} is in pool {other:?} too: neither knows the sessions of the other"
                 );
                 problems.warn(&at, message);
             }
-            let own =
-                |l: &&listener::Draft| l.bind.as_ref().is_some_and(|b| *b.get_ref() == address);
+            let own = |l: &&listener::Draft| {
+                l.bind.as_ref().is_some_and(|b| Address::Socket(*b.get_ref()) == *address)
+            };
             if listeners.iter().any(|l| own(&l)) {
                 problems.error(&at, format!("{address} is a listener of this fairlead: a loop"));
             }

@@ -10,8 +10,8 @@ use super::{World, tables};
 use crate::config::file::Problems;
 use crate::config::keys;
 use crate::config::model::{
-    Affinity, Balance, CreateExisting, EnvValue, Grant, Home, Managed, Pool, SendProxy, Storage,
-    UnknownSessions, Upstream, Upstreams,
+    Address, Affinity, Balance, CreateExisting, EnvValue, Grant, Home, Managed, Pool, SendProxy,
+    Storage, UnknownSessions, Upstream, Upstreams,
 };
 use crate::config::problem::names_secret;
 use crate::config::reader::Reader;
@@ -193,10 +193,12 @@ fn upstream<'a>(
     let value = item.get_ref();
     let Some(table) = value.as_table() else {
         return match values::peer(value) {
-            Ok(address) => Some(Spanned::new(
-                item.span(),
-                Upstream { name: address.to_string(), address, weight: 1, max_sessions: None },
-            )),
+            Ok(address) => {
+                hides(&address, false, &item.span(), problems);
+                let (name, headless) = (address.to_string(), false);
+                let upstream = Upstream { name, address, headless, weight: 1, max_sessions: None };
+                Some(Spanned::new(item.span(), upstream))
+            }
             Err(complaint) => {
                 let message = format!("upstreams: {}", complaint.message);
                 problems.suggest(&item.span(), message, complaint.suggestion);
@@ -206,13 +208,37 @@ fn upstream<'a>(
     };
     let r = Reader::open(&keys::UPSTREAM, table, item.span(), problems);
     let address = r.require("address", values::peer);
-    let name = r.read("name", values::upstream_name);
+    let name = r.read_at("name", values::upstream_name);
+    let headless = r.or("headless", values::boolean, false);
     let weight = r.or("weight", values::integer(1..=MAX_WEIGHT), 1);
     let max_sessions = r.read("max_sessions", values::integer(1..=MAX_SESSIONS));
     let address = address?;
-    let name = name.unwrap_or_else(|| address.get_ref().to_string());
-    let upstream = Upstream { name, address: *address.get_ref(), weight, max_sessions };
-    Some(Spanned::new(address.span(), upstream))
+    let at = address.span();
+    let address = address.into_inner();
+    if let (Address::Name { .. }, Some(name)) = (&address, &name) {
+        let message = format!("the upstreams that {address} names are called by their addresses");
+        problems.error(&name.span(), message);
+    }
+    hides(&address, headless, &at, problems);
+    if headless && !address.is_service() {
+        let message = "headless has no effect: this is not the full name of a Service";
+        problems.warn(&r.place_of("headless"), message);
+    }
+    let name = name.map_or_else(|| address.to_string(), Spanned::into_inner);
+    Some(Spanned::new(at, Upstream { name, address, headless, weight, max_sessions }))
+}
+
+/// One address may hide many pods: whether it does, nothing in a name tells.
+fn hides(address: &Address, headless: bool, at: &Range<usize>, problems: &Problems<'_>) {
+    if address.is_service() && !headless {
+        problems.warn(
+            at,
+            format!(
+                "unless the Service {address} is headless (clusterIP: None), its name has one address for all of its pods, and \
+                 fairlead would take them for one upstream; if it is, say so: {{ address = \"{address}\", headless = true }}"
+            ),
+        );
+    }
 }
 
 /// Nothing only if a problem was reported.

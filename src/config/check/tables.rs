@@ -1,4 +1,4 @@
-//! The tables that stand alone: `[runtime]`, `[ledger]`, `[drain]`, `[limits]`, `[log]`, `[pool.health]`, `[pool.caps]`.
+//! The tables that stand alone: `[runtime]`, `[dns]`, `[ledger]`, `[drain]`, `[limits]`, `[log]`, `[pool.health]`, `[pool.caps]`.
 //!
 //! Bounds are wide: they catch slips, not taste.
 
@@ -6,7 +6,7 @@ use super::pool::MAX_SESSIONS;
 use crate::config::file::Problems;
 use crate::config::keys;
 use crate::config::model::{
-    Caps, Drain, Health, Ledger, Limits, Log, LogFormat, LogLevel, Runtime,
+    Caps, Dns, Drain, Family, Health, Ledger, Limits, Log, LogFormat, LogLevel, Runtime,
 };
 use crate::config::reader::Reader;
 use crate::config::values::{self, MS, WEEK};
@@ -44,6 +44,29 @@ pub(super) fn ledger(root: &Reader<'_>) -> Ledger {
     let time = values::duration(Duration::ZERO..=YEARS);
     let forget_after = reader.or("forget_after", time, FORGET_AFTER);
     Ledger { forget_after: (!forget_after.is_zero()).then_some(forget_after) }
+}
+
+pub(super) fn dns(root: &Reader<'_>, problems: &Problems<'_>) -> Dns {
+    let reader = root.table_or_empty("dns", &keys::DNS);
+    let default = Dns::default();
+    let time = || values::duration(MS..=WEEK);
+    let dns = Dns {
+        servers: reader.or("servers", values::addresses, default.servers),
+        timeout: reader.or("timeout", time(), default.timeout),
+        min_ttl: reader.or("min_ttl", time(), default.min_ttl),
+        max_ttl: reader.or("max_ttl", time(), default.max_ttl),
+        family: reader.or("family", values::word(Family::WORDS), default.family),
+    };
+    if dns.max_ttl < dns.min_ttl {
+        let given = ["max_ttl", "min_ttl"].into_iter().find(|key| reader.raw(key).is_some());
+        let message = format!(
+            "max_ttl ({}) is below min_ttl ({})",
+            values::show_duration(dns.max_ttl),
+            values::show_duration(dns.min_ttl),
+        );
+        problems.error(&reader.place_of(given.unwrap_or("max_ttl")), message);
+    }
+    dns
 }
 
 pub(super) fn log(root: &Reader<'_>) -> Log {

@@ -249,9 +249,52 @@ fn upstreams_are_one_kind_not_empty_and_unique() {
     );
     in_pool(&POOL.replace("4321", "4320"), "7:14: 127.0.0.1:4320 is a listener of this fairlead");
     in_pool(
-        &POOL.replace("127.0.0.1:4321", "cli.svc:4321"),
-        "7:14: upstreams: \"cli.svc:4321\" is not an address such as \"127.0.0.1:4320\": host names are not available \
-         in this version; name the address of each CLI: behind one name, such as that of a Kubernetes Service, there may be many",
+        "[[pool]]\nname = \"cli\"\nupstreams = [\"cli.a:1\", { address = \"CLI.a:1\" }]\n",
+        "7:37: cli.a:1 is already in this pool",
+    );
+    in_pool(
+        "[[pool]]\nname = \"cli\"\nupstreams = [{ address = \"cli.a:1\", name = \"x\" }]\n",
+        "7:44: the upstreams that cli.a:1 names are called by their addresses",
+    );
+    in_pool(
+        &POOL.replace("127.0.0.1:4321", "localhost:4321"),
+        "7:14: upstreams: \"localhost:4321\" is two addresses of one upstream, which would be taken for two; \
+         did you mean \"127.0.0.1:4321\"?",
+    );
+}
+
+/// The one warning of a good listener and a pool with these upstreams, if there is one.
+fn warning(upstreams: &str) -> Option<String> {
+    let text = format!("{LISTENER}[[pool]]\nname = \"cli\"\nupstreams = [{upstreams}]\n");
+    let (_, warnings) = checked(&text).unwrap_or_else(|p| panic!("{}", show(&p)));
+    assert!(warnings.len() < 2, "{}", show(&warnings));
+    warnings.first().map(|w| w.message.clone())
+}
+
+#[test]
+fn a_service_that_may_hide_many_pods_is_warned_of_unless_it_is_said_to_be_headless() {
+    for name in ["cli.default.svc:1", "cli.default.svc.cluster.local:1", "cli.default.svc.x.:1"] {
+        let said = warning(&format!("{name:?}")).unwrap();
+        assert!(said.starts_with(&format!("unless the Service {name} is headless")), "{said}");
+        assert_eq!(warning(&format!("{{ address = {name:?}, headless = true }}")), None);
+    }
+    // A pod's own name, and what is no Service's full name.
+    for name in ["cli-0.cli.default.svc:1", "svc.example.com:1", "cli:1", "10.0.0.1:1"] {
+        assert_eq!(warning(&format!("{name:?}")), None);
+    }
+    let said = warning("{ address = \"cli.a:1\", headless = true }").unwrap();
+    assert!(said.starts_with("headless has no effect"), "{said}");
+}
+
+#[test]
+fn the_longest_ttl_is_not_below_the_shortest() {
+    after_pool(
+        &format!("{LISTENER}[dns]\nmin_ttl = \"1m\"\nmax_ttl = \"59s\"\n"),
+        "10:11: max_ttl (59s) is below min_ttl (1m)",
+    );
+    after_pool(
+        &format!("{LISTENER}[dns]\nservers = [\"127.0.0.1:0\"]\n"),
+        "9:11: servers: 127.0.0.1:0 is not an address to connect to",
     );
 }
 

@@ -1,6 +1,7 @@
 //! Pools: which CLIs, and how sessions find theirs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 
 use super::access::Grant;
@@ -39,19 +40,62 @@ pub struct Pool {
 /// Where the CLIs of a pool come from.
 #[derive(Clone, Debug)]
 pub enum Upstreams {
-    /// They run already; at least one, addresses and names are unique.
+    /// They run already, at these addresses or those that names have; at least one, addresses and names are unique.
     Fixed(Vec<Upstream>),
     /// fairlead starts and stops them.
     Managed(Managed),
 }
 
-/// One CLI that runs already.
+/// Where upstreams listen.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Address {
+    /// One, here.
+    Socket(SocketAddr),
+    /// One at each address that this name has; lower case.
+    Name {
+        /// The name, as DNS or the file of hosts knows it.
+        host: String,
+        /// The port of each.
+        port: u16,
+    },
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Socket(address) => address.fmt(f),
+            Address::Name { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+impl Address {
+    /// Whether somebody else's machine may be there.
+    pub fn is_far(&self) -> bool {
+        match self {
+            Address::Socket(address) => !address.ip().is_loopback(),
+            Address::Name { .. } => true,
+        }
+    }
+
+    /// Whether it is what a Kubernetes Service is called in full (`cli.default.svc`, `cli.default.svc.cluster.local`): a name
+    /// that has the address of each pod if the Service is headless, and one for all of them if it is not.
+    pub fn is_service(&self) -> bool {
+        let Address::Name { host, .. } = self else { return false };
+        let mut labels = host.trim_end_matches('.').split('.').skip(2);
+        labels.next() == Some("svc")
+    }
+}
+
+/// One CLI that runs already, or those that a name names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    /// Its name in logs and metrics; by default its address.
+    /// Its name in logs and metrics; by default its address. Those of a name are called by theirs.
     pub name: String,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Address,
+    /// It is the name of a Service that the operator says is headless.
+    pub headless: bool,
     /// Its share of new sessions, relative to the others; at least 1.
     pub weight: u32,
     /// The most sessions that it holds at a time; `None`: no bound.

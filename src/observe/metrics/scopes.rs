@@ -83,6 +83,8 @@ pub struct PoolMetrics {
     pub queue_wait: Histogram,
     /// Broadcasts that conns lost.
     pub broadcasts_dropped: IntCounter,
+    /// Tries to resolve a name of its upstreams, by what came of them.
+    pub lookups: Arc<CounterBy>,
     /// CLI processes of ours that run; hold a `GaugeGuard`.
     pub spawned: IntGauge,
     pub(super) series: Series,
@@ -104,6 +106,7 @@ impl PoolMetrics {
             queue_depth: series.gauge(&QUEUE_DEPTH, &[]),
             queue_wait: series.histogram(&QUEUE_WAIT, &[]),
             broadcasts_dropped: series.counter(&BROADCASTS_DROPPED, &[]),
+            lookups: series.counter_by(&DNS_LOOKUPS, "result"),
             spawned: series.gauge(&SPAWNED, &[]),
             series,
         }

@@ -108,6 +108,7 @@ table! {
     QUEUE_DEPTH = gauge("fairlead_queue_depth", &["pool"], "Creates, resumes and turns that wait for room.");
     QUEUE_WAIT = histogram("fairlead_queue_wait_seconds", &["pool"], "Time that creates, resumes and turns waited for room.", WAIT);
     BROADCASTS_DROPPED = counter("fairlead_broadcasts_dropped_total", &["pool"], "Broadcasts that a conn lost because too many waited for it.");
+    DNS_LOOKUPS = counter("fairlead_dns_lookups_total", &["pool", "result"], "Names of upstreams asked for, by what came of it: found, partly (one of IPv4 and IPv6 was not answered), empty, no_such_name, failed.");
     SPAWNED = gauge("fairlead_spawned_processes", &["pool"], "CLI processes that fairlead started and that run now.");
 
     UPSTREAM_STATE = gauge("fairlead_upstream_state", &["pool", "state", "upstream"], "1 for the state that the upstream is in, 0 for the others.");

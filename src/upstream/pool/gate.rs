@@ -1,13 +1,15 @@
 //! The gate before the look-ups: how many may be under way at once, and how many may wait for their turn.
 //!
-//! A look-up's own deadline begins when it is let in. Never drops one that has its place: it is let in, in the order of
-//! arrival, or has waited longer than anybody waits for it.
+//! Who waits is a name in a line, and no task: thousands that come at once cost next to nothing. A look-up's own deadline
+//! begins when it is let in. Nobody is dropped: each is let in, in the order of arrival, or has waited longer than anybody
+//! waits for it.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use parking_lot::Mutex;
 
-use crate::time::Duration;
+use crate::id::SessionId;
+use crate::time::{Duration, Instant};
 
 /// Look-ups of a pool that are under way at once. Each is two questions to each CLI.
 const UNDER_WAY: usize = 128;
@@ -17,12 +19,42 @@ const WAITING: usize = 8192;
 
 /// See the module's head.
 pub(super) struct Gate {
-    places: Arc<Semaphore>,
-    under_way: Semaphore,
+    line: Mutex<Line>,
+    under_way: usize,
+    waiting: usize,
 }
 
-/// One that waits or is under way; given back when dropped.
-pub(super) struct Place(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<(SessionId, Instant)>,
+    ushers: usize,
+}
+
+/// What became of one that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    /// It waits, and somebody sees to it.
+    Waits,
+    /// It waits, and an [`Usher`] must be started.
+    Opens,
+    /// The line is as long as it may be.
+    Full,
+}
+
+/// Whose turn it is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// This one is let in.
+    In(SessionId),
+    /// This one has waited for too long.
+    Late(SessionId),
+}
+
+/// Lets in one after the other, until nobody waits; there are no more of these than may be under way.
+pub(super) struct Usher<'a> {
+    gate: &'a Gate,
+    left: bool,
+}
 
 impl Gate {
     pub(super) fn new() -> Self {
@@ -30,67 +62,105 @@ impl Gate {
     }
 
     fn of(under_way: usize, waiting: usize) -> Self {
-        Gate {
-            places: Arc::new(Semaphore::new(under_way + waiting)),
-            under_way: Semaphore::new(under_way),
+        Gate { line: Mutex::default(), under_way, waiting }
+    }
+
+    /// One more wants to be looked up.
+    pub(super) fn come(&self, session: &SessionId, now: Instant) -> Came {
+        let mut line = self.line.lock();
+        if line.waiting.len() >= self.waiting {
+            return Came::Full;
         }
+        line.waiting.push_back((session.clone(), now));
+        if line.ushers == self.under_way {
+            return Came::Waits;
+        }
+        line.ushers += 1;
+        Came::Opens
     }
 
-    /// A place in the line; `None`: it is as long as it may be.
-    pub(super) fn place(&self) -> Option<Place> {
-        Arc::clone(&self.places).try_acquire_owned().ok().map(Place)
+    /// Who sees to the line, as [`Came::Opens`] asks for.
+    pub(super) fn usher(&self) -> Usher<'_> {
+        Usher { gate: self, left: false }
     }
+}
 
-    /// Does it when its turn comes; `None`: that took longer than `patience`.
-    pub(super) async fn pass<T>(
-        &self,
-        _place: Place,
-        patience: Duration,
-        todo: impl Future<Output = T>,
-    ) -> Option<T> {
-        let turn = tokio::time::timeout(patience, self.under_way.acquire()).await;
-        let _turn = turn.ok()?.ok()?;
-        Some(todo.await)
+impl Usher<'_> {
+    /// Whose turn it is; who has waited longer than `patience` is late. `None`: nobody waits, and the usher has left.
+    pub(super) fn next(&mut self, now: Instant, patience: Duration) -> Option<Next> {
+        let mut line = self.gate.line.lock();
+        let Some((session, since)) = line.waiting.pop_front() else {
+            // Under the same lock: who comes next opens the gate anew.
+            line.ushers -= 1;
+            line.waiting.shrink_to_fit();
+            self.left = true;
+            return None;
+        };
+        drop(line);
+        let late = now.saturating_duration_since(since) > patience;
+        Some(if late { Next::Late(session) } else { Next::In(session) })
+    }
+}
+
+impl Drop for Usher<'_> {
+    fn drop(&mut self) {
+        if !self.left {
+            self.gate.line.lock().ushers -= 1;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
+    use crate::time;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    #[tokio::test(start_paused = true)]
-    async fn no_more_than_so_many_are_under_way_and_all_get_their_turn() {
-        let gate = Arc::new(Gate::of(2, 3));
-        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let mut all = tokio::task::JoinSet::new();
-        for _ in 0..5 {
-            let (gate, now, most) = (Arc::clone(&gate), Arc::clone(&now), Arc::clone(&most));
-            let place = gate.place().unwrap();
-            all.spawn(async move {
-                let look_up = async {
-                    most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
-                    tokio::time::sleep(SECOND).await;
-                    now.fetch_sub(1, Ordering::Relaxed);
-                };
-                gate.pass(place, 3 * SECOND, look_up).await
-            });
-        }
-        assert!(gate.place().is_none());
-        assert_eq!(all.join_all().await, [Some(()); 5]);
-        assert_eq!(most.load(Ordering::Relaxed), 2);
-        assert!(gate.place().is_some());
+    fn id(n: usize) -> SessionId {
+        SessionId::new(&n.to_string())
+    }
+
+    fn come(gate: &Gate, count: usize) -> Vec<Came> {
+        let now = time::now();
+        (0..count).map(|n| gate.come(&id(n), now)).collect()
+    }
+
+    #[tokio::test]
+    async fn so_many_are_under_way_so_many_wait_and_the_next_is_refused() {
+        let gate = Gate::of(2, 3);
+        use Came::{Full, Opens, Waits};
+        // Nobody has been let in yet.
+        assert_eq!(come(&gate, 4), [Opens, Opens, Waits, Full]);
+        let (mut one, mut two) = (gate.usher(), gate.usher());
+        let now = time::now();
+        assert_eq!(one.next(now, SECOND), Some(Next::In(id(0))));
+        assert_eq!(two.next(now, SECOND), Some(Next::In(id(1))));
+        assert_eq!(one.next(now, SECOND), Some(Next::In(id(2))));
+        assert_eq!(one.next(now, SECOND), None);
+        assert_eq!(come(&gate, 1), [Opens], "the first usher has left");
+        assert_eq!(two.next(now, SECOND), Some(Next::In(id(0))), "the second stayed");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_nobody_waits_for_any_more_is_not_begun() {
+    async fn who_has_waited_too_long_is_not_let_in() {
         let gate = Gate::of(1, 2);
-        let (first, second) = (gate.place().unwrap(), gate.place().unwrap());
-        let long = gate.pass(first, SECOND, tokio::time::sleep(5 * SECOND));
-        let late = gate.pass(second, SECOND, async { panic!("it was begun") });
-        assert_eq!(tokio::join!(long, late), (Some(()), None::<()>));
+        come(&gate, 2);
+        let mut usher = gate.usher();
+        let begun = time::now();
+        assert_eq!(usher.next(begun + SECOND, SECOND), Some(Next::In(id(0))));
+        let late = begun + SECOND + Duration::from_nanos(1);
+        assert_eq!(usher.next(late, SECOND), Some(Next::Late(id(1))));
+    }
+
+    #[tokio::test]
+    async fn an_usher_that_falls_leaves_its_place() {
+        let gate = Gate::of(1, 9);
+        assert_eq!(come(&gate, 2), [Came::Opens, Came::Waits]);
+        drop(gate.usher());
+        assert_eq!(come(&gate, 1), [Came::Opens]);
+        let mut usher = gate.usher();
+        let all = std::iter::from_fn(|| usher.next(time::now(), SECOND)).count();
+        assert_eq!((all, gate.line.lock().waiting.capacity()), (3, 0), "and nothing is kept");
     }
 }

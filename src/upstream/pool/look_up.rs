@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::Pool;
-use super::gate::Place;
+use super::gate::Next;
 use crate::id::{SessionId, UpstreamId};
 use crate::observe::shown::Shown;
 use crate::session::table::{Sighting, Storage};
+use crate::time;
 use crate::upstream::ask::Reply;
 use crate::upstream::member::Member;
 
@@ -20,20 +21,33 @@ enum Has {
 }
 
 impl Pool {
-    /// Starts to ask, in a task of its own: the answer is the table's, whoever waits for it.
-    pub(super) fn look_up(self: &Arc<Self>, session: &SessionId, place: Place) {
-        let (pool, session) = (Arc::clone(self), session.clone());
+    /// Asks for whose turn it is, in a task of its own, until nobody waits: the answers are the table's, whoever waits for
+    /// them.
+    pub(super) fn look_up(self: &Arc<Self>) {
+        let pool = Arc::clone(self);
         self.tasks.spawn_aside("look_up", async move {
-            let asked = pool.gate.pass(place, pool.with.lookup_wait, pool.ask_for(&session));
-            let sighting = asked.await.unwrap_or(Sighting::Unasked);
-            if sighting == Sighting::LiveTwice {
-                tracing::error!(
-                    kind = "audit", action = "split_brain", pool = pool.name, session_id = %Shown(session.as_str()),
-                    "two CLIs have this session in memory: it is left alone"
-                );
+            let mut usher = pool.gate.usher();
+            while let Some(next) = usher.next(time::now(), pool.with.lookup_wait) {
+                let (session, sighting) = match next {
+                    Next::In(session) => {
+                        let sighting = pool.ask_for(&session).await;
+                        (session, sighting)
+                    }
+                    Next::Late(session) => (session, Sighting::Unasked),
+                };
+                pool.looked_up(&session, sighting);
             }
-            pool.change(|table| table.looked_up(&session, sighting));
         });
+    }
+
+    fn looked_up(&self, session: &SessionId, sighting: Sighting) {
+        if sighting == Sighting::LiveTwice {
+            tracing::error!(
+                kind = "audit", action = "split_brain", pool = self.name, session_id = %Shown(session.as_str()),
+                "two CLIs have this session in memory: it is left alone"
+            );
+        }
+        self.change(|table| table.looked_up(session, sighting));
     }
 
     async fn ask_for(&self, session: &SessionId) -> Sighting {

@@ -79,6 +79,17 @@ impl Pool {
         self.roster.untried.load(Ordering::Relaxed) == 0
     }
 
+    /// Returns once each name was asked for, and somebody is a member.
+    pub async fn named(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.tried_all() && !self.members().is_empty() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// So many names will say who is a member.
     pub fn expect_names(&self, names: usize) {
         self.roster.untried.fetch_add(names, Ordering::Relaxed);

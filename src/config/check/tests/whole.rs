@@ -82,6 +82,11 @@ name = "one"
 weight = 2
 max_sessions = 50
 
+[[pool.upstreams]]
+address = "cli.default.svc.cluster.local:4321"
+weight = 3
+headless = true
+
 [pool.health]
 interval = "3s"
 timeout = "4s"
@@ -136,6 +141,13 @@ dead_after = "15s"
 [pool.caps]
 queue_length = 1024
 queue_timeout = "10s"
+
+[dns]
+timeout = "2s"
+min_ttl = "3s"
+max_ttl = "4s"
+family = "ipv4"
+servers = ["127.0.0.1:5353", "[::1]:53"]
 
 [ledger]
 forget_after = "9days"

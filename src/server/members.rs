@@ -1,0 +1,172 @@
+//! Members of a pool, made from the config: those that stand in it at the start, those that names name whenever they come.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::Mutex;
+
+use super::build::watch_parameters;
+use super::secrets;
+use crate::config::{self, Address, Config, Family, Upstreams};
+use crate::drain::Tasks;
+use crate::id::UpstreamId;
+use crate::observe::metrics::Metrics;
+use crate::probe::watch;
+use crate::rpc::mux::LinkToken;
+use crate::upstream::member::{self, Ears, Member};
+use crate::upstream::pool::Pool;
+use crate::upstream::source::dns::Following;
+use crate::upstream::source::dns::look::Resolver;
+use crate::upstream::source::dns::names::{Bounds, Names};
+
+/// A member, and what its `watch` listens to.
+pub(super) type Made = (Arc<Member>, Ears);
+
+/// Makes the members of one pool.
+pub(super) struct Members {
+    from: config::Pool,
+    watch: watch::Parameters,
+    metrics: Arc<Metrics>,
+    tasks: Tasks,
+    /// The number of the last member of this process.
+    last: Arc<AtomicU32>,
+    /// What a member that is made now presents.
+    token: Mutex<Option<LinkToken>>,
+}
+
+impl Members {
+    pub(super) fn new(
+        config: &Config,
+        from: &config::Pool,
+        metrics: &Arc<Metrics>,
+        tasks: &Tasks,
+        last: &Arc<AtomicU32>,
+    ) -> Arc<Self> {
+        Arc::new(Members {
+            from: from.clone(),
+            watch: watch_parameters(config, from),
+            metrics: Arc::clone(metrics),
+            tasks: tasks.clone(),
+            last: Arc::clone(last),
+            token: Mutex::new(from.token.as_ref().map(secrets::link_token)),
+        })
+    }
+
+    pub(super) fn make(&self, with: member::Parameters) -> Made {
+        let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let metrics = self.metrics.upstream(&self.from.name, &with.name);
+        let (member, ears) = Member::new(UpstreamId(number), with, metrics);
+        (Arc::new(member), ears)
+    }
+
+    /// Those whose addresses stand in the config.
+    pub(super) fn fixed(&self) -> Vec<Made> {
+        let known = |upstream: &config::Upstream| match upstream.address {
+            Address::Socket(address) => Some(self.at(address, upstream.name.clone(), upstream)),
+            Address::Name { .. } => None,
+        };
+        self.upstreams().iter().filter_map(known).collect()
+    }
+
+    fn upstreams(&self) -> &[config::Upstream] {
+        match &self.from.upstreams {
+            Upstreams::Fixed(upstreams) => upstreams,
+            Upstreams::Managed(_) => &[],
+        }
+    }
+
+    fn at(&self, address: SocketAddr, name: String, like: &config::Upstream) -> Made {
+        self.make(member::Parameters {
+            name,
+            address: Some(address),
+            weight: like.weight,
+            max_sessions: like.max_sessions,
+            max_turns: self.from.caps.max_turns_per_upstream,
+            rise: self.from.health.rise,
+            fall: self.from.health.fall,
+            token: self.token.lock().clone(),
+        })
+    }
+
+    /// Watches a member for as long as it is one.
+    pub(super) fn attend(&self, pool: &Arc<Pool>, (member, ears): Made) {
+        let watched = Arc::clone(&member);
+        let task = watch::watch(Arc::clone(pool), member, ears, self.watch.clone());
+        self.tasks.spawn_aside("watch", async move {
+            tokio::select! {
+                () = task => {}
+                () = watched.ended() => {}
+            }
+        });
+    }
+
+    /// Gives all members the token that its file has, whenever that changes.
+    pub(super) fn follow_token(self: &Arc<Self>, pool: &Arc<Pool>) {
+        let Some(token) = self.from.token.as_ref().filter(|token| token.file().is_some()) else {
+            return;
+        };
+        let (all, of) = (Arc::clone(self), Arc::clone(pool));
+        let put = move |token: LinkToken| {
+            // First, so that one that comes meanwhile has it too.
+            *all.token.lock() = Some(token.clone());
+            for member in of.members().iter() {
+                member.set_token(Some(token.clone()));
+            }
+        };
+        let follow = secrets::follow(pool.name.clone(), token.clone(), put);
+        self.tasks.spawn_aside("secret", follow);
+    }
+
+    /// Has those come and go that names name.
+    pub(super) fn follow_names(self: &Arc<Self>, pool: &Arc<Pool>, dns: &config::Dns) {
+        let named: Vec<(config::Upstream, String, u16)> = self
+            .upstreams()
+            .iter()
+            .filter_map(|upstream| match &upstream.address {
+                Address::Name { host, port } => Some((upstream.clone(), host.clone(), *port)),
+                Address::Socket(_) => None,
+            })
+            .collect();
+        if named.is_empty() {
+            return;
+        }
+        let ports: Vec<u16> = named.iter().map(|(_, _, port)| *port).collect();
+        let bounds = Bounds { min_ttl: dns.min_ttl, max_ttl: dns.max_ttl };
+        let names = Names::new(&ports, self.known(), bounds);
+        let hosts = named.iter().map(|(_, host, _)| host.clone()).collect();
+        let (all, of) = (Arc::clone(self), Arc::clone(pool));
+        let join = move |address: SocketAddr, number: usize| {
+            let Some((like, _, _)) = named.get(number) else { return };
+            let (member, ears) = all.at(address, address.to_string(), like);
+            if of.add(&member) {
+                all.attend(&of, (member, ears));
+            }
+        };
+        let following = Following::new(Arc::clone(pool), hosts, names, Box::new(join));
+        let resolver = Arc::new(Resolver {
+            servers: dns.servers.clone(),
+            timeout: dns.timeout,
+            v4: matches!(dns.family, Family::Any | Family::Ipv4),
+            v6: matches!(dns.family, Family::Any | Family::Ipv6),
+        });
+        for number in 0..ports.len() {
+            let resolver = Arc::clone(&resolver);
+            let look = move |host: String| {
+                let resolver = Arc::clone(&resolver);
+                async move { resolver.look(&host).await }
+            };
+            self.tasks.spawn_aside("names", Arc::clone(&following).follow(number, look));
+        }
+    }
+
+    /// Addresses that stand in the config.
+    fn known(&self) -> BTreeSet<SocketAddr> {
+        let address = |upstream: &config::Upstream| match upstream.address {
+            Address::Socket(address) => Some(address),
+            Address::Name { .. } => None,
+        };
+        self.upstreams().iter().filter_map(address).collect()
+    }
+}
