@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{World, tables};
+use super::{World, health, tables};
 use crate::config::file::Problems;
 use crate::config::keys;
 use crate::config::model::{
@@ -37,6 +37,8 @@ pub(super) struct Draft {
     pub(super) upstreams: Vec<Spanned<Upstream>>,
     /// Where a remark on its grace belongs, if it has one of its own.
     pub(super) ephemeral_grace_at: Option<Range<usize>>,
+    /// Where it says how it is probed, if it does.
+    pub(super) probe_at: Option<Range<usize>>,
     /// For its listeners that do not say it themselves.
     pub(super) unknown_sessions: Option<UnknownSessions>,
     /// Nothing only if a problem was reported.
@@ -56,7 +58,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
         r.or("create_existing", values::word(CreateExisting::WORDS), CreateExisting::Resume);
     let grace = values::duration(Duration::ZERO..=WEEK);
     let ephemeral_grace = r.or("ephemeral_grace", grace, GRACE);
-    let health = tables::health(r, problems);
+    let (health, probe_at) = health::read(r, problems);
     let caps = tables::caps(r, problems);
     let unknown_sessions = r.read("unknown_sessions", values::word(UnknownSessions::WORDS));
     let grants: Vec<_> =
@@ -80,7 +82,8 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let balance_at = r.place_of(if r.raw("affinity").is_some() { "affinity" } else { "balance" });
     let own_grace = r.raw("ephemeral_grace").is_some();
     let ephemeral_grace_at = own_grace.then(|| r.place_of("ephemeral_grace"));
-    Draft { name, balance_at, upstreams: fixed, ephemeral_grace_at, unknown_sessions, pool }
+    let upstreams = fixed;
+    Draft { name, balance_at, upstreams, ephemeral_grace_at, probe_at, unknown_sessions, pool }
 }
 
 /// A pool's folder in `state_dir` has its name.

@@ -85,6 +85,7 @@ fn every_key_is_read() {
     flatten("", &dump(&right(EVERYTHING)), &mut read);
     flatten("", &dump(&right(&super::identity::with_files())), &mut read);
     flatten("", &dump(&right(&super::edge::everything())), &mut read);
+    flatten("", &dump(&right(&super::health::everything())), &mut read);
     flatten("", &dump(&right(&super::request::everything())), &mut read);
     let unread: Vec<String> = known().into_iter().filter(|key| !read.contains_key(key)).collect();
     // Secrets, and what is kept in files of its own, are not dumped as they are written; other tests read them.
@@ -100,6 +101,7 @@ fn defaults() -> BTreeMap<String, String> {
         "{LISTENER}rate = {{ requests = 7 }}\n{POOL}balance = \"consistent\"\naffinity = \"user\"\n[metrics]\n"
     );
     let mut found = BTreeMap::new();
+    flatten("", &dump(&right(&super::health::least())), &mut found);
     flatten("", &dump(&right(&super::edge::least())), &mut found);
     flatten("", &dump(&right(&consistent)), &mut found);
     // Second, because its balance is the default one.
