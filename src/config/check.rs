@@ -7,6 +7,7 @@ mod access;
 mod agree;
 mod callers;
 mod edge;
+mod health;
 mod identity;
 mod listener;
 mod methods;
@@ -63,7 +64,7 @@ fn read(root: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -> Option
         .iter()
         .map(|r| listener::read(r, world, problems))
         .collect();
-    let pools: Vec<_> =
+    let mut pools: Vec<_> =
         root.tables("pool", &keys::POOL).iter().map(|r| pool::read(r, world, problems)).collect();
     let metrics = root.table("metrics", &keys::METRICS).map(|r| {
         let default = std::net::SocketAddr::from(([127, 0, 0, 1], 9464));
@@ -74,6 +75,7 @@ fn read(root: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -> Option
     }
     let pools_read = root.raw("pool").is_none() || !pools.is_empty();
     access::settle(&mut listeners, &pools, problems);
+    health::settle(&listeners, &mut pools, problems);
     agree::check(&listeners, &pools, pools_read, metrics.as_ref(), problems);
     let state_dir = state_dir(root, world);
     let runtime = tables::runtime(root);

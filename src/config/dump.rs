@@ -6,7 +6,8 @@ use toml::{Table, Value};
 
 use super::model::{
     Address, Balance, CallerLimits, Caps, Config, Dns, EnvValue, Grant, Health, Identity, Jwt,
-    KeySource, Limits, Listener, Managed, Pattern, Pool, Protocol, Tcp, Tls, Upstream, Upstreams,
+    KeySource, Limits, Listener, Managed, Pattern, Pool, Probe, Protocol, Tcp, Tls, Upstream,
+    Upstreams,
 };
 use super::values::{show_duration, show_size};
 use crate::identity::request::{self, Source};
@@ -311,14 +312,20 @@ fn env_value(value: &EnvValue) -> Value {
 }
 
 fn health(health: &Health) -> Value {
-    table([
+    let mut out = table([
+        ("probe", text(health.probe.word())),
         ("interval", time(health.interval)),
         ("timeout", time(health.timeout)),
         ("rise", health.rise.into()),
         ("fall", health.fall.into()),
         ("dead_after", time(health.dead_after)),
-    ])
-    .into()
+    ]);
+    if let Probe::Http(http) = &health.probe {
+        out.insert("path".into(), text(&http.path));
+        out.extend(http.host.as_ref().map(|host| ("host".to_owned(), text(host))));
+        out.insert("expect".into(), Value::Array(http.expect.iter().map(text).collect()));
+    }
+    out.into()
 }
 
 fn dns(dns: &Dns) -> Value {

@@ -185,7 +185,7 @@ pub const MANAGED: Section = Section {
 pub const HEALTH: Section = Section {
     title: "[pool.health]",
     path: "pool.health",
-    keys: &["interval", "timeout", "rise", "fall", "dead_after"],
+    keys: &["probe", "interval", "timeout", "rise", "fall", "dead_after", "path", "host", "expect"],
 };
 /// `[pool.caps]`
 pub const CAPS: Section = Section {

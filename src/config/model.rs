@@ -39,8 +39,8 @@ pub use dns::{Dns, Family};
 pub use identity::{Identity, Jwt, KeySource, Named, Pattern, TokenFile};
 pub use limits::Limits;
 pub use pool::{
-    Address, Affinity, Balance, CreateExisting, EnvValue, Health, Home, Managed, Pool, Storage,
-    Upstream, Upstreams,
+    Address, Affinity, Balance, CreateExisting, EnvValue, Health, Home, HttpProbe, Managed, Pool,
+    Probe, Statuses, Storage, Upstream, Upstreams,
 };
 pub use tcp::{OnUpstreamDown, SendProxy, Tcp};
 pub use tls::{ClientAuth, ClientCa, MinVersion, ProxyProtocol, Tls};

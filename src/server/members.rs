@@ -9,10 +9,11 @@ use parking_lot::Mutex;
 
 use super::build::watch_parameters;
 use super::secrets;
-use crate::config::{self, Address, Config, Family, Upstreams};
+use crate::config::{self, Address, Config, Family, Probe, Upstreams};
 use crate::drain::Tasks;
 use crate::id::UpstreamId;
 use crate::observe::metrics::Metrics;
+use crate::probe::visit::{self, Check};
 use crate::probe::watch;
 use crate::rpc::mux::LinkToken;
 use crate::upstream::member::{self, Ears, Member};
@@ -92,12 +93,32 @@ impl Members {
 
     /// Watches a member for as long as it is one.
     pub(super) fn attend(&self, pool: &Arc<Pool>, (member, ears): Made) {
-        let watched = Arc::clone(&member);
-        let task = watch::watch(Arc::clone(pool), member, ears, self.watch.clone());
-        self.tasks.spawn_aside("watch", async move {
+        let (pool, watched) = (Arc::clone(pool), Arc::clone(&member));
+        let check = match &self.from.health.probe {
+            Probe::Ping => {
+                let task = watch::watch(pool, member, ears, self.watch.clone());
+                return self.while_member("watch", &watched, task);
+            }
+            Probe::Tcp => Check::Tcp,
+            Probe::Http(http) => Check::Http(http.clone()),
+        };
+        pool.expect_no_hello();
+        let health = &self.from.health;
+        let with = visit::Parameters { interval: health.interval, timeout: health.timeout, check };
+        self.while_member("visit", &watched, visit::visit(pool, member, ears, with));
+    }
+
+    fn while_member(
+        &self,
+        name: &'static str,
+        member: &Arc<Member>,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let member = Arc::clone(member);
+        self.tasks.spawn_aside(name, async move {
             tokio::select! {
                 () = task => {}
-                () = watched.ended() => {}
+                () = member.ended() => {}
             }
         });
     }

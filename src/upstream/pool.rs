@@ -3,6 +3,8 @@
 //! The table decides, the balancer chooses, the lease takes room: all under one lock, which is taken when a session is
 //! sought, placed or left, never for a message on its way.
 
+#[cfg(test)]
+pub(crate) mod bench;
 mod ephemeral;
 mod find;
 mod fleet;

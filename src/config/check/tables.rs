@@ -1,4 +1,4 @@
-//! The tables that stand alone: `[runtime]`, `[dns]`, `[ledger]`, `[drain]`, `[limits]`, `[log]`, `[pool.health]`, `[pool.caps]`.
+//! The tables that stand alone: `[runtime]`, `[dns]`, `[ledger]`, `[drain]`, `[limits]`, `[log]`, `[pool.caps]`.
 //!
 //! Bounds are wide: they catch slips, not taste.
 
@@ -6,7 +6,7 @@ use super::pool::MAX_SESSIONS;
 use crate::config::file::Problems;
 use crate::config::keys;
 use crate::config::model::{
-    Caps, Dns, Drain, Family, Health, Ledger, Limits, Log, LogFormat, LogLevel, Runtime,
+    Caps, Dns, Drain, Family, Ledger, Limits, Log, LogFormat, LogLevel, Runtime,
 };
 use crate::config::reader::Reader;
 use crate::config::values::{self, MS, WEEK};
@@ -77,30 +77,6 @@ pub(super) fn log(root: &Reader<'_>) -> Log {
         level: reader.or("level", values::word(LogLevel::WORDS), default.level),
         access: reader.or("access", values::boolean, default.access),
     }
-}
-
-pub(super) fn health(pool: &Reader<'_>, problems: &Problems<'_>) -> Health {
-    let reader = pool.table_or_empty("health", &keys::HEALTH);
-    let default = Health::default();
-    let time = || values::duration(MS..=WEEK);
-    let health = Health {
-        interval: reader.or("interval", time(), default.interval),
-        timeout: reader.or("timeout", time(), default.timeout),
-        rise: reader.or("rise", values::integer(1..=100), default.rise),
-        fall: reader.or("fall", values::integer(1..=100), default.fall),
-        dead_after: reader.or("dead_after", time(), default.dead_after),
-    };
-    if health.dead_after < health.interval {
-        problems.warn(
-            &reader.place_of("dead_after"),
-            format!(
-                "dead_after ({}) is shorter than interval ({}): links are given up before a probe can fail",
-                values::show_duration(health.dead_after),
-                values::show_duration(health.interval),
-            ),
-        );
-    }
-    health
 }
 
 pub(super) fn caps(pool: &Reader<'_>, problems: &Problems<'_>) -> Caps {

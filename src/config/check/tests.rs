@@ -1,6 +1,7 @@
 //! Each mistake that a file can have, with the place where it must be found.
 
 mod edge;
+mod health;
 mod identity;
 mod methods;
 mod request;

@@ -205,6 +205,8 @@ pub enum CreateExisting {
 /// `[pool.health]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
+    /// How it is found out whether one is well.
+    pub probe: Probe,
     /// From one probe to the next.
     pub interval: Duration,
     /// How long a probe waits for its answer.
@@ -217,9 +219,66 @@ pub struct Health {
     pub dead_after: Duration,
 }
 
+/// How it is found out whether an upstream is well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// It answers a JSON-RPC ping.
+    Ping,
+    /// It takes a connection.
+    Tcp,
+    /// It answers a request.
+    Http(HttpProbe),
+}
+
+impl Probe {
+    /// Its word in the file.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Probe::Ping => "ping",
+            Probe::Tcp => "tcp",
+            Probe::Http(_) => "http",
+        }
+    }
+}
+
+/// What is asked over HTTP, and which answers are good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpProbe {
+    /// What is asked for: it begins with `/`.
+    pub path: String,
+    /// The host that is named; `None`: the upstream's address.
+    pub host: Option<String>,
+    /// The statuses that are good; at least one.
+    pub expect: Vec<Statuses>,
+}
+
+/// HTTP statuses from the first to the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Statuses {
+    /// The first.
+    pub first: u16,
+    /// The last; not below the first.
+    pub last: u16,
+}
+
+impl Statuses {
+    /// Whether this one is among them.
+    pub fn has(self, status: u16) -> bool {
+        (self.first..=self.last).contains(&status)
+    }
+}
+
+impl fmt::Display for Statuses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Statuses { first, last } = self;
+        if first == last { write!(f, "{first}") } else { write!(f, "{first}-{last}") }
+    }
+}
+
 impl Default for Health {
     fn default() -> Self {
         Health {
+            probe: Probe::Ping,
             interval: Duration::from_secs(2),
             timeout: Duration::from_secs(1),
             rise: 2,

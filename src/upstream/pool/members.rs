@@ -1,6 +1,7 @@
 //! The CLIs of a pool as one: who is there, what they say of themselves, and what follows when one comes, goes or dies. It
 //! places nothing.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::Pool;
@@ -55,7 +56,12 @@ impl Pool {
             let changed = self.changed.notified();
             let starting = |m: &Arc<Member>| m.state() == State::Starting;
             let known = self.tried_all() && !self.members().iter().any(starting);
-            if known && self.hello().is_some() {
+            let up = if self.is_greeted() {
+                self.hello().is_some()
+            } else {
+                self.members().iter().any(|m| m.is_up())
+            };
+            if known && up {
                 return;
             }
             changed.await;
@@ -64,13 +70,23 @@ impl Pool {
 
     /// Something was seen of a member that says all.
     pub fn saw(&self, member: &Member, seen: Seen) {
+        self.saw_because(member, seen, None);
+    }
+
+    /// The same, and why.
+    pub fn saw_because(&self, member: &Member, seen: Seen, why: Option<&dyn fmt::Display>) {
         if let Some(change) = member.see(seen) {
-            self.member_changed(member, change);
+            self.changed_because(member, change, why);
         }
     }
 
     /// A member changed its state.
-    pub fn member_changed(&self, member: &Member, Change { from, to: state }: Change) {
+    pub fn member_changed(&self, member: &Member, change: Change) {
+        self.changed_because(member, change, None);
+    }
+
+    fn changed_because(&self, member: &Member, change: Change, why: Option<&dyn fmt::Display>) {
+        let Change { from, to: state } = change;
         if state == State::Up {
             let gone = |id| self.member(id).is_none();
             self.change(|table| {
@@ -91,6 +107,7 @@ impl Pool {
             state = state.slug(),
             version = hello.as_ref().map(|h| h.version.as_str()),
             protocol = hello.as_ref().map(|h| h.protocol),
+            reason = why.map(tracing::field::display),
             "upstream is {}",
             state.slug()
         );

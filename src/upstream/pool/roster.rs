@@ -2,7 +2,7 @@
 //! or placed and at a scrape, never for a message on its way. It decides nothing, and removes nobody whom anything lives on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use tokio::task::JoinSet;
@@ -27,6 +27,8 @@ pub(super) struct Roster {
     untried: AtomicUsize,
     /// Names that have not named anybody yet.
     unresolved: AtomicUsize,
+    /// Members say nothing of themselves.
+    mute: AtomicBool,
 }
 
 impl Roster {
@@ -35,6 +37,7 @@ impl Roster {
             all: RwLock::new(members.into()),
             untried: AtomicUsize::new(0),
             unresolved: AtomicUsize::new(0),
+            mute: AtomicBool::new(false),
         }
     }
 
@@ -88,6 +91,16 @@ impl Pool {
             }
             changed.await;
         }
+    }
+
+    /// Its members are no CLIs: they say nothing of themselves.
+    pub fn expect_no_hello(&self) {
+        self.roster.mute.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether members that are up say who they are.
+    pub(super) fn is_greeted(&self) -> bool {
+        !self.roster.mute.load(Ordering::Relaxed)
     }
 
     /// So many names will say who is a member.

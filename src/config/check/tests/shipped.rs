@@ -85,6 +85,7 @@ fn every_key_is_read() {
     flatten("", &dump(&right(EVERYTHING)), &mut read);
     flatten("", &dump(&right(&super::identity::with_files())), &mut read);
     flatten("", &dump(&right(&super::edge::everything())), &mut read);
+    flatten("", &dump(&right(&super::health::everything())), &mut read);
     flatten("", &dump(&right(&super::request::everything())), &mut read);
     flatten("", &dump(&right(&super::tcp::everything())), &mut read);
     let unread: Vec<String> = known().into_iter().filter(|key| !read.contains_key(key)).collect();
@@ -101,6 +102,7 @@ fn defaults() -> BTreeMap<String, String> {
         "{LISTENER}rate = {{ requests = 7 }}\n{POOL}balance = \"consistent\"\naffinity = \"user\"\n[metrics]\n"
     );
     let mut found = BTreeMap::new();
+    flatten("", &dump(&right(&super::health::least())), &mut found);
     flatten("", &dump(&right(&super::edge::least())), &mut found);
     let tcp = format!("{LISTENER}{}{POOL}", super::tcp::TCP);
     flatten("", &dump(&right(&tcp)), &mut found);

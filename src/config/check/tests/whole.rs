@@ -88,6 +88,7 @@ weight = 3
 headless = true
 
 [pool.health]
+probe = "ping"
 interval = "3s"
 timeout = "4s"
 rise = 5
@@ -132,6 +133,7 @@ max_sessions = 6
 A = "1"
 
 [pool.health]
+probe = "ping"
 interval = "2s"
 timeout = "1s"
 rise = 2

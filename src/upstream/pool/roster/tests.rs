@@ -1,81 +1,47 @@
 //! Members that come and go.
 
+use std::ops::Deref;
 use std::sync::Weak;
 
 use super::*;
-use crate::balance::Policy;
 use crate::caller::{Caller, Owner, Realm};
-use crate::drain::Tasks;
 use crate::error::Reason;
 use crate::health::state::Seen;
 use crate::id::{ConnId, SessionId};
 use crate::ledger::Class;
 use crate::observe::audit::Who;
-use crate::observe::metrics::{Metrics, Vocabulary};
 use crate::rpc::mux::{Found, Left, Ticket};
-use crate::session::quota::Bounds;
-use crate::session::table::{CreateExisting, State, Storage};
-use crate::upstream::member::{self, Ears, Lease, Linked};
-use crate::upstream::pool::{By, Key, Parameters, Patience, Unknown, Visitor};
+use crate::session::table::Storage;
+use crate::upstream::member::{Ears, Lease, Linked};
+use crate::upstream::pool::bench::Bench;
+use crate::upstream::pool::{By, Key, Unknown, Visitor};
 use crate::want::Want;
 
 const CONN: ConnId = ConnId(1);
 
-struct Rig {
-    metrics: Arc<Metrics>,
-    tasks: Tasks,
-    pool: Arc<Pool>,
-    last: u32,
+struct Rig(Bench);
+
+impl Deref for Rig {
+    type Target = Bench;
+
+    fn deref(&self) -> &Bench {
+        &self.0
+    }
 }
 
 impl Rig {
     fn new(storage: Storage) -> Self {
-        static STATES: [&str; 4] = [
-            State::ALL[0].slug(),
-            State::ALL[1].slug(),
-            State::ALL[2].slug(),
-            State::ALL[3].slug(),
-        ];
-        let upstream_states = &crate::health::state::State::SLUGS;
-        let words = Vocabulary { methods: vec![], upstream_states, session_states: &STATES };
-        let (metrics, tasks) = (Metrics::new("0", "0", words), Tasks::new());
-        let with = Parameters {
-            policy: Policy::RoundRobin,
-            storage,
-            create_existing: CreateExisting::Resume,
-            lookup_timeout: Duration::from_secs(1),
-            lookup_wait: Duration::from_secs(1),
-            fleet_timeout: Duration::from_secs(1),
-            ephemeral_grace: Duration::from_secs(1),
-            sessions: Bounds::default(),
-            turns: Bounds::default(),
-            patience: Patience { length: 0, timeout: Duration::ZERO },
-        };
-        let series = metrics.pool("p");
-        let pool = Pool::new("p".into(), Vec::new(), with, None, series, tasks.clone());
-        Rig { metrics, tasks, pool, last: 0 }
+        Rig(Bench::new(storage))
     }
 
     /// One that is up, and whose watch is not there.
-    fn member(&mut self, name: &str) -> (Arc<Member>, Ears) {
-        self.last += 1;
-        let with = member::Parameters {
-            name: name.to_owned(),
-            address: None,
-            weight: 1,
-            max_sessions: None,
-            max_turns: None,
-            rise: 1,
-            fall: 1,
-            token: None,
-        };
-        let series = self.metrics.upstream("p", name);
-        let (member, ears) = Member::new(UpstreamId(self.last), with, series);
+    fn member(&self, name: &str) -> (Arc<Member>, Ears) {
+        let (member, ears) = self.0.member(name, None);
         member.see(Seen::Answered);
-        (Arc::new(member), ears)
+        (member, ears)
     }
 
-    fn come(&mut self, name: &str) -> Arc<Member> {
+    fn come(&self, name: &str) -> Arc<Member> {
         let (member, _) = self.member(name);
         assert!(self.pool.add(&member));
         member
@@ -129,7 +95,7 @@ impl Rig {
 
 #[tokio::test(start_paused = true)]
 async fn a_retired_member_gets_nothing_new_and_goes_once_its_last_session_has_left() {
-    let mut rig = Rig::new(Storage::Own);
+    let rig = Rig::new(Storage::Own);
     let old = rig.come("a");
     let (home, epoch) = rig.live("s");
     assert_eq!(home, old.id);
@@ -151,7 +117,7 @@ async fn a_retired_member_gets_nothing_new_and_goes_once_its_last_session_has_le
 
 #[tokio::test(start_paused = true)]
 async fn a_session_that_is_left_on_a_retired_member_comes_back_to_it() {
-    let mut rig = Rig::new(Storage::Own);
+    let rig = Rig::new(Storage::Own);
     let old = rig.come("a");
     let (home, epoch) = rig.live("s");
     rig.pool.retire("a");
@@ -162,7 +128,7 @@ async fn a_session_that_is_left_on_a_retired_member_comes_back_to_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_member_that_is_up_goes_once_it_says_that_what_was_left_with_it_is_not_in_memory() {
-    let mut rig = Rig::new(Storage::Shared);
+    let rig = Rig::new(Storage::Shared);
     let (old, mut ears) = rig.member("a");
     assert!(rig.pool.add(&old));
     let (home, epoch) = rig.live("s");
@@ -182,7 +148,7 @@ async fn a_member_that_is_up_goes_once_it_says_that_what_was_left_with_it_is_not
 
 #[tokio::test(start_paused = true)]
 async fn a_link_and_a_lease_hold_a_member() {
-    let mut rig = Rig::new(Storage::Own);
+    let rig = Rig::new(Storage::Own);
     let member = rig.come("a");
     let (link, lease) = (Linked::to(Arc::clone(&member)), rig.lease(&member));
     rig.pool.retire("a");
@@ -197,7 +163,7 @@ async fn a_link_and_a_lease_hold_a_member() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_comes_back_in_time_is_the_same_and_there_are_never_two_of_a_name() {
-    let mut rig = Rig::new(Storage::Own);
+    let rig = Rig::new(Storage::Own);
     let member = rig.come("a");
     let link = Linked::to(Arc::clone(&member));
     rig.pool.retire("a");
@@ -217,7 +183,7 @@ async fn one_that_comes_back_in_time_is_the_same_and_there_are_never_two_of_a_na
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_members_that_came_and_went_leave_nothing() {
-    let mut rig = Rig::new(Storage::Own);
+    let rig = Rig::new(Storage::Own);
     let _stays = rig.come("stays");
     let mut seen: Vec<Weak<Member>> = Vec::new();
     let mut ids = Vec::new();
@@ -244,7 +210,7 @@ async fn a_thousand_members_that_came_and_went_leave_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pool_is_not_whole_while_a_name_has_named_nobody_or_a_member_is_down() {
-    let mut rig = Rig::new(Storage::Own);
+    let rig = Rig::new(Storage::Own);
     assert!(rig.pool.whole().is_none(), "nobody is there to know");
     let member = rig.come("a");
     assert!(rig.pool.whole().is_some());

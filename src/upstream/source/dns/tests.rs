@@ -2,72 +2,38 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
 
 use super::names::Bounds;
 use super::*;
-use crate::balance::Policy;
 use crate::caller::{Owner, Realm};
-use crate::drain::Tasks;
-use crate::health::state::{Seen, State};
-use crate::id::UpstreamId;
-use crate::observe::metrics::{Metrics, Vocabulary};
-use crate::session::quota::Bounds as Caps;
-use crate::session::table::{self, CreateExisting, Storage};
+use crate::health::state::Seen;
+use crate::session::table::Storage;
 use crate::time::Duration;
-use crate::upstream::member::{self, Member};
-use crate::upstream::pool::{Parameters, Patience, Picked};
+use crate::upstream::pool::Picked;
+use crate::upstream::pool::bench::Bench;
 
 const TTL: Duration = Duration::from_secs(5);
 
 struct Rig {
-    metrics: Arc<Metrics>,
+    bench: Arc<Bench>,
     pool: Arc<Pool>,
     following: Arc<Following>,
 }
 
 fn rig() -> Rig {
-    static SESSIONS: [&str; 1] = [table::State::ALL[0].slug()];
-    let words =
-        Vocabulary { methods: vec![], upstream_states: &State::SLUGS, session_states: &SESSIONS };
-    let metrics = Metrics::new("0", "0", words);
-    let with = Parameters {
-        policy: Policy::RoundRobin,
-        storage: Storage::Own,
-        create_existing: CreateExisting::Resume,
-        lookup_timeout: TTL,
-        lookup_wait: TTL,
-        fleet_timeout: TTL,
-        ephemeral_grace: TTL,
-        sessions: Caps::default(),
-        turns: Caps::default(),
-        patience: Patience { length: 0, timeout: Duration::ZERO },
-    };
-    let pool = Pool::new("p".into(), vec![], with, None, metrics.pool("p"), Tasks::new());
+    let bench = Arc::new(Bench::new(Storage::Own));
     let bounds = Bounds { min_ttl: Duration::from_secs(1), max_ttl: Duration::from_secs(60) };
-    let (of, series, last) = (Arc::clone(&pool), Arc::clone(&metrics), AtomicU32::new(0));
+    let (of, pool) = (Arc::clone(&bench), Arc::clone(&bench.pool));
     let join = move |address: SocketAddr, _: usize| {
-        let name = address.to_string();
-        let with = member::Parameters {
-            address: Some(address),
-            weight: 1,
-            max_sessions: None,
-            max_turns: None,
-            rise: 1,
-            fall: 1,
-            token: None,
-            name: name.clone(),
-        };
-        let id = UpstreamId(last.fetch_add(1, Ordering::Relaxed));
-        let (member, _) = Member::new(id, with, series.upstream("p", &name));
+        let (member, _) = of.member(&address.to_string(), Some(address));
         member.see(Seen::Answered);
-        assert!(of.add(&Arc::new(member)), "there would be two");
+        assert!(of.pool.add(&member), "there would be two");
     };
     let names = Names::new(&[7], BTreeSet::new(), bounds);
     let following = Following::new(Arc::clone(&pool), vec!["n".into()], names, Box::new(join));
-    Rig { metrics, pool, following }
+    Rig { bench, pool, following }
 }
 
 fn answer(last: &[u8]) -> Answer {
@@ -120,13 +86,10 @@ async fn a_name_is_asked_for_when_its_answer_runs_out() {
     assert_eq!(times, [0, 5, 10, 11, 13, 17]);
     assert!(asked.lock().iter().all(|(host, _)| host == "n"));
     assert_eq!(rig.members(), named(&[1]), "no answer changes nothing");
-    let text = rig.metrics.render().unwrap();
-    for line in [
-        r#"fairlead_dns_lookups_total{pool="p",result="found"} 2"#,
-        r#"fairlead_dns_lookups_total{pool="p",result="no_such_name"} 4"#,
-    ] {
-        assert!(text.contains(line), "{line}: {text}");
-    }
+    let count = |result| {
+        rig.bench.shows(&format!(r#"fairlead_dns_lookups_total{{pool="p",result="{result}"}}"#))
+    };
+    assert_eq!((count("found"), count("no_such_name")), (Some(2.0), Some(4.0)));
 }
 
 #[tokio::test(start_paused = true)]
