@@ -44,6 +44,7 @@ pub const LISTENER: Section = Section {
         "insecure",
         "tcp_keepalive",
         "tls",
+        "tcp",
         "proxy_protocol",
         "identity",
         "authentication",
@@ -72,6 +73,21 @@ pub const TLS: Section = Section {
     title: "[listener.tls]",
     path: "listener.tls",
     keys: &["certificate", "key", "client_ca", "client_auth", "min_version"],
+};
+/// `[listener.tcp]`
+pub const TCP: Section = Section {
+    title: "[listener.tcp]",
+    path: "listener.tcp",
+    keys: &[
+        "connect_timeout",
+        "connect_retries",
+        "idle_timeout",
+        "half_close_timeout",
+        "max_lifetime",
+        "upstream_keepalive",
+        "upstream_user_timeout",
+        "on_upstream_down",
+    ],
 };
 /// `[listener.proxy_protocol]`
 pub const PROXY_PROTOCOL: Section = Section {
@@ -132,6 +148,7 @@ pub const POOL: Section = Section {
         "create_existing",
         "ephemeral_grace",
         "token",
+        "send_proxy",
         "health",
         "caps",
         "unknown_sessions",
@@ -239,12 +256,13 @@ pub const TOKEN: Section = Section {
 };
 
 /// Every section of the configuration file, in the order of the documentation.
-pub const ALL: [&Section; 23] = [
+pub const ALL: [&Section; 24] = [
     &ROOT,
     &RUNTIME,
     &LISTENER,
     &RATE,
     &TLS,
+    &TCP,
     &PROXY_PROTOCOL,
     &IDENTITY,
     &TOKENS,
