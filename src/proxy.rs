@@ -6,4 +6,5 @@ pub mod admit;
 pub mod buffers;
 pub mod callers;
 pub mod edge;
+pub mod http;
 pub mod jsonrpc;

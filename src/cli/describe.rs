@@ -1,7 +1,7 @@
 //! A configuration in words: one line for each listener and pool, for a person who checks it.
 
 use crate::config::{
-    Address, Balance, CallerLimits, Config, CreateExisting, Home, Listener, Managed, Pool,
+    Address, Balance, CallerLimits, Config, CreateExisting, Home, Listener, Managed, Pool, Route,
     Sessions, Storage, Upstream, Upstreams,
 };
 use crate::time::Duration;
@@ -36,17 +36,31 @@ fn listener(listener: &Listener, pool: Option<&Pool>) -> String {
         (false, false) => format!("callers by {}", sources.join(", ")),
     };
     format!(
-        "listener {}: {} on {}{} -> pool {}{}; {callers}{}{}{}",
+        "listener {}: {} on {}{} -> pool {}{}{}; {callers}{}{}{}",
         listener.name,
         listener.protocol.word(),
         listener.bind,
         edge(listener),
         listener.pool,
         pool_in_words.unwrap_or_default(),
+        http(listener),
         if listener.insecure && !listener.authenticates() { ", NOT authenticated" } else { "" },
         ephemeral(listener, pool),
         bounds(&listener.callers),
     )
+}
+
+/// Where else requests go, and what keeps clients where they are.
+fn http(listener: &Listener) -> String {
+    let mut out = String::new();
+    for Route { host, path, pool } in &listener.routes {
+        out.push_str(&format!(", {host}{path} -> pool {pool}"));
+    }
+    if let Some(cookie) = &listener.http.cookie {
+        let key = if cookie.secret.is_some() { "" } else { ", signed with a key of this process" };
+        out.push_str(&format!(", cookie {} for {}{key}", cookie.name, time(cookie.ttl)));
+    }
+    out
 }
 
 /// Which sessions are deleted, and when.

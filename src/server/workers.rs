@@ -18,6 +18,7 @@ use crate::id::ConnId;
 use crate::listen::door::Entered;
 use crate::observe::metrics::RpcMetrics;
 use crate::proxy::callers::Entry;
+use crate::proxy::http;
 use crate::proxy::jsonrpc::Conn;
 
 /// Conns that may wait for one worker to take them.
@@ -119,6 +120,7 @@ async fn work(
     conns: Arc<AtomicUsize>,
 ) {
     tasks.spawn_aside("memory", memory::give_back());
+    tasks.spawn_aside("upstreams", http::connect::let_go());
     while let Some(accepted) = queue.recv().await {
         let Accepted { id, socket, peer, listener, entry, watcher } = accepted;
         let counted = Counted(Arc::clone(&conns));
@@ -188,14 +190,24 @@ impl Coming {
                 Err(why) => return listener.edge().metrics.rejected.inc(why),
             },
         };
-        let Listener::Jsonrpc(listener) = listener;
-        let seed = uuid::Uuid::new_v4().as_u64_pair();
-        // The version and variant bits of each half are fixed: mixed, none is.
-        let seed = seed.0 ^ seed.1.rotate_left(32);
-        let conn = Conn::new(id, entered, listener, rpc, seed);
-        if let Some(mode) = watcher.mode() {
-            conn.leave(mode);
+        match listener {
+            Listener::Jsonrpc(listener) => {
+                let seed = uuid::Uuid::new_v4().as_u64_pair();
+                // The version and variant bits of each half are fixed: mixed, none is.
+                let seed = seed.0 ^ seed.1.rotate_left(32);
+                let conn = Conn::new(id, entered, listener, rpc, seed);
+                if let Some(mode) = watcher.mode() {
+                    conn.leave(mode);
+                }
+                tasks.spawn("conn", watcher, Served { conn, _counted: counted, _entry: entry });
+            }
+            Listener::Http(listener) => {
+                let serve = http::serve(entered, listener, id, watcher.clone());
+                tasks.spawn("http", watcher, async move {
+                    serve.await;
+                    drop((counted, entry));
+                });
+            }
         }
-        tasks.spawn("conn", watcher, Served { conn, _counted: counted, _entry: entry });
     }
 }

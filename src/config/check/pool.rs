@@ -17,6 +17,7 @@ use crate::config::problem::names_secret;
 use crate::config::reader::Reader;
 use crate::config::secret::{Secret, SecretSource};
 use crate::config::values::{self, MS, Read, WEEK};
+use crate::health::outlier::Rule;
 use crate::time::Duration;
 
 const MAX_WEIGHT: u32 = 1000;
@@ -59,6 +60,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let grace = values::duration(Duration::ZERO..=WEEK);
     let ephemeral_grace = r.or("ephemeral_grace", grace, GRACE);
     let (health, probe_at) = health::read(r, problems);
+    let outlier = r.table("outlier", &keys::OUTLIER).map(|r| outlier(&r));
     let caps = tables::caps(r, problems);
     let unknown_sessions = r.read("unknown_sessions", values::word(UnknownSessions::WORDS));
     let grants: Vec<_> =
@@ -74,6 +76,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
             ephemeral_grace,
             token,
             health,
+            outlier,
             caps,
             grants,
         }),
@@ -84,6 +87,18 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let ephemeral_grace_at = own_grace.then(|| r.place_of("ephemeral_grace"));
     let upstreams = fixed;
     Draft { name, balance_at, upstreams, ephemeral_grace_at, probe_at, unknown_sessions, pool }
+}
+
+/// Who fails too often.
+fn outlier(r: &Reader<'_>) -> Rule {
+    let time = || values::duration(MS..=WEEK);
+    let base = r.or("ejection_time", time(), Duration::from_secs(30));
+    Rule {
+        failures: r.or("failures", values::integer(1..=1_000_000), 5),
+        base,
+        most: r.or("max_ejection_time", time(), Duration::from_secs(300)).max(base),
+        share: r.or("max_ejected", values::number(0.0..=0.99), 0.5),
+    }
 }
 
 /// A pool's folder in `state_dir` has its name.

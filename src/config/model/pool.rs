@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use super::access::Grant;
 use super::caps::Caps;
 use crate::config::secret::Secret;
+use crate::health::outlier::Rule;
 use crate::time::Duration;
 
 /// One `[[pool]]`: CLIs that can serve the same sessions.
@@ -28,6 +29,8 @@ pub struct Pool {
     pub token: Option<Secret>,
     /// When a CLI is up, down and dead.
     pub health: Health,
+    /// Who takes no requests for a while; `None`: nobody.
+    pub outlier: Option<Rule>,
     /// How much may be in use at once.
     pub caps: Caps,
     /// Whom else the owners of its sessions let in.
