@@ -29,7 +29,7 @@ use crate::wire::target;
 
 /// What is known of a request once its head was read.
 struct Request {
-    parts: request::Parts,
+    method: Method,
     host: Option<HeaderValue>,
     /// How long its body says it is; `None`: it does not say.
     length: Option<u64>,
@@ -58,14 +58,8 @@ pub async fn carry(
 ) -> After {
     let mut report = Report::new(time::now());
     let request = Request::of(exchange);
-    let done = match &request {
-        Ok(request) => {
-            let mut carried =
-                Carried { client, exchange, wire, request, report: &mut report, met: false };
-            carried.go(cut.as_mut()).await
-        }
-        Err(problem) => Err(Ended::Refused(problem.clone())),
-    };
+    let mut carried = Carried { client, exchange, wire, request, report: &mut report, met: false };
+    let done = carried.go(cut.as_mut()).await;
     let ended = done.err().map(|ended| unanswered(ended, &report.tally));
     let after = match &ended {
         None if report.tally.upgraded => After::Last,
@@ -148,19 +142,19 @@ pub(super) async fn refuse(
 }
 
 impl Request {
-    /// What a head says, once it is known to say one thing.
-    fn of(exchange: &mut Exchange) -> Result<Self, Problem> {
+    /// What a head says.
+    fn of(exchange: &mut Exchange) -> Self {
         let has_body = !exchange.is_body_empty();
         let head = exchange.req_header();
-        let parts = head.as_owned_parts();
-        let host = parts.headers.get(header::HOST).cloned().or_else(|| {
-            let authority = parts.uri.authority()?;
+        let host = head.headers.get(header::HOST).cloned().or_else(|| {
+            let authority = head.uri.authority()?;
             HeaderValue::from_str(authority.as_str()).ok()
         });
-        let length = parts.headers.get(header::CONTENT_LENGTH);
+        let length = head.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|value| super::guard::number(value.as_bytes()));
-        let upgrade = headers::wants_websocket(&parts.method, parts.version, &parts.headers);
-        Ok(Request { upgrade: upgrade && !has_body, parts, host, length, has_body })
+        let upgrade = headers::wants_websocket(&head.method, head.version, &head.headers);
+        let method = head.method.clone();
+        Request { method, host, length, has_body, upgrade: upgrade && !has_body }
     }
 
     fn framing(&self, stash: &Stash) -> Framing {
@@ -175,7 +169,7 @@ impl Request {
     /// Whether it may be sent twice (RFC 9110, 9.2.2).
     fn is_idempotent(&self) -> bool {
         let safe = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE];
-        safe.contains(&self.parts.method) && !self.upgrade
+        safe.contains(&self.method) && !self.upgrade
     }
 
     fn host(&self) -> &str {
@@ -187,7 +181,7 @@ struct Carried<'a> {
     client: &'a Client,
     exchange: &'a mut Exchange,
     wire: Option<&'a Wire>,
-    request: &'a Request,
+    request: Request,
     report: &'a mut Report,
     /// The client was told to go on with its body.
     met: bool,
@@ -231,9 +225,14 @@ impl Carried<'_> {
         }
     }
 
+    /// The head of the request.
+    fn head(&self) -> &request::Parts {
+        self.exchange.req_header()
+    }
+
     /// What HTTP/2 has decoded; HTTP/1 was checked before it was parsed.
     fn check(&self) -> Result<(), Ended> {
-        let parts = &self.request.parts;
+        let parts = self.head();
         if parts.version != Version::HTTP_2 {
             return Ok(());
         }
@@ -245,7 +244,7 @@ impl Carried<'_> {
 
     /// Who calls.
     fn identify(&self) -> Result<Caller, Ended> {
-        self.client.identify(&self.request.parts).map_err(Ended::Refused)
+        self.client.identify(self.head()).map_err(Ended::Refused)
     }
 
     /// Whether it may ask now.
@@ -256,7 +255,7 @@ impl Carried<'_> {
     /// Where it is to go.
     fn route(&mut self) -> Result<Arc<Place>, Ended> {
         let routes = &self.client.listener.routes;
-        let path = self.request.parts.uri.path();
+        let path = self.head().uri.path();
         if routes.depend_on_path() && !target::is_plain(path) {
             return Err(Ended::Refused(Problem::Path));
         }
@@ -268,7 +267,7 @@ impl Carried<'_> {
     /// Reads the body, if who calls may be named in it.
     async fn look_at_body(&mut self) -> Result<Stash, Ended> {
         let with = &self.client.listener.with;
-        let kind = self.request.parts.headers.get(header::CONTENT_TYPE);
+        let kind = self.head().headers.get(header::CONTENT_TYPE);
         let json = kind.is_some_and(|kind| body::is_json(kind.as_bytes()));
         if let (Some(length), Some(most)) = (self.request.length, with.max_body)
             && length > most
@@ -278,7 +277,7 @@ impl Carried<'_> {
         let Some(bound) = with.inspected.filter(|_| json && self.request.has_body) else {
             return Ok(Stash::default());
         };
-        if self.request.parts.headers.contains_key(header::EXPECT) {
+        if self.head().headers.contains_key(header::EXPECT) {
             let kept = self.exchange.get_keepalive();
             let told = self.exchange.write_continue_response().await;
             told.map_err(|_| Ended::Broken(Fault::ClientLost))?;
@@ -303,7 +302,7 @@ impl Carried<'_> {
         }
         let bytes = stash.joined();
         let body = (!bytes.is_empty()).then(|| Body { bytes: &bytes, whole: stash.is_whole });
-        let request = self.client.shows(&self.request.parts, body);
+        let request = self.client.shows(self.head(), body);
         let presented = Presented { request: Some(request), peer: self.client.address() };
         keys.of_named(caller, &keys.named(&presented))
     }
@@ -332,7 +331,7 @@ impl Carried<'_> {
     /// Where its cookie says that it belongs, if that one is up and was not tried.
     fn aimed(&self, pool: &Arc<Pool>, owner: &Owner, tried: &Tried) -> Option<Picked> {
         let affinity = self.client.listener.with.affinity.as_ref()?;
-        let aim = affinity.aim(&self.request.parts.headers, &pool.name, self.client.wall())?;
+        let aim = affinity.aim(&self.head().headers, &pool.name, self.client.wall())?;
         let member = pool
             .members()
             .iter()
@@ -345,7 +344,7 @@ impl Carried<'_> {
     fn cookie(&self, pool: &Pool, picked: &Picked) -> Option<HeaderValue> {
         let affinity = self.client.listener.with.affinity.as_ref()?;
         let (now, name) = (self.client.wall(), &picked.member.name);
-        let aim = affinity.aim(&self.request.parts.headers, &pool.name, now);
+        let aim = affinity.aim(&self.head().headers, &pool.name, now);
         let holds = aim.is_some_and(|aim| aim.upstream == *name && !aim.is_old);
         if holds { None } else { affinity.set(&pool.name, name, now, self.client.tls.is_some()) }
     }
@@ -375,10 +374,15 @@ impl Carried<'_> {
             }
         };
         self.report.connect = Some(time::now().saturating_duration_since(began));
+        // HTTP/1.0 need not say it, and HTTP/1.1 has to.
+        let unsaid = match self.request.host {
+            Some(_) => None,
+            None => HeaderValue::from_str(&address.to_string()).ok(),
+        };
         let http2 = matches!(connected.session, relay::Upstream::H2(_));
         let outward = Outward {
             origin: &self.client.origin,
-            host: self.request.host.as_ref(),
+            host: self.request.host.as_ref().or(unsaid.as_ref()),
             framing: self.request.framing(stash),
             spoofable: &self.client.spoofable,
             affinity: settings.affinity.as_deref(),
@@ -386,7 +390,7 @@ impl Carried<'_> {
             expectation_met: self.met,
             http2,
         };
-        let (head, traced) = headers::request(&self.request.parts, &outward);
+        let (head, traced) = headers::request(self.head(), &outward);
         self.report.traced = traced;
         let cookie = self.cookie(pool, picked);
         let with = With {

@@ -83,6 +83,8 @@ async fn however_an_upstream_ends_its_answer_the_client_gets_all_of_it() {
             assert_eq!(answer.status, 200);
         }
         let old = rig.ask(b"GET / HTTP/1.0\r\n\r\n").await;
+        let host = backend.got().pop().and_then(|got| got.field("host"));
+        assert_eq!(host, Some(backend.address.to_string()), "HTTP/1.1 needs one");
         assert_eq!(String::from_utf8(old.body.clone()).unwrap(), body, "{said}: {old:?}");
         assert_eq!(old.field("transfer-encoding"), None, "{said}");
     }
