@@ -8,3 +8,6 @@ pub mod callers;
 pub mod edge;
 pub mod http;
 pub mod jsonrpc;
+mod origin;
+pub mod relay;
+pub mod tcp;

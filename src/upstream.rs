@@ -4,6 +4,7 @@
 
 pub mod ask;
 pub mod connect;
+pub mod cut;
 pub mod hub;
 pub mod member;
 pub mod pool;

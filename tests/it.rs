@@ -71,6 +71,8 @@ mod program;
 mod proxied;
 #[path = "it/rates.rs"]
 mod rates;
+#[path = "it/relay.rs"]
+mod relay;
 #[path = "it/resets.rs"]
 mod resets;
 #[path = "it/restart.rs"]

@@ -44,6 +44,7 @@ pub const LISTENER: Section = Section {
         "insecure",
         "tcp_keepalive",
         "tls",
+        "tcp",
         "proxy_protocol",
         "identity",
         "authentication",
@@ -109,6 +110,21 @@ pub const TLS: Section = Section {
     path: "listener.tls",
     keys: &["certificate", "key", "client_ca", "client_auth", "min_version"],
 };
+/// `[listener.tcp]`
+pub const TCP: Section = Section {
+    title: "[listener.tcp]",
+    path: "listener.tcp",
+    keys: &[
+        "connect_timeout",
+        "connect_retries",
+        "idle_timeout",
+        "half_close_timeout",
+        "max_lifetime",
+        "upstream_keepalive",
+        "upstream_user_timeout",
+        "on_upstream_down",
+    ],
+};
 /// `[listener.proxy_protocol]`
 pub const PROXY_PROTOCOL: Section = Section {
     title: "[listener.proxy_protocol]",
@@ -168,6 +184,7 @@ pub const POOL: Section = Section {
         "create_existing",
         "ephemeral_grace",
         "token",
+        "send_proxy",
         "health",
         "outlier",
         "caps",
@@ -282,7 +299,7 @@ pub const TOKEN: Section = Section {
 };
 
 /// Every section of the configuration file, in the order of the documentation.
-pub const ALL: [&Section; 27] = [
+pub const ALL: [&Section; 28] = [
     &ROOT,
     &RUNTIME,
     &LISTENER,
@@ -291,6 +308,7 @@ pub const ALL: [&Section; 27] = [
     &ROUTE,
     &RATE,
     &TLS,
+    &TCP,
     &PROXY_PROTOCOL,
     &IDENTITY,
     &TOKENS,

@@ -20,6 +20,7 @@ use crate::observe::metrics::RpcMetrics;
 use crate::proxy::callers::Entry;
 use crate::proxy::http;
 use crate::proxy::jsonrpc::Conn;
+use crate::proxy::tcp;
 
 /// Conns that may wait for one worker to take them.
 const WAITING: usize = 1024;
@@ -99,13 +100,13 @@ impl Drop for Counted {
 }
 
 /// A conn, and its places in the counts.
-struct Served {
-    conn: Conn,
+struct Served<C> {
+    conn: C,
     _counted: Counted,
     _entry: Option<Box<Entry>>,
 }
 
-impl Future for Served {
+impl<C: Future<Output = ()> + Unpin> Future for Served<C> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -207,6 +208,10 @@ impl Coming {
                     serve.await;
                     drop((counted, entry));
                 });
+            }
+            Listener::Tcp(listener) => {
+                let conn = tcp::serve(entered, listener, id, watcher.clone());
+                tasks.spawn("tcp", watcher, Served { conn, _counted: counted, _entry: entry });
             }
         }
     }

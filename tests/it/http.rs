@@ -414,3 +414,49 @@ async fn a_drain_waits_for_requests_and_not_for_idle_conns() {
     assert_eq!(field(&answer.head, "connection").as_deref(), Some("close"));
     within("it has left", rig.gateway.ended()).await;
 }
+
+#[tokio::test]
+async fn a_caller_has_so_many_conns_and_no_more() {
+    let rig = rig("max_conns_per_caller = 1", "").await;
+    let mut one = TcpStream::connect(rig.address()).await.unwrap();
+    send(&mut one, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(answer(&mut one).await.status, 200);
+    let mut other = TcpStream::connect(rig.address()).await.unwrap();
+    let mut byte = [0];
+    let closed = within("it is closed", other.read(&mut byte)).await;
+    assert!(closed.is_ok_and(|n| n == 0));
+    let so = |m: &Metrics| {
+        m.sum("fairlead_listener_rejected_total", &[("reason", "max_conns_per_caller")]) == 1.0
+    };
+    rig.until("it is counted", so).await;
+    drop(one);
+    rig.until("it is gone", |m| m.sum("fairlead_listener_connections", &[]) == 0.0).await;
+    assert_eq!(rig.get("/", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn who_finds_no_room_waits_and_leaves_the_queue_when_it_goes() {
+    let caps = "[pool.caps]\nmax_sessions = 1\nqueue_timeout = \"20s\"\n";
+    let rig = rig("", caps).await;
+    rig.apps.iter().for_each(|app| app.answers.send_modify(|answers| *answers = false));
+    let mut busy = TcpStream::connect(rig.address()).await.unwrap();
+    send(&mut busy, "GET /busy HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    within("it is on its way", async {
+        while rig.apps.iter().flat_map(App::heads).next().is_none() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let depth = |wanted: f64| move |m: &Metrics| m.sum("fairlead_queue_depth", &[]) == wanted;
+    let mut gone = TcpStream::connect(rig.address()).await.unwrap();
+    send(&mut gone, "GET /gone HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    rig.until("it waits", depth(1.0)).await;
+    drop(gone);
+    rig.until("it does not wait any more", depth(0.0)).await;
+    let mut patient = TcpStream::connect(rig.address()).await.unwrap();
+    send(&mut patient, "GET /patient HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    rig.until("it waits", depth(1.0)).await;
+    rig.apps.iter().for_each(|app| app.answers.send_modify(|answers| *answers = true));
+    assert_eq!((answer(&mut busy).await.status, answer(&mut patient).await.status), (200, 200));
+    assert!(!rig.apps.iter().flat_map(App::heads).any(|head| head.starts_with("GET /gone")));
+}

@@ -10,8 +10,8 @@ use super::{World, health, tables};
 use crate::config::file::Problems;
 use crate::config::keys;
 use crate::config::model::{
-    Address, Affinity, Balance, CreateExisting, EnvValue, Grant, Home, Managed, Pool, Storage,
-    UnknownSessions, Upstream, Upstreams,
+    Address, Affinity, Balance, CreateExisting, EnvValue, Grant, Home, Managed, Pool, SendProxy,
+    Storage, UnknownSessions, Upstream, Upstreams,
 };
 use crate::config::problem::names_secret;
 use crate::config::reader::Reader;
@@ -40,6 +40,8 @@ pub(super) struct Draft {
     pub(super) ephemeral_grace_at: Option<Range<usize>>,
     /// Where it says how it is probed, if it does.
     pub(super) probe_at: Option<Range<usize>>,
+    /// Where a remark on the header that its upstreams are sent belongs.
+    pub(super) send_proxy_at: Range<usize>,
     /// For its listeners that do not say it themselves.
     pub(super) unknown_sessions: Option<UnknownSessions>,
     /// Nothing only if a problem was reported.
@@ -61,6 +63,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let ephemeral_grace = r.or("ephemeral_grace", grace, GRACE);
     let (health, probe_at) = health::read(r, problems);
     let outlier = r.table("outlier", &keys::OUTLIER).map(|r| outlier(&r));
+    let send_proxy = r.read("send_proxy", values::word(SendProxy::WORDS));
     let caps = tables::caps(r, problems);
     let unknown_sessions = r.read("unknown_sessions", values::word(UnknownSessions::WORDS));
     let grants: Vec<_> =
@@ -75,6 +78,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
             create_existing,
             ephemeral_grace,
             token,
+            send_proxy,
             health,
             outlier,
             caps,
@@ -83,10 +87,19 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
         (_, _, _, _) => None,
     };
     let balance_at = r.place_of(if r.raw("affinity").is_some() { "affinity" } else { "balance" });
+    let send_proxy_at = r.place_of("send_proxy");
     let own_grace = r.raw("ephemeral_grace").is_some();
     let ephemeral_grace_at = own_grace.then(|| r.place_of("ephemeral_grace"));
-    let upstreams = fixed;
-    Draft { name, balance_at, upstreams, ephemeral_grace_at, probe_at, unknown_sessions, pool }
+    Draft {
+        name,
+        balance_at,
+        upstreams: fixed,
+        ephemeral_grace_at,
+        probe_at,
+        send_proxy_at,
+        unknown_sessions,
+        pool,
+    }
 }
 
 /// Who fails too often.

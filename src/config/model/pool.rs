@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use super::access::Grant;
 use super::caps::Caps;
+use super::tcp::SendProxy;
 use crate::config::secret::Secret;
 use crate::health::outlier::Rule;
 use crate::time::Duration;
@@ -27,6 +28,8 @@ pub struct Pool {
     pub ephemeral_grace: Duration,
     /// The CLIs' own connection token (`COPILOT_CONNECTION_TOKEN`). Managed CLIs are given it.
     pub token: Option<Secret>,
+    /// The PROXY header that its upstreams are sent; `None`: none.
+    pub send_proxy: Option<SendProxy>,
     /// When a CLI is up, down and dead.
     pub health: Health,
     /// Who takes no requests for a while; `None`: nobody.

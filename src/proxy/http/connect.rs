@@ -64,13 +64,18 @@ pub async fn connect(way: Way, timeout: Duration) -> pingora::Result<Connected> 
 pub async fn give_back(way: Way, session: Upstream) {
     let Upstream::H1(mut session) = session else { return };
     session.respect_keepalive();
-    let Some(stream) = session.reuse().await else { return };
+    if let Some(stream) = session.reuse().await {
+        keep(way, stream, time::now());
+    }
+}
+
+fn keep(way: Way, stream: Stream, now: Instant) {
     IDLE.with_borrow_mut(|idle| {
         let kept = idle.entry(way).or_default();
         if kept.len() >= MOST {
             kept.pop_front();
         }
-        kept.push_back((stream, time::now()));
+        kept.push_back((stream, now));
     });
 }
 
@@ -110,4 +115,61 @@ fn is_silent(stream: &mut Stream) -> bool {
     let mut byte = [0];
     let mut buf = ReadBuf::new(&mut byte);
     Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf).is_pending()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::*;
+
+    const WAY: Way =
+        (UpstreamId(1), SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1));
+
+    /// One that is kept, and its other end.
+    fn kept_now(now: Instant) -> DuplexStream {
+        let (ours, theirs) = duplex(16);
+        keep(WAY, Box::new(ours), now);
+        theirs
+    }
+
+    fn count() -> usize {
+        IDLE.with_borrow(|idle| idle.values().map(VecDeque::len).sum())
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_used_by_its_way_alone_and_once() {
+        let _end = kept_now(time::now());
+        assert!(kept((UpstreamId(2), WAY.1)).is_none());
+        assert!(kept((WAY.0, SocketAddr::new(WAY.1.ip(), 2))).is_none());
+        assert!(kept(WAY).is_some() && kept(WAY).is_none());
+    }
+
+    #[tokio::test]
+    async fn one_that_ended_or_said_something_is_not_used() {
+        drop(kept_now(time::now()));
+        let mut end = kept_now(time::now());
+        end.write_all(b"x").await.unwrap();
+        assert!(kept(WAY).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_kept_for_too_long() {
+        let now = time::now();
+        let _ends = (kept_now(now), kept_now(now + KEPT / 2));
+        drop(kept_now(now + KEPT / 2));
+        sweep(now + KEPT - Duration::from_millis(1));
+        assert_eq!(count(), 2, "the one that ended is gone");
+        sweep(now + KEPT);
+        assert_eq!(count(), 1);
+        tokio::time::advance(KEPT * 2).await;
+        assert!(kept(WAY).is_none());
+    }
+
+    #[tokio::test]
+    async fn only_so_many_are_kept() {
+        let now = time::now();
+        let _ends: Vec<_> = (0..MOST + 10).map(|_| kept_now(now)).collect();
+        assert_eq!(count(), MOST);
+    }
 }

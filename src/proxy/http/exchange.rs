@@ -318,7 +318,17 @@ impl Carried<'_> {
         let began = time::now();
         let picked = match self.aimed(pool, owner, tried) {
             Some(picked) => Ok(picked),
-            None => pool.pick(key.cloned(), owner.clone(), tried).await,
+            None => {
+                // What it still sends of its body says nothing of whether it waits.
+                let waits = self.exchange.is_body_done();
+                tokio::select! {
+                    biased;
+                    picked = pool.pick(key.cloned(), owner.clone(), tried) => picked,
+                    _ = self.exchange.read_body_or_idle(true), if waits => {
+                        return Err(Ended::Broken(Fault::ClientLost));
+                    }
+                }
+            }
         };
         self.report.queue = Some(time::now().saturating_duration_since(began));
         let refused = |refusal: Refusal| Ended::Refused(Problem::refused(&refusal));

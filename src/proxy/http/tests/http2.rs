@@ -220,3 +220,39 @@ async fn leaving_is_said_and_what_runs_is_finished() {
     assert_eq!(tokio::time::timeout(DEADLINE, running).await.unwrap().unwrap().2, b"done");
     within(over.wait_for(|over| *over)).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_conn_has_bounds_on_requests_at_a_time_and_in_all_and_on_silence() {
+    let backend = Backend::new().await;
+    let rig = Rig::new(&[backend.address], |with| with.max_requests = 2).await;
+    let mut send = connect(&rig).await;
+    let get = || Request::get("http://a/").body(()).unwrap();
+    ask(&mut send, get(), None).await.unwrap();
+    assert_eq!(send.current_max_send_streams(), 128);
+    ask(&mut send, get(), None).await.unwrap();
+    // It was the last one.
+    within(async { while send.clone().ready().await.is_ok() {} }).await;
+    let short = Duration::from_millis(100);
+    let rig = Rig::new(&[backend.address], |with| with.keep_alive = short).await;
+    let mut send = connect(&rig).await;
+    ask(&mut send, get(), None).await.unwrap();
+    within(async {
+        while send.clone().ready().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_sends_nonsense_again_and_again_is_cut_off() {
+    let rig = Rig::new(&[], |_| {}).await;
+    let mut send = connect(&rig).await;
+    let nonsense = || Request::get("http://a/").header("host", "b").body(()).unwrap();
+    let mut refused = 0;
+    while ask(&mut send, nonsense(), None).await.is_ok() {
+        refused += 1;
+        assert!(refused < 100);
+    }
+    assert_eq!(refused, 32);
+}
