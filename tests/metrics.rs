@@ -48,6 +48,7 @@ fn populated() -> (Arc<Metrics>, Box<dyn std::any::Any>) {
     let pool = metrics.pool("p\"\\\n");
     pool.placements.inc("hash");
     pool.failovers.inc("ok");
+    pool.lookups.inc("found");
     pool.evicted.inc("idle");
     pool.turns.inc("ok");
     pool.turn_duration.observe(12.0);

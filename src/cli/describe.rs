@@ -263,16 +263,6 @@ mod tests {
     }
 
     #[test]
-    fn names_are_said_with_what_they_are_taken_for() {
-        let pool =
-            "[[pool]]\nname = \"cli\"\nupstreams = [\"127.0.0.1:1\", \"cli.example.com:2\"]\n";
-        let words = words(&format!("{LISTENER}{pool}"));
-        assert!(words[0].contains("(1 CLI, and those of 1 name, least loaded"), "{}", words[0]);
-        let said = "CLIs at 127.0.0.1:1, cli.example.com:2, each address taken for one CLI";
-        assert!(words[1].contains(said), "{}", words[1]);
-    }
-
-    #[test]
     fn a_relay_is_said_in_words() {
         let pool =
             "[[pool]]\nname = \"cli\"\nupstreams = [\"127.0.0.1:4321\"]\nsend_proxy = \"v2\"\n";
@@ -283,6 +273,16 @@ mod tests {
              bytes pass unread, each connection to one upstream, which is sent a PROXY header v2; \
              cut are those idle for 1h, older than 1day, whose upstream is down"
         );
+    }
+
+    #[test]
+    fn names_are_said_with_what_they_are_taken_for() {
+        let pool =
+            "[[pool]]\nname = \"cli\"\nupstreams = [\"127.0.0.1:1\", \"cli.example.com:2\"]\n";
+        let words = words(&format!("{LISTENER}{pool}"));
+        assert!(words[0].contains("(1 CLI, and those of 1 name, least loaded"), "{}", words[0]);
+        let said = "CLIs at 127.0.0.1:1, cli.example.com:2, each address taken for one CLI";
+        assert!(words[1].contains(said), "{}", words[1]);
     }
 
     #[test]

@@ -38,10 +38,10 @@ pub(super) struct Draft {
     pub(super) upstreams: Vec<Spanned<Upstream>>,
     /// Where a remark on its grace belongs, if it has one of its own.
     pub(super) ephemeral_grace_at: Option<Range<usize>>,
-    /// Where it says how it is probed, if it does.
-    pub(super) probe_at: Option<Range<usize>>,
     /// Where a remark on the header that its upstreams are sent belongs.
     pub(super) send_proxy_at: Range<usize>,
+    /// Where it says how it is probed, if it does.
+    pub(super) probe_at: Option<Range<usize>>,
     /// For its listeners that do not say it themselves.
     pub(super) unknown_sessions: Option<UnknownSessions>,
     /// Nothing only if a problem was reported.
@@ -61,9 +61,9 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
         r.or("create_existing", values::word(CreateExisting::WORDS), CreateExisting::Resume);
     let grace = values::duration(Duration::ZERO..=WEEK);
     let ephemeral_grace = r.or("ephemeral_grace", grace, GRACE);
-    let (health, probe_at) = health::read(r, problems);
     let outlier = r.table("outlier", &keys::OUTLIER).map(|r| outlier(&r));
     let send_proxy = r.read("send_proxy", values::word(SendProxy::WORDS));
+    let (health, probe_at) = health::read(r, problems);
     let caps = tables::caps(r, problems);
     let unknown_sessions = r.read("unknown_sessions", values::word(UnknownSessions::WORDS));
     let grants: Vec<_> =
@@ -90,13 +90,14 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let send_proxy_at = r.place_of("send_proxy");
     let own_grace = r.raw("ephemeral_grace").is_some();
     let ephemeral_grace_at = own_grace.then(|| r.place_of("ephemeral_grace"));
+    let upstreams = fixed;
     Draft {
         name,
         balance_at,
-        upstreams: fixed,
+        upstreams,
         ephemeral_grace_at,
-        probe_at,
         send_proxy_at,
+        probe_at,
         unknown_sessions,
         pool,
     }
