@@ -2,7 +2,7 @@
 
 use crate::config::{
     Address, Balance, CallerLimits, Config, CreateExisting, Home, Listener, Managed,
-    OnUpstreamDown, Pool, Protocol, Sessions, Storage, Upstream, Upstreams,
+    OnUpstreamDown, Pool, Protocol, Route, Sessions, Storage, Upstream, Upstreams,
 };
 use crate::time::Duration;
 
@@ -36,17 +36,31 @@ fn listener(listener: &Listener, pool: Option<&Pool>) -> String {
         (false, false) => format!("callers by {}", sources.join(", ")),
     };
     format!(
-        "listener {}: {} on {}{} -> pool {}{}; {callers}{}{}{}",
+        "listener {}: {} on {}{} -> pool {}{}{}; {callers}{}{}{}",
         listener.name,
         listener.protocol.word(),
         listener.bind,
         edge(listener),
         listener.pool,
         pool_in_words.unwrap_or_default(),
+        http(listener),
         if listener.insecure && !listener.authenticates() { ", NOT authenticated" } else { "" },
         ephemeral(listener, pool),
         bounds(&listener.callers) + &relayed(listener, pool),
     )
+}
+
+/// Where else requests go, and what keeps clients where they are.
+fn http(listener: &Listener) -> String {
+    let mut out = String::new();
+    for Route { host, path, pool } in &listener.routes {
+        out.push_str(&format!(", {host}{path} -> pool {pool}"));
+    }
+    if let Some(cookie) = &listener.http.cookie {
+        let key = if cookie.secret.is_some() { "" } else { ", signed with a key of this process" };
+        out.push_str(&format!(", cookie {} for {}{key}", cookie.name, time(cookie.ttl)));
+    }
+    out
 }
 
 /// What a listener that reads nothing does with conns.

@@ -53,6 +53,8 @@ impl std::error::Error for TlsError {}
 /// The TLS of one listener.
 pub struct Terminator {
     with: Tls,
+    /// What may be spoken within it, the best first (RFC 7301); none: nobody is asked.
+    protocols: Vec<Vec<u8>>,
     /// What the next handshake uses: all of it is swapped together, and with it the sessions that could be resumed.
     current: RwLock<Arc<ServerConfig>>,
     not_after: IntGauge,
@@ -62,13 +64,14 @@ pub struct Terminator {
 
 impl Terminator {
     /// Reads the files. `not_after` is kept at the end of the certificate in force, in seconds of Unix time.
-    /// Errors: they cannot be used.
-    pub fn new(with: &Tls, not_after: IntGauge) -> Result<Self, TlsError> {
+    /// `protocols`: what may be spoken within it, the best first. Errors: they cannot be used.
+    pub fn new(with: &Tls, protocols: &[&[u8]], not_after: IntGauge) -> Result<Self, TlsError> {
         let files = Files::read(with)?;
-        let (config, ends) = files.config(with)?;
+        let protocols: Vec<_> = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        let (config, ends) = files.config(with, &protocols)?;
         not_after.set(ends);
         let (with, current) = (with.clone(), RwLock::new(Arc::new(config)));
-        Ok(Terminator { with, current, not_after, seen: files.fingerprint() })
+        Ok(Terminator { with, protocols, current, not_after, seen: files.fingerprint() })
     }
 
     /// Shakes hands. Has no deadline of its own. Errors: the client's, or the library's as the inner one.
@@ -94,7 +97,7 @@ impl Terminator {
                 continue;
             }
             last = now;
-            match read.and_then(|files| files.config(&self.with)) {
+            match read.and_then(|files| files.config(&self.with, &self.protocols)) {
                 Ok((config, ends)) => {
                     *self.current.write() = Arc::new(config);
                     self.not_after.set(ends);
@@ -146,7 +149,7 @@ impl Files {
     }
 
     /// What handshakes use, and when its certificate ends.
-    fn config(&self, with: &Tls) -> Result<(ServerConfig, i64), TlsError> {
+    fn config(&self, with: &Tls, protocols: &[Vec<u8>]) -> Result<(ServerConfig, i64), TlsError> {
         let pair = certificates::pair(&self.certificate, &self.key).map_err(|error| {
             let file = if error.is_of_key() { &with.key } else { &with.certificate };
             TlsError::Content(file.clone(), error)
@@ -168,6 +171,7 @@ impl Files {
         };
         let resolver = SingleCertAndKey::from(pair.certified);
         let mut config = builder.with_cert_resolver(Arc::new(resolver));
+        config.alpn_protocols = protocols.to_vec();
         if self.client_ca.is_some() {
             // A session that is resumed would let in a certificate that has ended since.
             config.session_storage = Arc::new(NoServerSessionStorage {});

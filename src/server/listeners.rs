@@ -1,5 +1,7 @@
 //! From the config of a listener to what serves it.
 
+mod web;
+
 use std::sync::Arc;
 
 use super::build::{longest_wait, upstream_frame};
@@ -12,6 +14,7 @@ use crate::observe::metrics::{ListenerMetrics, Metrics};
 use crate::proxy::admit::Keys;
 use crate::proxy::callers::Callers;
 use crate::proxy::edge::Edge;
+use crate::proxy::http;
 use crate::proxy::jsonrpc::{self, Budget};
 use crate::proxy::{relay, tcp};
 use crate::rpc::frame::FrameLimits;
@@ -25,6 +28,8 @@ use crate::upstream::pool::Pool;
 pub(super) enum Listener {
     /// JSON-RPC, message by message.
     Jsonrpc(Arc<jsonrpc::Listener>),
+    /// HTTP, request by request.
+    Http(Arc<http::Listener>),
     /// Anything, unread.
     Tcp(Arc<tcp::Listener>),
 }
@@ -34,6 +39,7 @@ impl Listener {
     pub(super) fn edge(&self) -> &Edge {
         match self {
             Listener::Jsonrpc(listener) => &listener.edge,
+            Listener::Http(listener) => &listener.edge,
             Listener::Tcp(listener) => &listener.edge,
         }
     }
@@ -61,10 +67,7 @@ pub(super) fn make(
     Ok(Some(match from.protocol {
         config::Protocol::Jsonrpc => Listener::Jsonrpc(Arc::new(jsonrpc(from, pool, edge, shared))),
         config::Protocol::Tcp => Listener::Tcp(Arc::new(tcp(from, pool, edge, shared.config))),
-        config::Protocol::Http => {
-            let why = std::io::ErrorKind::Unsupported.into();
-            return Err(StartError::System("speak this protocol", why));
-        }
+        config::Protocol::Http => Listener::Http(Arc::new(web::make(from, edge, shared)?)),
     }))
 }
 
@@ -96,9 +99,13 @@ fn door(
     tasks: &Tasks,
 ) -> Result<Option<Door>, StartError> {
     let failed = |error| StartError::Tls(from.name.clone(), error);
+    let protocols: &[&[u8]] = match from.protocol {
+        config::Protocol::Http => &[b"h2", b"http/1.1"],
+        config::Protocol::Jsonrpc | config::Protocol::Tcp => &[],
+    };
     let tls = match &from.tls {
         Some(tls) => {
-            let made = Terminator::new(tls, metrics.tls_not_after()).map_err(failed)?;
+            let made = Terminator::new(tls, protocols, metrics.tls_not_after()).map_err(failed)?;
             let made = Arc::new(made);
             tasks.spawn_aside("certificate", Arc::clone(&made).follow(from.name.clone()));
             Some(made)

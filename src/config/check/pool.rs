@@ -17,6 +17,7 @@ use crate::config::problem::names_secret;
 use crate::config::reader::Reader;
 use crate::config::secret::{Secret, SecretSource};
 use crate::config::values::{self, MS, Read, WEEK};
+use crate::health::outlier::Rule;
 use crate::time::Duration;
 
 const MAX_WEIGHT: u32 = 1000;
@@ -60,6 +61,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
         r.or("create_existing", values::word(CreateExisting::WORDS), CreateExisting::Resume);
     let grace = values::duration(Duration::ZERO..=WEEK);
     let ephemeral_grace = r.or("ephemeral_grace", grace, GRACE);
+    let outlier = r.table("outlier", &keys::OUTLIER).map(|r| outlier(&r));
     let send_proxy = r.read("send_proxy", values::word(SendProxy::WORDS));
     let (health, probe_at) = health::read(r, problems);
     let caps = tables::caps(r, problems);
@@ -78,6 +80,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
             token,
             send_proxy,
             health,
+            outlier,
             caps,
             grants,
         }),
@@ -97,6 +100,18 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
         probe_at,
         unknown_sessions,
         pool,
+    }
+}
+
+/// Who fails too often.
+fn outlier(r: &Reader<'_>) -> Rule {
+    let time = || values::duration(MS..=WEEK);
+    let base = r.or("ejection_time", time(), Duration::from_secs(30));
+    Rule {
+        failures: r.or("failures", values::integer(1..=1_000_000), 5),
+        base,
+        most: r.or("max_ejection_time", time(), Duration::from_secs(300)).max(base),
+        share: r.or("max_ejected", values::number(0.0..=0.99), 0.5),
     }
 }
 
