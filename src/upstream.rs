@@ -9,3 +9,4 @@ pub mod member;
 pub mod pool;
 pub mod seat;
 pub mod source;
+pub mod tls;

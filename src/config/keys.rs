@@ -71,7 +71,22 @@ pub const RATE: Section = Section {
 pub const TLS: Section = Section {
     title: "[listener.tls]",
     path: "listener.tls",
-    keys: &["certificate", "key", "client_ca", "client_auth", "min_version"],
+    keys: &[
+        "certificate",
+        "key",
+        "client_ca",
+        "client_auth",
+        "min_version",
+        "alpn",
+        "strict_sni",
+        "sni",
+    ],
+};
+/// `[[listener.tls.sni]]`
+pub const SNI: Section = Section {
+    title: "[[listener.tls.sni]]",
+    path: "listener.tls.sni",
+    keys: &["hosts", "certificate", "key"],
 };
 /// `[listener.proxy_protocol]`
 pub const PROXY_PROTOCOL: Section = Section {
@@ -132,6 +147,7 @@ pub const POOL: Section = Section {
         "create_existing",
         "ephemeral_grace",
         "token",
+        "tls",
         "health",
         "caps",
         "unknown_sessions",
@@ -163,6 +179,12 @@ pub const MANAGED: Section = Section {
         "max_sessions",
         "weight",
     ],
+};
+/// `[pool.tls]`
+pub const POOL_TLS: Section = Section {
+    title: "[pool.tls]",
+    path: "pool.tls",
+    keys: &["ca", "server_name", "certificate", "key", "min_version", "alpn"],
 };
 /// `[pool.health]`
 pub const HEALTH: Section = Section {
@@ -239,12 +261,13 @@ pub const TOKEN: Section = Section {
 };
 
 /// Every section of the configuration file, in the order of the documentation.
-pub const ALL: [&Section; 23] = [
+pub const ALL: [&Section; 25] = [
     &ROOT,
     &RUNTIME,
     &LISTENER,
     &RATE,
     &TLS,
+    &SNI,
     &PROXY_PROTOCOL,
     &IDENTITY,
     &TOKENS,
@@ -254,6 +277,7 @@ pub const ALL: [&Section; 23] = [
     &UPSTREAM,
     &GRANT,
     &MANAGED,
+    &POOL_TLS,
     &HEALTH,
     &CAPS,
     &SECRET,

@@ -41,7 +41,7 @@ pub use pool::{
     Address, Affinity, Balance, CreateExisting, EnvValue, Health, Home, HttpProbe, Managed, Pool,
     Probe, Statuses, Storage, Upstream, Upstreams,
 };
-pub use tls::{ClientAuth, ClientCa, MinVersion, ProxyProtocol, Tls};
+pub use tls::{ClientAuth, ClientCa, MinVersion, PoolTls, ProxyProtocol, Sni, Tls};
 
 use crate::caller::Trust;
 use crate::identity::Identities;

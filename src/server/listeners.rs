@@ -92,7 +92,7 @@ fn door(
     let failed = |error| StartError::Tls(from.name.clone(), error);
     let tls = match &from.tls {
         Some(tls) => {
-            let made = Terminator::new(tls, metrics.tls_not_after()).map_err(failed)?;
+            let made = Terminator::new(tls, |name| metrics.tls_not_after(name)).map_err(failed)?;
             let made = Arc::new(made);
             tasks.spawn_aside("certificate", Arc::clone(&made).follow(from.name.clone()));
             Some(made)

@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{World, health, tables};
+use super::{World, edge, health, tables};
 use crate::config::file::Problems;
 use crate::config::keys;
 use crate::config::model::{
@@ -39,6 +39,8 @@ pub(super) struct Draft {
     pub(super) ephemeral_grace_at: Option<Range<usize>>,
     /// Where it says how it is probed, if it does.
     pub(super) probe_at: Option<Range<usize>>,
+    /// Where its TLS is, if it has any.
+    pub(super) tls_at: Option<Range<usize>>,
     /// For its listeners that do not say it themselves.
     pub(super) unknown_sessions: Option<UnknownSessions>,
     /// Nothing only if a problem was reported.
@@ -58,12 +60,17 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
         r.or("create_existing", values::word(CreateExisting::WORDS), CreateExisting::Resume);
     let grace = values::duration(Duration::ZERO..=WEEK);
     let ephemeral_grace = r.or("ephemeral_grace", grace, GRACE);
+    let tls = r.table("tls", &keys::POOL_TLS);
+    let tls_at = tls.as_ref().map(|r| r.at.clone());
+    let tls = tls.map(|r| edge::pool_tls(&r, world, problems));
     let (health, probe_at) = health::read(r, problems);
     let caps = tables::caps(r, problems);
     let unknown_sessions = r.read("unknown_sessions", values::word(UnknownSessions::WORDS));
     let grants: Vec<_> =
         r.tables("grant", &keys::GRANT).iter().map(|g| grant(g, problems)).collect();
     let grants: Option<Vec<_>> = grants.into_iter().collect();
+    // Wrong tables leave problems, so that no configuration comes of them.
+    let tls = tls.flatten();
     let pool = match (&name, upstreams, token, grants) {
         (Some(name), Some(upstreams), Some(token), Some(grants)) => Some(Pool {
             name: name.get_ref().clone(),
@@ -73,6 +80,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
             create_existing,
             ephemeral_grace,
             token,
+            tls,
             health,
             caps,
             grants,
@@ -83,7 +91,16 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let own_grace = r.raw("ephemeral_grace").is_some();
     let ephemeral_grace_at = own_grace.then(|| r.place_of("ephemeral_grace"));
     let upstreams = fixed;
-    Draft { name, balance_at, upstreams, ephemeral_grace_at, probe_at, unknown_sessions, pool }
+    Draft {
+        name,
+        balance_at,
+        upstreams,
+        ephemeral_grace_at,
+        probe_at,
+        tls_at,
+        unknown_sessions,
+        pool,
+    }
 }
 
 /// A pool's folder in `state_dir` has its name.

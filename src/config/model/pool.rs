@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use super::access::Grant;
 use super::caps::Caps;
+use super::tls::PoolTls;
 use crate::config::secret::Secret;
 use crate::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct Pool {
     pub ephemeral_grace: Duration,
     /// The CLIs' own connection token (`COPILOT_CONNECTION_TOKEN`). Managed CLIs are given it.
     pub token: Option<Secret>,
+    /// How TLS is spoken with them; `None`: it is not.
+    pub tls: Option<PoolTls>,
     /// When a CLI is up, down and dead.
     pub health: Health,
     /// How much may be in use at once.

@@ -86,6 +86,7 @@ fn every_key_is_read() {
     flatten("", &dump(&right(&super::identity::with_files())), &mut read);
     flatten("", &dump(&right(&super::edge::everything())), &mut read);
     flatten("", &dump(&right(&super::health::everything())), &mut read);
+    flatten("", &dump(&right(&super::edge::to_upstreams())), &mut read);
     flatten("", &dump(&right(&super::request::everything())), &mut read);
     let unread: Vec<String> = known().into_iter().filter(|key| !read.contains_key(key)).collect();
     // Secrets, and what is kept in files of its own, are not dumped as they are written; other tests read them.
