@@ -153,6 +153,12 @@ fn what_is_spoken_within_is_said_by_the_protocol_or_the_file() {
     after_pool(&listener, "12:8: alpn: \"h3\" is not HTTP");
 }
 
+/// The least that TLS to upstreams needs.
+pub(super) fn least_to_upstreams() -> String {
+    let listener = LISTENER.replace("\npool", "\nprotocol = \"tcp\"\npool");
+    format!("{listener}{POOL}[pool.tls]\nca = \"{}/a.crt\"\n", files().display())
+}
+
 /// Every key of TLS to upstreams.
 pub(super) fn to_upstreams() -> String {
     let listener = LISTENER.replace("\npool", "\nprotocol = \"tcp\"\npool");

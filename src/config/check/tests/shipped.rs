@@ -103,6 +103,7 @@ fn defaults() -> BTreeMap<String, String> {
     );
     let mut found = BTreeMap::new();
     flatten("", &dump(&right(&super::health::least())), &mut found);
+    flatten("", &dump(&right(&super::edge::least_to_upstreams())), &mut found);
     flatten("", &dump(&right(&super::edge::least())), &mut found);
     flatten("", &dump(&right(&consistent)), &mut found);
     // Second, because its balance is the default one.
