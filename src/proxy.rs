@@ -7,3 +7,6 @@ pub mod buffers;
 pub mod callers;
 pub mod edge;
 pub mod jsonrpc;
+mod origin;
+pub mod relay;
+pub mod tcp;

@@ -69,6 +69,8 @@ mod program;
 mod proxied;
 #[path = "it/rates.rs"]
 mod rates;
+#[path = "it/relay.rs"]
+mod relay;
 #[path = "it/resets.rs"]
 mod resets;
 #[path = "it/restart.rs"]
@@ -95,3 +97,5 @@ mod telemetry;
 mod tell;
 #[path = "it/tls.rs"]
 mod tls;
+#[path = "it/upstreams.rs"]
+mod upstreams;

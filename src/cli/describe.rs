@@ -1,8 +1,8 @@
 //! A configuration in words: one line for each listener and pool, for a person who checks it.
 
 use crate::config::{
-    Address, Balance, CallerLimits, Config, CreateExisting, Home, Listener, Managed, Pool,
-    Sessions, Storage, Upstream, Upstreams,
+    Address, Balance, CallerLimits, Config, CreateExisting, Home, Listener, Managed,
+    OnUpstreamDown, Pool, Protocol, Sessions, Storage, Upstream, Upstreams,
 };
 use crate::time::Duration;
 
@@ -45,8 +45,31 @@ fn listener(listener: &Listener, pool: Option<&Pool>) -> String {
         pool_in_words.unwrap_or_default(),
         if listener.insecure && !listener.authenticates() { ", NOT authenticated" } else { "" },
         ephemeral(listener, pool),
-        bounds(&listener.callers),
+        bounds(&listener.callers) + &relayed(listener, pool),
     )
+}
+
+/// What a listener that reads nothing does with conns.
+fn relayed(listener: &Listener, pool: Option<&Pool>) -> String {
+    if listener.protocol != Protocol::Tcp {
+        return String::new();
+    }
+    let with = &listener.tcp;
+    let mut out = "; bytes pass unread, each connection to one upstream".to_owned();
+    if let Some(version) = pool.and_then(|pool| pool.send_proxy) {
+        out.push_str(&format!(", which is sent a PROXY header {}", version.word()));
+    }
+    let limits = [("idle for", with.idle_timeout), ("older than", with.max_lifetime)];
+    let limits =
+        limits.iter().filter_map(|(what, limit)| Some(format!("{what} {}", time((*limit)?))));
+    let mut cut: Vec<String> = limits.collect();
+    if with.on_upstream_down == OnUpstreamDown::Cut {
+        cut.push("whose upstream is down".to_owned());
+    }
+    if !cut.is_empty() {
+        out.push_str(&format!("; cut are those {}", cut.join(", ")));
+    }
+    out
 }
 
 /// Which sessions are deleted, and when.
@@ -233,6 +256,19 @@ mod tests {
         assert!(words[0].contains("(1 CLI, and those of 1 name, least loaded"), "{}", words[0]);
         let said = "CLIs at 127.0.0.1:1, cli.example.com:2, each address taken for one CLI";
         assert!(words[1].contains(said), "{}", words[1]);
+    }
+
+    #[test]
+    fn a_relay_is_said_in_words() {
+        let pool =
+            "[[pool]]\nname = \"cli\"\nupstreams = [\"127.0.0.1:4321\"]\nsend_proxy = \"v2\"\n";
+        let tcp = "protocol = \"tcp\"\n[listener.tcp]\nmax_lifetime = \"1day\"\non_upstream_down = \"cut\"\n";
+        assert_eq!(
+            words(&format!("{LISTENER}{tcp}{pool}"))[0],
+            "listener sdk: tcp on 127.0.0.1:4320 -> pool cli (1 CLI, least loaded, own storage); one anonymous caller; \
+             bytes pass unread, each connection to one upstream, which is sent a PROXY header v2; \
+             cut are those idle for 1h, older than 1day, whose upstream is down"
+        );
     }
 
     #[test]

@@ -1,33 +1,48 @@
 //! Who is kept apart from whom by a configuration, and who is not, in sentences for the person who decides on it.
 
 use crate::caller::{Proof, Trust};
-use crate::config::{Config, Grant, Identity, Listener, UnknownSessions};
+use crate::config::{Config, Grant, Identity, Listener, Protocol, UnknownSessions};
 use crate::rpc::methods::{Method, Route, Tells};
 
 /// What each listener keeps apart, whom grants let in, and what no listener can keep apart.
 pub(super) fn isolation(config: &Config) -> Vec<String> {
     let listeners = config.listeners.iter().flat_map(|listener| {
-        let sentences = [
-            Some(callers(listener)),
-            backends(listener),
-            anonymous(listener),
-            addresses(listener),
-            certificates(listener),
-            balancers(listener),
-            overheard(listener),
-            unknown(listener),
-            reads(listener, config.tells_apart(&listener.pool)),
-            changes(listener),
-            denied(listener),
-            crowd(listener),
-        ];
-        sentences.into_iter().flatten().map(|said| format!("listener {}: {said}", listener.name))
+        let sentences = match listener.protocol {
+            Protocol::Tcp => unread(listener),
+            Protocol::Jsonrpc | Protocol::Http => of_sessions(config, listener),
+        };
+        let said = move |said| format!("listener {}: {said}", listener.name);
+        sentences.into_iter().flatten().map(said)
     });
     let pools = config.pools.iter().flat_map(|pool| {
         let granted = pool.grants.iter().map(grant);
         granted.chain([host()]).map(|said| format!("pool {}: {said}", pool.name))
     });
     listeners.chain(pools).collect()
+}
+
+/// Where nobody looks at what passes.
+fn unread(listener: &Listener) -> Vec<Option<String>> {
+    let all = "bytes pass unread: whoever is let in may do all that its upstream allows to whoever connects, and nobody is kept apart";
+    vec![Some(all.into()), addresses(listener), certificates(listener), balancers(listener)]
+}
+
+/// Where sessions are known of.
+fn of_sessions(config: &Config, listener: &Listener) -> Vec<Option<String>> {
+    vec![
+        Some(callers(listener)),
+        backends(listener),
+        anonymous(listener),
+        addresses(listener),
+        certificates(listener),
+        balancers(listener),
+        overheard(listener),
+        unknown(listener),
+        reads(listener, config.tells_apart(&listener.pool)),
+        changes(listener),
+        denied(listener),
+        crowd(listener),
+    ]
 }
 
 fn callers(listener: &Listener) -> String {
@@ -231,6 +246,16 @@ mod tests {
         assert!(has(&said, "belongs to the first who asks"), "{said:?}");
         assert!(has(&said, "pool cli: users share CLIs"), "{said:?}");
         assert!(has(&said, "mode: \"empty\""), "{said:?}");
+    }
+
+    #[test]
+    fn a_relay_keeps_nobody_apart_whoever_proves_what() {
+        for identity in ["", IP] {
+            let said = said(&format!("protocol = \"tcp\"\n{identity}"), "");
+            assert!(has(&said, "nobody is kept apart"), "{said:?}");
+            assert!(!has(&said, "its own sessions") && !has(&said, "sees, drives"), "{said:?}");
+            assert!(!has(&said, "first who asks") && !has(&said, "each other's"), "{said:?}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod listener;
 mod methods;
 mod pool;
 mod tables;
+mod tcp;
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::model::{
     Address, Balance, CallerLimits, Caps, Config, Dns, EnvValue, Grant, Health, Identity, Jwt,
-    KeySource, Limits, Listener, Managed, Pattern, Pool, PoolTls, Probe, Protocol, Sni, Tls,
+    KeySource, Limits, Listener, Managed, Pattern, Pool, PoolTls, Probe, Protocol, Sni, Tcp, Tls,
     Upstream, Upstreams,
 };
 use super::values::{show_duration, show_size};
@@ -83,6 +83,9 @@ fn listener(listener: &Listener) -> Table {
     }
     out.extend(callers(&listener.callers));
     out.extend(listener.tls.as_ref().map(|t| ("tls".to_owned(), tls(t))));
+    if listener.protocol == Protocol::Tcp {
+        out.insert("tcp".into(), tcp(&listener.tcp));
+    }
     if let Some(proxies) = &listener.proxy_protocol {
         let trusted = Value::Array(proxies.trusted.iter().map(text).collect());
         out.insert("proxy_protocol".into(), table([("trusted", trusted)]).into());
@@ -246,6 +249,21 @@ fn sni(sni: &Sni) -> Table {
     ])
 }
 
+fn tcp(tcp: &Tcp) -> Value {
+    let limit = |time: Option<Duration>| self::time(time.unwrap_or_default());
+    table([
+        ("connect_timeout", time(tcp.connect_timeout)),
+        ("connect_retries", tcp.connect_retries.into()),
+        ("idle_timeout", limit(tcp.idle_timeout)),
+        ("half_close_timeout", limit(tcp.half_close_timeout)),
+        ("max_lifetime", limit(tcp.max_lifetime)),
+        ("upstream_keepalive", limit(tcp.upstream_keepalive)),
+        ("upstream_user_timeout", limit(tcp.upstream_user_timeout)),
+        ("on_upstream_down", text(tcp.on_upstream_down.word())),
+    ])
+    .into()
+}
+
 fn pool(pool: &Pool) -> Table {
     let mut out = table([("name", text(&pool.name))]);
     if let Upstreams::Fixed(fixed) = &pool.upstreams {
@@ -266,6 +284,9 @@ fn pool(pool: &Pool) -> Table {
     out.insert("ephemeral_grace".into(), time(pool.ephemeral_grace));
     if let Some(token) = &pool.token {
         out.insert("token".into(), text(token));
+    }
+    if let Some(version) = pool.send_proxy {
+        out.insert("send_proxy".into(), text(version.word()));
     }
     if let Upstreams::Managed(m) = &pool.upstreams {
         out.insert("managed".into(), managed(m));

@@ -44,6 +44,7 @@ pub const LISTENER: Section = Section {
         "insecure",
         "tcp_keepalive",
         "tls",
+        "tcp",
         "proxy_protocol",
         "identity",
         "authentication",
@@ -87,6 +88,21 @@ pub const SNI: Section = Section {
     title: "[[listener.tls.sni]]",
     path: "listener.tls.sni",
     keys: &["hosts", "certificate", "key"],
+};
+/// `[listener.tcp]`
+pub const TCP: Section = Section {
+    title: "[listener.tcp]",
+    path: "listener.tcp",
+    keys: &[
+        "connect_timeout",
+        "connect_retries",
+        "idle_timeout",
+        "half_close_timeout",
+        "max_lifetime",
+        "upstream_keepalive",
+        "upstream_user_timeout",
+        "on_upstream_down",
+    ],
 };
 /// `[listener.proxy_protocol]`
 pub const PROXY_PROTOCOL: Section = Section {
@@ -148,6 +164,7 @@ pub const POOL: Section = Section {
         "ephemeral_grace",
         "token",
         "tls",
+        "send_proxy",
         "health",
         "caps",
         "unknown_sessions",
@@ -261,13 +278,14 @@ pub const TOKEN: Section = Section {
 };
 
 /// Every section of the configuration file, in the order of the documentation.
-pub const ALL: [&Section; 25] = [
+pub const ALL: [&Section; 26] = [
     &ROOT,
     &RUNTIME,
     &LISTENER,
     &RATE,
     &TLS,
     &SNI,
+    &TCP,
     &PROXY_PROTOCOL,
     &IDENTITY,
     &TOKENS,

@@ -26,6 +26,7 @@ mod dns;
 mod identity;
 mod limits;
 mod pool;
+mod tcp;
 mod tls;
 
 use std::net::SocketAddr;
@@ -41,6 +42,7 @@ pub use pool::{
     Address, Affinity, Balance, CreateExisting, EnvValue, Health, Home, HttpProbe, Managed, Pool,
     Probe, Statuses, Storage, Upstream, Upstreams,
 };
+pub use tcp::{OnUpstreamDown, SendProxy, Tcp};
 pub use tls::{ClientAuth, ClientCa, MinVersion, PoolTls, ProxyProtocol, Sni, Tls};
 
 use crate::caller::Trust;
@@ -83,7 +85,7 @@ impl Config {
 
     /// Whether any listener of this pool tells its callers apart.
     pub fn tells_apart(&self, pool: &str) -> bool {
-        self.listeners.iter().any(|listener| listener.pool == pool && listener.proves())
+        self.listeners.iter().any(|listener| listener.pool == pool && listener.tells_apart())
     }
 }
 
@@ -111,6 +113,8 @@ pub struct Listener {
     pub tcp_keepalive: Option<Duration>,
     /// How TLS is spoken; `None`: it is not.
     pub tls: Option<Tls>,
+    /// How it relays, where it speaks `tcp`.
+    pub tcp: Tcp,
     /// Whose PROXY headers count; `None`: nobody's, and they are not looked for.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Who is calling: asked in this order, the first that yields wins; none: one anonymous caller.
@@ -153,7 +157,12 @@ impl Listener {
 
     /// Whether something has to be remembered of its sessions.
     pub fn keeps_books(&self) -> bool {
-        self.proves() || self.makes_ephemeral()
+        self.tells_apart() || self.makes_ephemeral()
+    }
+
+    /// Whether sessions of one caller are kept from others: where sessions are known of, and callers.
+    pub fn tells_apart(&self) -> bool {
+        self.protocol == Protocol::Jsonrpc && self.proves()
     }
 
     /// Whether only callers that proved who they are get in.

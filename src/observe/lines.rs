@@ -93,10 +93,10 @@ pub struct ConnEnd<'a> {
     pub listener: &'a str,
     /// TLS version and cipher, if any.
     pub tls: Option<&'a str>,
-    /// Sessions that it was attached to.
-    pub sessions: u32,
-    /// Turns that it started.
-    pub turns: u32,
+    /// Sessions that it was attached to, where there are any.
+    pub sessions: Option<u32>,
+    /// Turns that it started, likewise.
+    pub turns: Option<u32>,
     /// Links that were opened for it.
     pub links: u32,
     /// The rest.
@@ -231,8 +231,8 @@ mod tests {
             client_addr: "127.0.0.1:4000".parse().unwrap(),
             listener: "main",
             tls: None,
-            sessions: 2,
-            turns: 1,
+            sessions: Some(2),
+            turns: Some(1),
             links: 1,
             end: end(EndedBy::Client, Phase::Idle),
         }

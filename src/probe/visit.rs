@@ -37,6 +37,8 @@ pub struct Parameters {
     pub timeout: Duration,
     /// What is tried.
     pub check: Check,
+    /// What an upstream that wants a PROXY header is told first: that the connection is ours.
+    pub first: Vec<u8>,
 }
 
 /// Probes a member for ever.
@@ -91,8 +93,10 @@ async fn try_it(
     way: Option<&Way>,
 ) -> Result<Goodbye, Unwell> {
     Ok(match &with.check {
-        Check::Tcp => Box::pin(tcp::probe(address, way, with.timeout).await?),
-        Check::Http(http) => Box::pin(http::probe(address, way, http, with.timeout).await?),
+        Check::Tcp => Box::pin(tcp::probe(address, way, with.timeout, &with.first).await?),
+        Check::Http(http) => {
+            Box::pin(http::probe(address, way, http, with.timeout, &with.first).await?)
+        }
     })
 }
 

@@ -13,9 +13,11 @@ use crate::proxy::admit::Keys;
 use crate::proxy::callers::Callers;
 use crate::proxy::edge::Edge;
 use crate::proxy::jsonrpc::{self, Budget};
+use crate::proxy::{relay, tcp};
 use crate::rpc::frame::FrameLimits;
 use crate::rpc::mux::Settings;
 use crate::time::{self, Duration};
+use crate::upstream::connect::Watchfulness;
 use crate::upstream::pool::Pool;
 
 /// A listener's conns are served by this.
@@ -23,6 +25,8 @@ use crate::upstream::pool::Pool;
 pub(super) enum Listener {
     /// JSON-RPC, message by message.
     Jsonrpc(Arc<jsonrpc::Listener>),
+    /// Anything, unread.
+    Tcp(Arc<tcp::Listener>),
 }
 
 impl Listener {
@@ -30,6 +34,7 @@ impl Listener {
     pub(super) fn edge(&self) -> &Edge {
         match self {
             Listener::Jsonrpc(listener) => &listener.edge,
+            Listener::Tcp(listener) => &listener.edge,
         }
     }
 }
@@ -55,7 +60,8 @@ pub(super) fn make(
     let edge = edge(from, shared)?;
     Ok(Some(match from.protocol {
         config::Protocol::Jsonrpc => Listener::Jsonrpc(Arc::new(jsonrpc(from, pool, edge, shared))),
-        config::Protocol::Tcp | config::Protocol::Http => {
+        config::Protocol::Tcp => Listener::Tcp(Arc::new(tcp(from, pool, edge, shared.config))),
+        config::Protocol::Http => {
             let why = std::io::ErrorKind::Unsupported.into();
             return Err(StartError::System("speak this protocol", why));
         }
@@ -103,6 +109,34 @@ fn door(
     let deadline = config.limits.handshake_timeout;
     let has = tls.is_some() || trusted.is_some();
     Ok(has.then(|| Door::new(tls, trusted, deadline, door::UNDER_WAY)))
+}
+
+fn tcp(from: &config::Listener, pool: &Arc<Pool>, edge: Edge, config: &Config) -> tcp::Listener {
+    let with = &from.tcp;
+    let send_proxy = config.pool(&from.pool).and_then(|pool| pool.send_proxy);
+    let with = tcp::Settings {
+        connect_timeout: with.connect_timeout,
+        connect_retries: with.connect_retries,
+        limits: relay::Limits {
+            idle: with.idle_timeout,
+            half_closed: with.half_close_timeout,
+            stall: Some(config.limits.stall_timeout),
+        },
+        max_lifetime: with.max_lifetime,
+        watchfulness: Watchfulness {
+            keepalive: with.upstream_keepalive,
+            user_timeout: with.upstream_user_timeout,
+        },
+        on_upstream_down: match with.on_upstream_down {
+            config::OnUpstreamDown::Keep => tcp::OnUpstreamDown::Keep,
+            config::OnUpstreamDown::Cut => tcp::OnUpstreamDown::Cut,
+        },
+        send_proxy: send_proxy.map(|version| match version {
+            config::SendProxy::V1 => tcp::SendProxy::V1,
+            config::SendProxy::V2 => tcp::SendProxy::V2,
+        }),
+    };
+    tcp::Listener { edge, pool: Arc::clone(pool), with }
 }
 
 /// How much longer a conn waits for the end of `connect_wait` than that is.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::build::watch_parameters;
 use super::{StartError, secrets};
-use crate::config::{self, Address, Config, Family, Probe, Upstreams};
+use crate::config::{self, Address, Config, Family, Probe, SendProxy, Upstreams};
 use crate::drain::Tasks;
 use crate::id::UpstreamId;
 use crate::observe::metrics::Metrics;
@@ -22,6 +22,7 @@ use crate::upstream::source::dns::Following;
 use crate::upstream::source::dns::look::Resolver;
 use crate::upstream::source::dns::names::{Bounds, Names};
 use crate::upstream::tls;
+use crate::wire::proxy_protocol::{Told, write_local, write_v1};
 
 /// A member, and what its `watch` listens to.
 pub(super) type Made = (Arc<Member>, Ears);
@@ -129,7 +130,13 @@ impl Members {
         };
         pool.expect_no_hello();
         let health = &self.from.health;
-        let with = visit::Parameters { interval: health.interval, timeout: health.timeout, check };
+        let first = match self.from.send_proxy {
+            Some(SendProxy::V1) => write_v1(&Told::default()),
+            Some(SendProxy::V2) => write_local(),
+            None => Vec::new(),
+        };
+        let (interval, timeout) = (health.interval, health.timeout);
+        let with = visit::Parameters { interval, timeout, check, first };
         self.while_member("visit", &watched, visit::visit(pool, member, ears, with));
     }
 

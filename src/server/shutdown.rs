@@ -67,6 +67,9 @@ async fn leave(server: Server, asked: &mut mpsc::Receiver<Mode>, mode: Mode) {
         trigger.start(mode);
         for pool in &pools {
             pool.hub.tell_all(&Event::Leave(mode));
+            if mode == Mode::Now {
+                pool.cuts.all();
+            }
         }
     };
     if mode == Mode::Drain {

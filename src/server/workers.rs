@@ -19,6 +19,7 @@ use crate::listen::door::Entered;
 use crate::observe::metrics::RpcMetrics;
 use crate::proxy::callers::Entry;
 use crate::proxy::jsonrpc::Conn;
+use crate::proxy::tcp;
 
 /// Conns that may wait for one worker to take them.
 const WAITING: usize = 1024;
@@ -98,13 +99,13 @@ impl Drop for Counted {
 }
 
 /// A conn, and its places in the counts.
-struct Served {
-    conn: Conn,
+struct Served<C> {
+    conn: C,
     _counted: Counted,
     _entry: Option<Box<Entry>>,
 }
 
-impl Future for Served {
+impl<C: Future<Output = ()> + Unpin> Future for Served<C> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -188,14 +189,21 @@ impl Coming {
                 Err(why) => return listener.edge().metrics.rejected.inc(why),
             },
         };
-        let Listener::Jsonrpc(listener) = listener;
-        let seed = uuid::Uuid::new_v4().as_u64_pair();
-        // The version and variant bits of each half are fixed: mixed, none is.
-        let seed = seed.0 ^ seed.1.rotate_left(32);
-        let conn = Conn::new(id, entered, listener, rpc, seed);
-        if let Some(mode) = watcher.mode() {
-            conn.leave(mode);
+        match listener {
+            Listener::Jsonrpc(listener) => {
+                let seed = uuid::Uuid::new_v4().as_u64_pair();
+                // The version and variant bits of each half are fixed: mixed, none is.
+                let seed = seed.0 ^ seed.1.rotate_left(32);
+                let conn = Conn::new(id, entered, listener, rpc, seed);
+                if let Some(mode) = watcher.mode() {
+                    conn.leave(mode);
+                }
+                tasks.spawn("conn", watcher, Served { conn, _counted: counted, _entry: entry });
+            }
+            Listener::Tcp(listener) => {
+                let conn = tcp::serve(entered, listener, id, watcher.clone());
+                tasks.spawn("tcp", watcher, Served { conn, _counted: counted, _entry: entry });
+            }
         }
-        tasks.spawn("conn", watcher, Served { conn, _counted: counted, _entry: entry });
     }
 }

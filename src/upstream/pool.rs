@@ -36,6 +36,7 @@ use self::place::{Among, Promise, Sought};
 pub use self::queue::Patience;
 use self::queue::Waiter;
 use self::roster::Roster;
+use super::cut::Cuts;
 use super::hub::{Event, Hub};
 use super::member::{Lease, Member};
 use super::seat::Seats;
@@ -130,6 +131,8 @@ pub struct Pool {
     pub name: String,
     /// Its conns.
     pub hub: Hub,
+    /// Those of its conns that hear of nothing by themselves.
+    pub cuts: Cuts,
     /// Its series.
     pub metrics: Arc<PoolMetrics>,
     with: Parameters,
@@ -173,6 +176,7 @@ impl Pool {
         Arc::new(Pool {
             name,
             hub: Hub::default(),
+            cuts: Cuts::default(),
             metrics,
             with,
             roster: Roster::of(members),

@@ -1,5 +1,5 @@
-//! The PROXY protocol, versions 1 and 2: what a proxy in front of us says of the conn that it forwards
-//! (haproxy.org, `doc/proxy-protocol.txt`, revision of 2020/03/05 and later).
+//! The PROXY protocol, versions 1 and 2: what a proxy in front of us says of the conn that it forwards, and what we say
+//! of ours to upstreams (haproxy.org, `doc/proxy-protocol.txt`, revision of 2020/03/05 and later).
 //!
 //! Never takes a byte behind the header, never keeps more than [`MAX`] bytes, and takes nothing in doubt: a header that
 //! can be read in two ways is an error. Whether the proxy may be believed is not known here.
@@ -7,10 +7,12 @@
 mod tlv;
 mod v1;
 mod v2;
+mod write;
 
 use core::net::SocketAddr;
 
 pub use tlv::{Kind, Ssl, Tlvs};
+pub use write::{Told, ToldTls, write_local, write_v1, write_v2};
 
 /// The most bytes of a header that are taken: version 2 with its addresses and TLVs.
 pub const MAX: usize = v2::FIXED + v2::MAX_BODY;

@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::{listener, pool};
 use crate::config::file::Problems;
-use crate::config::model::{Address, Balance, Metrics};
+use crate::config::model::{Address, Balance, Listener, Metrics, Protocol};
 use crate::config::values;
 
 pub(super) fn check(
@@ -27,6 +27,8 @@ pub(super) fn check(
     upstreams(listeners, pools, problems);
     affinity(listeners, pools, problems);
     grace(listeners, pools, problems);
+    send_proxy(listeners, pools, problems);
+    bypass(listeners, problems);
 }
 
 fn unique<'n>(
@@ -165,6 +167,39 @@ fn grace(listeners: &[listener::Draft], pools: &[pool::Draft], problems: &Proble
                 at,
                 "ephemeral_grace has no effect: no listener of the pool makes ephemeral sessions",
             );
+        }
+    }
+}
+
+/// A way past what another listener keeps apart.
+fn bypass(listeners: &[listener::Draft], problems: &Problems<'_>) {
+    let all = || listeners.iter().filter_map(|l| Some((l.pool.as_ref()?, l.listener.as_ref()?)));
+    for (at, open) in all().filter(|(_, l)| l.protocol == Protocol::Tcp) {
+        if let Some((_, shut)) = all().find(|(_, l)| l.pool == open.pool && l.tells_apart()) {
+            let message = format!(
+                "callers of listener {:?} are kept apart, but not from those of listener {:?}: its bytes pass unread",
+                shut.name, open.name
+            );
+            problems.warn(&at.span(), message);
+        }
+    }
+}
+
+/// A header that only one kind of listener sends.
+fn send_proxy(listeners: &[listener::Draft], pools: &[pool::Draft], problems: &Problems<'_>) {
+    for draft in pools {
+        let Some(pool) = draft.pool.as_ref().filter(|pool| pool.send_proxy.is_some()) else {
+            continue;
+        };
+        let mut listeners = listeners.iter().filter_map(|l| l.listener.as_ref());
+        let other = |l: &&Listener| l.pool == pool.name && l.protocol != Protocol::Tcp;
+        if let Some(listener) = listeners.find(other) {
+            let message = format!(
+                "send_proxy needs protocol = \"tcp\", and listener {:?} speaks {:?}",
+                listener.name,
+                listener.protocol.word()
+            );
+            problems.error(&draft.send_proxy_at, message);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use toml::Spanned;
 
-use super::{World, callers, edge, identity, methods};
+use super::{World, callers, edge, identity, methods, tcp};
 use crate::caller::{Proof, Trust};
 use crate::config::file::Problems;
 use crate::config::keys;
@@ -39,6 +39,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let insecure = r.or("insecure", values::boolean, false);
     let keepalive = r.or("tcp_keepalive", values::duration(Duration::ZERO..=WEEK), KEEPALIVE);
     let tls = r.table("tls", &keys::TLS).map(|r| edge::tls(&r, protocol, world, problems));
+    let tcp = tcp::read(r, protocol, problems);
     let proxy_protocol = r.table("proxy_protocol", &keys::PROXY_PROTOCOL);
     let proxy_protocol = proxy_protocol.map(|r| edge::proxy_protocol(&r, problems));
     let identities = r.tables("identity", &keys::IDENTITY);
@@ -79,6 +80,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
             insecure,
             tcp_keepalive: (!keepalive.is_zero()).then_some(keepalive),
             tls,
+            tcp,
             proxy_protocol,
             identity,
             authentication,

@@ -10,8 +10,8 @@ use super::{World, edge, health, tables};
 use crate::config::file::Problems;
 use crate::config::keys;
 use crate::config::model::{
-    Address, Affinity, Balance, CreateExisting, EnvValue, Grant, Home, Managed, Pool, Storage,
-    UnknownSessions, Upstream, Upstreams,
+    Address, Affinity, Balance, CreateExisting, EnvValue, Grant, Home, Managed, Pool, SendProxy,
+    Storage, UnknownSessions, Upstream, Upstreams,
 };
 use crate::config::problem::names_secret;
 use crate::config::reader::Reader;
@@ -41,6 +41,8 @@ pub(super) struct Draft {
     pub(super) probe_at: Option<Range<usize>>,
     /// Where its TLS is, if it has any.
     pub(super) tls_at: Option<Range<usize>>,
+    /// Where a remark on the header that its upstreams are sent belongs.
+    pub(super) send_proxy_at: Range<usize>,
     /// For its listeners that do not say it themselves.
     pub(super) unknown_sessions: Option<UnknownSessions>,
     /// Nothing only if a problem was reported.
@@ -64,6 +66,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let tls_at = tls.as_ref().map(|r| r.at.clone());
     let tls = tls.map(|r| edge::pool_tls(&r, world, problems));
     let (health, probe_at) = health::read(r, problems);
+    let send_proxy = r.read("send_proxy", values::word(SendProxy::WORDS));
     let caps = tables::caps(r, problems);
     let unknown_sessions = r.read("unknown_sessions", values::word(UnknownSessions::WORDS));
     let grants: Vec<_> =
@@ -81,6 +84,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
             ephemeral_grace,
             token,
             tls,
+            send_proxy,
             health,
             caps,
             grants,
@@ -88,6 +92,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
         (_, _, _, _) => None,
     };
     let balance_at = r.place_of(if r.raw("affinity").is_some() { "affinity" } else { "balance" });
+    let send_proxy_at = r.place_of("send_proxy");
     let own_grace = r.raw("ephemeral_grace").is_some();
     let ephemeral_grace_at = own_grace.then(|| r.place_of("ephemeral_grace"));
     let upstreams = fixed;
@@ -98,6 +103,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
         ephemeral_grace_at,
         probe_at,
         tls_at,
+        send_proxy_at,
         unknown_sessions,
         pool,
     }

@@ -6,6 +6,7 @@ mod identity;
 mod methods;
 mod request;
 mod shipped;
+mod tcp;
 mod whole;
 
 use std::path::Path;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use super::access::Grant;
 use super::caps::Caps;
+use super::tcp::SendProxy;
 use super::tls::PoolTls;
 use crate::config::secret::Secret;
 use crate::time::Duration;
@@ -29,6 +30,8 @@ pub struct Pool {
     pub token: Option<Secret>,
     /// How TLS is spoken with them; `None`: it is not.
     pub tls: Option<PoolTls>,
+    /// The PROXY header that its upstreams are sent; `None`: none.
+    pub send_proxy: Option<SendProxy>,
     /// When a CLI is up, down and dead.
     pub health: Health,
     /// How much may be in use at once.

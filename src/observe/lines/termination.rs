@@ -38,9 +38,17 @@ impl EndedBy {
         match self {
             EndedBy::Nobody => ('-', "nobody: it came to its own end"),
             EndedBy::Client => ('C', "the client: it closed, went away, or aborted the turn"),
-            EndedBy::Upstream => ('U', "the CLI: it closed, died or fell silent"),
-            EndedBy::Fairlead => ('F', "fairlead: the client broke the protocol or a limit"),
-            EndedBy::Timeout => ('T', "fairlead: the client took nothing for too long"),
+            EndedBy::Upstream => (
+                'U',
+                "the upstream: it closed, died, fell silent, was marked down, or cannot be reached",
+            ),
+            EndedBy::Fairlead => {
+                ('F', "fairlead: the client broke the protocol or a limit, or was not let in")
+            }
+            EndedBy::Timeout => (
+                'T',
+                "fairlead: something took too long: who had to take bytes took none, nobody said anything, or its age",
+            ),
             EndedBy::Drain => ('D', "fairlead: it was leaving"),
             EndedBy::Internal => ('I', "a mistake of fairlead's; there is an error line about it"),
         }
@@ -64,11 +72,13 @@ pub enum Phase {
     Request,
     /// `T`
     Turn,
+    /// `B`
+    Bytes,
 }
 
 impl Phase {
     /// All of them.
-    pub const ALL: [Phase; 7] = [
+    pub const ALL: [Phase; 8] = [
         Phase::Done,
         Phase::Handshake,
         Phase::Idle,
@@ -76,20 +86,25 @@ impl Phase {
         Phase::Link,
         Phase::Request,
         Phase::Turn,
+        Phase::Bytes,
     ];
 
     /// The letter, and what it says to operators.
     pub const fn told(self) -> (char, &'static str) {
         match self {
             Phase::Done => ('-', "all was done"),
-            Phase::Handshake => ('H', "the client had not sent a whole frame yet"),
-            Phase::Idle => ('I', "idle: no request waited for an answer, no turn ran"),
-            Phase::Queue => {
-                ('Q', "requests waited for a session to be found or placed, or for the fleet")
+            Phase::Handshake => {
+                ('H', "the client had not sent a whole frame yet, or was not let in")
             }
-            Phase::Link => ('L', "requests waited for the connection to their CLI"),
+            Phase::Idle => ('I', "idle: no request waited for an answer, no turn ran"),
+            Phase::Queue => (
+                'Q',
+                "requests waited for a session to be found or placed, or for the fleet; or the conn for an upstream",
+            ),
+            Phase::Link => ('L', "requests, or the conn, waited for the connection to an upstream"),
             Phase::Request => ('R', "requests waited for the answer of a CLI, no turn ran"),
             Phase::Turn => ('T', "a turn ran"),
+            Phase::Bytes => ('B', "bytes were relayed, or could be"),
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct ListenerMetrics {
     pub frame_errors: Arc<CounterBy>,
     /// Requests that we refused, by reason.
     pub denied: Arc<CounterBy>,
+    /// Connects that were tried again at another upstream.
+    pub connect_retries: IntCounter,
     /// Requests not yet answered; hold a `GaugeGuard`.
     pub rpc_pending: IntGauge,
     pub(super) series: Series,
@@ -42,6 +44,7 @@ impl ListenerMetrics {
             bytes_out: series.counter(&BYTES, &[("direction", "out")]),
             frame_errors: series.counter_by(&FRAME_ERRORS, "reason"),
             denied: series.counter_by(&DENIED, "reason"),
+            connect_retries: series.counter(&CONNECT_RETRIES, &[]),
             rpc_pending: series.gauge(&RPC_PENDING, &[]),
             series,
         }

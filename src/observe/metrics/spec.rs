@@ -90,6 +90,7 @@ table! {
     BYTES = counter("fairlead_bytes_total", &["direction", "listener"], "Bytes exchanged with clients; direction is in (from clients) or out (to clients).");
     FRAME_ERRORS = counter("fairlead_frame_errors_total", &["listener", "reason"], "Frames that went nowhere. Of clients: what ended the conn (bad framing, no usable id), what was answered -32600 (invalid) or -32046 (frame_too_large), what a stranger sent (unauthenticated), what came too often (rate_limited), stray notifications and replies. Of CLIs: late replies, stray broadcasts, what is no message.");
     DENIED = counter("fairlead_denied_total", &["listener", "reason"], "Requests that fairlead itself answered with an error; reason as in error.data.reason, or authentication, unauthenticated, unknown_method.");
+    CONNECT_RETRIES = counter("fairlead_listener_connect_retries_total", &["listener"], "Connections to upstreams that failed and were tried at another one (protocol tcp). What failed is in fairlead_upstream_lost_total, reason connect.");
     RPC_PENDING = gauge("fairlead_rpc_pending", &["listener"], "Requests taken and not yet answered.");
 
     RPC_REQUESTS = counter("fairlead_rpc_requests_total", &["class", "method", "result"], "Requests answered; a method that fairlead does not know, or did not read, is other. What was answered -32600 is in fairlead_frame_errors_total instead.");

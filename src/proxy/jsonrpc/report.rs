@@ -193,8 +193,8 @@ impl Conn {
             client_addr: self.origin.peer(),
             listener: &self.listener.edge.name,
             tls: self.origin.tls(),
-            sessions: self.tally.sessions,
-            turns: self.tally.turns,
+            sessions: Some(self.tally.sessions),
+            turns: Some(self.tally.turns),
             links: self.tally.links,
             end: lines::End {
                 who: self.who(),

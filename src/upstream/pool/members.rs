@@ -94,6 +94,9 @@ impl Pool {
                 table.forget_lost(gone);
             });
         }
+        if state == State::Down {
+            self.cuts.down(member.id);
+        }
         self.changed.notify_waiters();
         // What it said of itself; of one that is not up it may be what another process said.
         let hello = if state == State::Up { member.hello() } else { None };

@@ -9,7 +9,8 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::upstream::connect::{UpstreamIo, dial};
+use crate::upstream::connect::{Watchfulness, dial};
+use crate::upstream::io::UpstreamIo;
 
 const SECONDS: Duration = Duration::from_secs(20);
 
@@ -106,7 +107,7 @@ fn way(with: &PoolTls, name: &str) -> Way {
 
 /// What comes back, or why nothing does.
 async fn said(address: SocketAddr, way: &Way) -> io::Result<UpstreamIo> {
-    let mut stream = dial(address, Some(way), SECONDS).await?;
+    let mut stream = dial(address, Some(way), SECONDS, Watchfulness::default(), b"").await?;
     stream.write_all(b"ping").await?;
     stream.flush().await?;
     let mut heard = Vec::new();
@@ -169,7 +170,9 @@ async fn one_that_does_not_shake_hands_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let way = way(&ca.trusted(), "app.example.com");
     let limit = Duration::from_millis(100);
-    let error = dial(listener.local_addr().unwrap(), Some(&way), limit).await.unwrap_err();
+    let address = listener.local_addr().unwrap();
+    let dialing = dial(address, Some(&way), limit, Watchfulness::default(), b"");
+    let error = dialing.await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
 }
 

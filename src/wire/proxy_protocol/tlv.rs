@@ -39,20 +39,20 @@ impl Kind {
     }
 }
 
-const CRC32C: u8 = 0x03;
+pub(super) const CRC32C: u8 = 0x03;
 const NOOP: u8 = 0x04;
 const UNIQUE_ID: u8 = Kind::UniqueId.number();
 const SSL: u8 = Kind::Ssl.number();
 
 /// Within SSL: the version, and the common name of the client's certificate.
-const SSL_VERSION: u8 = 0x21;
-const SSL_CN: u8 = 0x22;
+pub(super) const SSL_VERSION: u8 = 0x21;
+pub(super) const SSL_CN: u8 = 0x22;
 
 /// In SSL's first byte: the client showed a certificate, over this connection or in the TLS session that it resumed.
 const CERTIFICATE: u8 = 0x02 | 0x04;
 
 /// The longest UNIQUE_ID.
-const MAX_UNIQUE_ID: usize = 128;
+pub(super) const MAX_UNIQUE_ID: usize = 128;
 
 /// The TLVs of a header, each type at most once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -88,6 +88,7 @@ fn every_key_is_read() {
     flatten("", &dump(&right(&super::health::everything())), &mut read);
     flatten("", &dump(&right(&super::edge::to_upstreams())), &mut read);
     flatten("", &dump(&right(&super::request::everything())), &mut read);
+    flatten("", &dump(&right(&super::tcp::everything())), &mut read);
     let unread: Vec<String> = known().into_iter().filter(|key| !read.contains_key(key)).collect();
     // Secrets, and what is kept in files of its own, are not dumped as they are written; other tests read them.
     let elsewhere = ["pool.token", "pool.unknown_sessions", "secret", "secret.env", "secret.file"];
@@ -105,6 +106,8 @@ fn defaults() -> BTreeMap<String, String> {
     flatten("", &dump(&right(&super::health::least())), &mut found);
     flatten("", &dump(&right(&super::edge::least_to_upstreams())), &mut found);
     flatten("", &dump(&right(&super::edge::least())), &mut found);
+    let tcp = format!("{LISTENER}{}{POOL}", super::tcp::TCP);
+    flatten("", &dump(&right(&tcp)), &mut found);
     flatten("", &dump(&right(&consistent)), &mut found);
     // Second, because its balance is the default one.
     flatten("", &dump(&right(&format!("{LISTENER}{MANAGED}"))), &mut found);

@@ -1,0 +1,545 @@
+//! Listeners with `protocol = "tcp"`, in front of upstreams that say back what they hear.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fairlead::drain::{Mode, Tasks};
+use fairlead::testing::Gateway;
+use fairlead::wire::proxy_protocol::{Decoder, Header, Kind};
+use rustls::pki_types::ServerName;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::certificates::{Ca, Folder};
+use super::rig::*;
+use super::tell::{lines, log};
+
+const QUICK: &str =
+    "[pool.health]\ninterval = \"100ms\"\ntimeout = \"300ms\"\nfall = 2\ndead_after = \"1500ms\"\n";
+
+/// Says its number, and then back what it hears; and ends when who speaks does, unless that one began with `hush`.
+struct Echo {
+    address: SocketAddr,
+    accepting: JoinHandle<()>,
+    healthy: Arc<AtomicBool>,
+}
+
+impl Echo {
+    async fn start(number: usize) -> Echo {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let healthy = Arc::new(AtomicBool::new(true));
+        let well = Arc::clone(&healthy);
+        let served = Tasks::new();
+        let accepting = Tasks::new().spawn_aside("accept", async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let well = Arc::clone(&well);
+                served.spawn_aside("echo", async move {
+                    // How it ends is its client's affair.
+                    let _ = serve(stream, number, well).await;
+                });
+            }
+        });
+        Echo { address, accepting, healthy }
+    }
+
+    /// Nobody can connect any more; who has, stays.
+    async fn refuse(&mut self) {
+        self.accepting.abort();
+        let _ = (&mut self.accepting).await;
+    }
+
+    /// Answers no probe any more.
+    fn sicken(&self) {
+        self.healthy.store(false, Ordering::Relaxed);
+    }
+}
+
+async fn serve(mut stream: TcpStream, number: usize, well: Arc<AtomicBool>) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    let first = stream.read(&mut buffer).await?;
+    if buffer[..first].starts_with(b"Content-") {
+        return answer_probes(stream, buffer[..first].to_vec(), &well).await;
+    }
+    stream.write_all(&[b'0' + number as u8]).await?;
+    stream.write_all(&buffer[..first]).await?;
+    let hushed = buffer[..first].ends_with(b"hush");
+    loop {
+        let n = stream.read(&mut buffer).await?;
+        if n == 0 && hushed {
+            std::future::pending::<()>().await;
+        }
+        if n == 0 {
+            return stream.shutdown().await;
+        }
+        stream.write_all(&buffer[..n]).await?;
+    }
+}
+
+/// As a CLI answers `connect` and `ping`.
+async fn answer_probes(
+    mut stream: TcpStream,
+    mut kept: Vec<u8>,
+    well: &AtomicBool,
+) -> io::Result<()> {
+    let mut buffer = vec![0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&kept).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length: usize = head.rsplit(' ').next().unwrap().trim().parse().unwrap();
+            if body.len() >= length {
+                let id = serde_json::from_str::<Value>(&body[..length]).unwrap()["id"].clone();
+                kept.drain(..head.len() + 4 + length);
+                if !well.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                let answer = serde_json::json!({"jsonrpc": "2.0", "id": id, "result": {
+                    "ok": true, "protocolVersion": 3, "version": "1.0.0"}});
+                stream.write_all(&fairlead::testing::wire::frame(&answer.to_string())).await?;
+                continue;
+            }
+        }
+        let n = stream.read(&mut buffer).await?;
+        if n == 0 {
+            return Ok(());
+        }
+        kept.extend_from_slice(&buffer[..n]);
+    }
+}
+
+struct Relays {
+    echoes: Vec<Echo>,
+    gateway: Gateway,
+}
+
+/// What a test wants of its gateway.
+#[derive(Default)]
+struct With<'a> {
+    /// Keys before all tables, and tables.
+    top: &'a str,
+    listener: &'a str,
+    /// Of each upstream.
+    upstream: &'a str,
+    pool: &'a str,
+    rest: &'a str,
+}
+
+async fn relays(count: usize, with: With<'_>) -> Relays {
+    log();
+    let mut echoes = Vec::new();
+    for number in 0..count {
+        echoes.push(Echo::start(number).await);
+    }
+    let upstreams: Vec<String> = echoes
+        .iter()
+        .enumerate()
+        .map(|(n, echo)| {
+            format!("{{ address = \"{}\", name = \"echo-{n}\"{} }}", echo.address, with.upstream)
+        })
+        .collect();
+    let With { top, listener, pool, rest, .. } = with;
+    let balance = if pool.contains("balance") { "" } else { "balance = \"round_robin\"\n" };
+    let toml = format!(
+        "{top}\n[runtime]\nworkers = 2\n[metrics]\nbind = \"127.0.0.1:0\"\n\
+         [[listener]]\nname = \"relay\"\nbind = \"127.0.0.1:0\"\nprotocol = \"tcp\"\npool = \"p\"\n{listener}\n\
+         [[pool]]\nname = \"p\"\n{balance}upstreams = [{}]\n{pool}\n{rest}\n",
+        upstreams.join(", ")
+    );
+    let gateway = Gateway::start_with(&toml, &BTreeMap::new()).await.unwrap();
+    let relays = Relays { echoes, gateway };
+    relays.until_up(count).await;
+    relays
+}
+
+impl Relays {
+    fn address(&self) -> SocketAddr {
+        self.gateway.addresses().listeners[0]
+    }
+
+    async fn client(&self) -> TcpStream {
+        TcpStream::connect(self.address()).await.unwrap()
+    }
+
+    async fn client_from(&self, ip: &str) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(ip.parse().unwrap(), 0)).unwrap();
+        socket.connect(self.address()).await.unwrap()
+    }
+
+    /// A client that is reset, perhaps before it knows that it was connected; where it was.
+    async fn is_reset(&self, ip: &str) -> SocketAddr {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(ip.parse().unwrap(), 0)).unwrap();
+        let from = socket.local_addr().unwrap();
+        if let Ok(mut client) = socket.connect(self.address()).await {
+            assert!(!ends_well(&mut client).await);
+        }
+        from
+    }
+
+    async fn metrics(&self) -> Metrics {
+        Metrics(self.gateway.get("/metrics").await.unwrap().1)
+    }
+
+    async fn until(&self, what: &str, so: impl Fn(&Metrics) -> bool) {
+        eventually(what, async || so(&self.metrics().await)).await;
+    }
+
+    async fn until_up(&self, count: usize) {
+        let up = |m: &Metrics| m.sum("fairlead_upstream_state", &[("state", "up")]) == count as f64;
+        self.until(&format!("{count} are up"), up).await;
+    }
+
+    async fn until_rejected(&self, reason: &str) {
+        let so =
+            |m: &Metrics| m.sum("fairlead_listener_rejected_total", &[("reason", reason)]) == 1.0;
+        self.until(reason, so).await;
+    }
+}
+
+/// The upstream's number, and what it heard; after this was said.
+async fn said(client: &mut (impl AsyncRead + AsyncWrite + Unpin), what: &[u8]) -> (u8, Vec<u8>) {
+    client.write_all(what).await.unwrap();
+    let mut heard = vec![0; 1 + what.len()];
+    within("the echo", client.read_exact(&mut heard)).await.unwrap();
+    let back = heard.split_off(1);
+    (heard[0] - b'0', back)
+}
+
+/// How the conn ends: `true`, as one that came to its end; `false`, as one that was cut.
+async fn ends_well(client: &mut (impl AsyncRead + Unpin)) -> bool {
+    let mut rest = Vec::new();
+    within("it ends", client.read_to_end(&mut rest)).await.is_ok()
+}
+
+/// Result, termination, and the whole line of a conn from there.
+async fn told(from: SocketAddr) -> (String, String, Value) {
+    let find = || {
+        let of = |l: &&Value| l["kind"] == "conn" && l["client_addr"] == from.to_string();
+        lines().iter().rev().find(of).cloned()
+    };
+    eventually("the conn's line", async || find().is_some()).await;
+    let line = find().unwrap();
+    let text = |key: &str| line[key].as_str().unwrap().to_owned();
+    (text("result"), text("termination"), line)
+}
+
+async fn is_told(client: &TcpStream, result: &str, termination: &str) -> Value {
+    is_told_of(client.local_addr().unwrap(), result, termination).await
+}
+
+async fn is_told_of(client: SocketAddr, result: &str, termination: &str) -> Value {
+    let (told_result, told_termination, line) = told(client).await;
+    assert_eq!((told_result.as_str(), told_termination.as_str()), (result, termination), "{line}");
+    line
+}
+
+#[tokio::test]
+async fn conns_go_round_and_their_ends_are_told() {
+    let relays = relays(2, With::default()).await;
+    let mut seen = [0, 0];
+    for _ in 0..4 {
+        let mut client = relays.client().await;
+        let (number, back) = said(&mut client, b"hello").await;
+        assert_eq!(back, b"hello");
+        seen[usize::from(number)] += 1;
+        client.shutdown().await.unwrap();
+        assert!(ends_well(&mut client).await);
+        let line = is_told(&client, "ok", "--").await;
+        assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&5.into(), &6.into()), "{line}");
+        assert_eq!(line["upstream"], format!("echo-{number}"));
+        assert_eq!((&line["placement_reason"], &line["links"]), (&"round_robin".into(), &1.into()));
+        assert!(line["t_connect"].is_f64() && line.get("turns").is_none(), "{line}");
+    }
+    assert_eq!(seen, [2, 2]);
+    let bytes = |m: &Metrics, to| m.sum("fairlead_bytes_total", &[("direction", to)]);
+    let metrics = relays.metrics().await;
+    assert_eq!((bytes(&metrics, "in"), bytes(&metrics, "out")), (20.0, 24.0));
+    assert_eq!(metrics.sum("fairlead_listener_accepted_total", &[]), 4.0);
+    relays
+        .until("all is given back", |m| {
+            m.sum("fairlead_listener_connections", &[("listener", "relay")])
+                + m.sum("fairlead_upstream_links", &[])
+                + m.sum("fairlead_upstream_sessions", &[])
+                == 0.0
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_address_sticks_to_its_upstream() {
+    let listener = "[[listener.identity]]\nsource = \"source_ip\"\n";
+    let pool = "balance = \"consistent\"\naffinity = \"user\"\nbalance_factor = 100.0\n";
+    let relays = relays(3, With { listener, pool, ..With::default() }).await;
+    let mut used = std::collections::BTreeSet::new();
+    for host in 1..=12 {
+        let ip = format!("127.0.1.{host}");
+        let first = said(&mut relays.client_from(&ip).await, b"x").await.0;
+        let second = said(&mut relays.client_from(&ip).await, b"x").await.0;
+        assert_eq!(first, second, "{ip}");
+        used.insert(first);
+    }
+    assert!(used.len() > 1, "all on {used:?}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_cannot_be_reached_is_passed_over() {
+    let mut relays = relays(2, With::default()).await;
+    relays.echoes[0].refuse().await;
+    for _ in 0..3 {
+        let mut client = relays.client().await;
+        assert_eq!(said(&mut client, b"x").await.0, 1);
+    }
+    let metrics = relays.metrics().await;
+    let retries = metrics.sum("fairlead_listener_connect_retries_total", &[]);
+    assert!((1.0..=3.0).contains(&retries), "{retries}");
+    let lost = [("reason", "connect"), ("upstream", "echo-0")];
+    assert_eq!(metrics.sum("fairlead_upstream_lost_total", &lost), retries);
+}
+
+#[tokio::test]
+async fn who_can_be_taken_nowhere_is_reset() {
+    let listener = "[listener.tcp]\nconnect_retries = 1\n";
+    let mut relays = relays(3, With { listener, ..With::default() }).await;
+    for echo in &mut relays.echoes {
+        echo.refuse().await;
+    }
+    let client = relays.is_reset("127.0.0.1").await;
+    // The one that is tried, and one more: not the third.
+    assert_eq!(is_told_of(client, "unreachable", "UL").await["links"], 2);
+    relays.echoes.iter().for_each(Echo::sicken);
+    relays.until_up(0).await;
+    let client = relays.is_reset("127.0.0.1").await;
+    is_told_of(client, "no_upstream", "UQ").await;
+}
+
+#[tokio::test]
+async fn time_ends_conns_and_each_limit_is_its_own() {
+    for (tcp, result) in
+        [("idle_timeout = \"200ms\"", "idle"), ("max_lifetime = \"200ms\"", "lifetime")]
+    {
+        let listener = format!("[listener.tcp]\n{tcp}\n");
+        let relays = relays(1, With { listener: &listener, ..With::default() }).await;
+        let mut client = relays.client().await;
+        said(&mut client, b"x").await;
+        assert!(!ends_well(&mut client).await, "{result}");
+        is_told(&client, result, "TB").await;
+    }
+    let listener = "[listener.tcp]\nhalf_close_timeout = \"200ms\"\n";
+    let half = relays(1, With { listener, ..With::default() }).await;
+    let mut client = half.client().await;
+    // It answers an end with one, unless it is told to say nothing.
+    said(&mut client, b"hush").await;
+    client.shutdown().await.unwrap();
+    assert!(!ends_well(&mut client).await);
+    is_told(&client, "half_closed", "TB").await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_given_up() {
+    let rest = "[limits]\nstall_timeout = \"200ms\"\n";
+    let relays = relays(1, With { rest, ..With::default() }).await;
+    let mut client = relays.client().await;
+    let flood = vec![7; 1 << 20];
+    within("it is cut", async { while client.write_all(&flood).await.is_ok() {} }).await;
+    let (result, termination, line) = told(client.local_addr().unwrap()).await;
+    // Both ways are full by then: which of the two is seen first is chance.
+    assert!(["stalled", "upstream_stalled"].contains(&result.as_str()), "{line}");
+    assert_eq!(termination, "TB");
+}
+
+#[tokio::test]
+async fn conns_to_an_upstream_that_is_down_are_kept_or_cut() {
+    for cut in [false, true] {
+        let key = if cut { "cut" } else { "keep" };
+        let listener = format!("[listener.tcp]\non_upstream_down = \"{key}\"\n");
+        let relays = relays(2, With { listener: &listener, rest: QUICK, ..With::default() }).await;
+        let (mut one, mut two) = (relays.client().await, relays.client().await);
+        let (first, second) = (said(&mut one, b"x").await.0, said(&mut two, b"x").await.0);
+        assert_ne!(first, second);
+        relays.echoes[usize::from(first)].sicken();
+        relays.until_up(1).await;
+        if cut {
+            assert!(!ends_well(&mut one).await);
+            is_told(&one, "upstream_down", "UB").await;
+        } else {
+            one.write_all(b"still").await.unwrap();
+            within("the echo", one.read_exact(&mut [0; 5])).await.unwrap();
+        }
+        two.write_all(b"here").await.unwrap();
+        within("the echo", two.read_exact(&mut [0; 4])).await.unwrap();
+    }
+}
+
+/// The header that the upstream got, and what came after it.
+async fn header(client: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Header {
+    client.write_all(b"payload").await.unwrap();
+    let (mut heard, mut decoder) = (Vec::new(), Decoder::default());
+    within("the header comes back", client.read_u8()).await.unwrap();
+    while !heard.ends_with(b"payload") {
+        heard.push(within("all comes back", client.read_u8()).await.unwrap());
+    }
+    let mut rest = &heard[..];
+    let header = decoder.next(&mut rest).unwrap().unwrap();
+    assert_eq!(rest, b"payload", "nothing else came");
+    header
+}
+
+#[tokio::test]
+async fn upstreams_are_told_where_a_client_comes_from() {
+    for version in ["v1", "v2"] {
+        let pool = format!("send_proxy = \"{version}\"\n");
+        let relays = relays(1, With { pool: &pool, ..With::default() }).await;
+        let mut client = relays.client().await;
+        let header = header(&mut client).await;
+        let addresses = header.addresses.unwrap();
+        assert_eq!(addresses.source, client.local_addr().unwrap());
+        assert_eq!(addresses.destination, relays.address());
+        let id = header.tlvs.get(Kind::UniqueId).map(<[u8]>::to_vec);
+        drop(client);
+        let conn = told(addresses.source).await.2["conn_id"].to_string();
+        assert_eq!(id, (version == "v2").then(|| conn.into_bytes()));
+    }
+}
+
+#[tokio::test]
+async fn upstreams_are_told_what_a_trusted_proxy_says_and_no_more() {
+    let listener = "[listener.proxy_protocol]\ntrusted = [\"127.0.0.0/8\"]\n";
+    for version in ["v1", "v2"] {
+        let pool = format!("send_proxy = \"{version}\"\n");
+        let relays = relays(1, With { listener, pool: &pool, ..With::default() }).await;
+        let mut client = relays.client().await;
+        client.write_all(b"PROXY TCP4 203.0.113.7 10.0.0.1 5555 80\r\n").await.unwrap();
+        let addresses = header(&mut client).await.addresses.unwrap();
+        assert_eq!(addresses.source, "203.0.113.7:5555".parse().unwrap());
+        assert_eq!(addresses.destination, "10.0.0.1:80".parse().unwrap());
+        let mut client = relays.client().await;
+        client.write_all(b"PROXY UNKNOWN\r\n").await.unwrap();
+        assert_eq!(header(&mut client).await.addresses, None);
+    }
+}
+
+#[tokio::test]
+async fn upstreams_are_told_of_a_verified_certificate() {
+    let ca = Ca::new();
+    let folder = Folder::new(&ca);
+    let pool = "send_proxy = \"v2\"\n";
+    let listener = folder.mtls("optional");
+    let relays = relays(1, With { listener: &listener, pool, ..With::default() }).await;
+    for own in [None, Some(ca.client("spiffe://x/alice"))] {
+        let connector = tokio_rustls::TlsConnector::from(ca.trusting(own.as_ref()));
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = connector.connect(name, relays.client().await).await.unwrap();
+        let header = header(&mut client).await;
+        let ssl = header.tlvs.ssl().unwrap();
+        assert_eq!((ssl.verified, ssl.version), (own.is_some(), Some("TLSv1.3")));
+        assert_eq!(ssl.cn.is_some(), own.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_drain_lets_conns_go_on_until_its_time_is_up() {
+    let rest = "[drain]\ndrain_timeout = \"1s\"\n";
+    let relays = relays(1, With { rest, ..With::default() }).await;
+    let mut client = relays.client().await;
+    said(&mut client, b"x").await;
+    relays.gateway.leave(Mode::Drain);
+    within("nobody new", async {
+        while TcpStream::connect(relays.address()).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    client.write_all(b"still").await.unwrap();
+    within("the echo", client.read_exact(&mut [0; 5])).await.unwrap();
+    assert!(!ends_well(&mut client).await, "a cut is not an end");
+    is_told(&client, "drained", "DB").await;
+    within("the gateway ends", relays.gateway.ended()).await;
+}
+
+#[tokio::test]
+async fn a_drain_is_over_when_the_last_conn_is() {
+    let rest = "[drain]\ndrain_timeout = \"1h\"\n";
+    let relays = relays(1, With { rest, ..With::default() }).await;
+    let mut client = relays.client().await;
+    said(&mut client, b"x").await;
+    relays.gateway.leave(Mode::Drain);
+    client.shutdown().await.unwrap();
+    assert!(ends_well(&mut client).await);
+    within("the gateway ends", relays.gateway.ended()).await;
+}
+
+#[tokio::test]
+async fn a_caller_has_as_many_conns_as_it_may_and_an_upstream_too() {
+    let listener = "max_conns_per_caller = 1\n";
+    let callers = relays(1, With { listener, ..With::default() }).await;
+    let (mut one, mut two) = (callers.client().await, callers.client_from("127.0.0.9").await);
+    said(&mut one, b"x").await;
+    said(&mut two, b"x").await;
+    let more = callers.is_reset("127.0.0.1").await;
+    is_told_of(more, "max_conns_per_caller", "FH").await;
+    callers.until_rejected("max_conns_per_caller").await;
+
+    let (upstream, rest) = (", max_sessions = 1", "[pool.caps]\nqueue_timeout = \"400ms\"\n");
+    let full = relays(1, With { upstream, rest, ..With::default() }).await;
+    let mut first = full.client().await;
+    said(&mut first, b"x").await;
+    let waits = full.is_reset("127.0.0.1").await;
+    is_told_of(waits, "overloaded", "FQ").await;
+    let rest = "[pool.caps]\nqueue_timeout = \"1h\"\n";
+    let patient = relays(1, With { upstream, rest, ..With::default() }).await;
+    let mut first = patient.client().await;
+    said(&mut first, b"x").await;
+    let (leaves, mut waits) = (patient.client().await, patient.client().await);
+    patient.until("two wait", |m| m.sum("fairlead_queue_depth", &[]) == 2.0).await;
+    let left = leaves.local_addr().unwrap();
+    socket2::SockRef::from(&leaves).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    drop(leaves);
+    let (result, termination, _) = told(left).await;
+    assert_eq!((result.as_str(), termination.as_str()), ("reset", "CQ"));
+    drop(first);
+    assert_eq!(said(&mut waits, b"at last").await.1, b"at last");
+}
+
+#[tokio::test]
+async fn who_proves_nothing_is_reset_where_proof_is_asked_for() {
+    let listener = "authentication = \"required\"\n[[listener.identity]]\nsource = \"source_ip\"\n\
+                    ranges = [{ cidr = \"127.0.0.5\", user = \"five\" }]\n";
+    let folder = Folder::new(&Ca::new());
+    let top = folder.state();
+    let relays = relays(1, With { top: &top, listener, ..With::default() }).await;
+    let mut five = relays.client_from("127.0.0.5").await;
+    said(&mut five, b"x").await;
+    let other = relays.is_reset("127.0.0.6").await;
+    is_told_of(other, "unauthenticated", "FH").await;
+    relays.until_rejected("unauthenticated").await;
+    five.shutdown().await.unwrap();
+    assert!(ends_well(&mut five).await);
+    let line = is_told(&five, "ok", "--").await;
+    assert_eq!((&line["identity"], &line["proof"]), (&"five".into(), &"source_ip".into()));
+}
+
+#[tokio::test]
+async fn a_conn_counts_as_one_request_of_its_caller() {
+    let listener = "rate = { requests = 2, per = \"1h\" }\n";
+    let relays = relays(1, With { listener, ..With::default() }).await;
+    for _ in 0..2 {
+        said(&mut relays.client().await, b"x").await;
+    }
+    let third = relays.is_reset("127.0.0.1").await;
+    is_told_of(third, "rate_limited", "FH").await;
+}
+
+#[tokio::test]
+async fn an_sdk_reaches_a_cli_through_it() {
+    let rig = clis(2).listener("protocol = \"tcp\"").start().await;
+    let client = rig.client().await;
+    create(&client, "opaque").await;
+    assert!(!turn(&client, "opaque", "hello").await.is_empty());
+    detach(&client, "opaque").await;
+}
