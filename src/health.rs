@@ -1,3 +1,4 @@
 //! Whether a CLI is well: pure decisions from probe results and failures.
 
+pub mod outlier;
 pub mod state;

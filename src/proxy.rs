@@ -6,6 +6,7 @@ pub mod admit;
 pub mod buffers;
 pub mod callers;
 pub mod edge;
+pub mod http;
 pub mod jsonrpc;
 mod origin;
 pub mod relay;

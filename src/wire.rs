@@ -3,4 +3,6 @@
 pub mod certificates;
 pub mod cidr;
 pub mod crc32c;
+pub mod host;
 pub mod proxy_protocol;
+pub mod target;

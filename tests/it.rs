@@ -43,6 +43,8 @@ mod goodbye;
 mod half;
 #[path = "it/health.rs"]
 mod health;
+#[path = "it/http.rs"]
+mod http;
 #[path = "it/leaving.rs"]
 mod leaving;
 #[path = "shared/log.rs"]

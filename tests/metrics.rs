@@ -41,9 +41,14 @@ fn populated() -> (Arc<Metrics>, Box<dyn std::any::Any>) {
     listener.frame_errors.inc("bad_header");
     listener.denied.inc("access_denied");
     listener.tls_not_after("default").set(1);
+    let http = listener.http();
+    http.requests.inc(200);
+    http.retries.inc("connect");
+    http.refused.inc("line");
     let pool = metrics.pool("p\"\\\n");
     pool.placements.inc("hash");
     pool.failovers.inc("ok");
+    pool.lookups.inc("found");
     pool.evicted.inc("idle");
     pool.lookups.inc("found");
     pool.turns.inc("ok");

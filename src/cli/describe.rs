@@ -2,7 +2,7 @@
 
 use crate::config::{
     Address, Balance, CallerLimits, Config, CreateExisting, Home, Listener, Managed,
-    OnUpstreamDown, Pool, Protocol, Sessions, Storage, Upstream, Upstreams,
+    OnUpstreamDown, Pool, Protocol, Route, Sessions, Storage, Upstream, Upstreams,
 };
 use crate::time::Duration;
 
@@ -36,17 +36,31 @@ fn listener(listener: &Listener, pool: Option<&Pool>) -> String {
         (false, false) => format!("callers by {}", sources.join(", ")),
     };
     format!(
-        "listener {}: {} on {}{} -> pool {}{}; {callers}{}{}{}",
+        "listener {}: {} on {}{} -> pool {}{}{}; {callers}{}{}{}",
         listener.name,
         listener.protocol.word(),
         listener.bind,
         edge(listener),
         listener.pool,
         pool_in_words.unwrap_or_default(),
+        http(listener),
         if listener.insecure && !listener.authenticates() { ", NOT authenticated" } else { "" },
         ephemeral(listener, pool),
         bounds(&listener.callers) + &relayed(listener, pool),
     )
+}
+
+/// Where else requests go, and what keeps clients where they are.
+fn http(listener: &Listener) -> String {
+    let mut out = String::new();
+    for Route { host, path, pool } in &listener.routes {
+        out.push_str(&format!(", {host}{path} -> pool {pool}"));
+    }
+    if let Some(cookie) = &listener.http.cookie {
+        let key = if cookie.secret.is_some() { "" } else { ", signed with a key of this process" };
+        out.push_str(&format!(", cookie {} for {}{key}", cookie.name, time(cookie.ttl)));
+    }
+    out
 }
 
 /// What a listener that reads nothing does with conns.
@@ -249,16 +263,6 @@ mod tests {
     }
 
     #[test]
-    fn names_are_said_with_what_they_are_taken_for() {
-        let pool =
-            "[[pool]]\nname = \"cli\"\nupstreams = [\"127.0.0.1:1\", \"cli.example.com:2\"]\n";
-        let words = words(&format!("{LISTENER}{pool}"));
-        assert!(words[0].contains("(1 CLI, and those of 1 name, least loaded"), "{}", words[0]);
-        let said = "CLIs at 127.0.0.1:1, cli.example.com:2, each address taken for one CLI";
-        assert!(words[1].contains(said), "{}", words[1]);
-    }
-
-    #[test]
     fn a_relay_is_said_in_words() {
         let pool =
             "[[pool]]\nname = \"cli\"\nupstreams = [\"127.0.0.1:4321\"]\nsend_proxy = \"v2\"\n";
@@ -269,6 +273,16 @@ mod tests {
              bytes pass unread, each connection to one upstream, which is sent a PROXY header v2; \
              cut are those idle for 1h, older than 1day, whose upstream is down"
         );
+    }
+
+    #[test]
+    fn names_are_said_with_what_they_are_taken_for() {
+        let pool =
+            "[[pool]]\nname = \"cli\"\nupstreams = [\"127.0.0.1:1\", \"cli.example.com:2\"]\n";
+        let words = words(&format!("{LISTENER}{pool}"));
+        assert!(words[0].contains("(1 CLI, and those of 1 name, least loaded"), "{}", words[0]);
+        let said = "CLIs at 127.0.0.1:1, cli.example.com:2, each address taken for one CLI";
+        assert!(words[1].contains(said), "{}", words[1]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod agree;
 mod callers;
 mod edge;
 mod health;
+mod http;
 mod identity;
 mod listener;
 mod methods;

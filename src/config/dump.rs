@@ -5,8 +5,8 @@
 use toml::{Table, Value};
 
 use super::model::{
-    Address, Balance, CallerLimits, Caps, Config, Dns, EnvValue, Grant, Health, Identity, Jwt,
-    KeySource, Limits, Listener, Managed, Pattern, Pool, PoolTls, Probe, Protocol, Sni, Tcp, Tls,
+    Address, Balance, CallerLimits, Caps, Config, Dns, EnvValue, Grant, Health, Http, Identity,
+    Jwt, KeySource, Limits, Listener, Managed, Pattern, Pool, PoolTls, Probe, Protocol, Route, Sni, Tcp, Tls,
     Upstream, Upstreams,
 };
 use super::values::{show_duration, show_size};
@@ -93,7 +93,44 @@ fn listener(listener: &Listener) -> Table {
     if !listener.identity.is_empty() {
         out.insert("identity".into(), list(&listener.identity, identity));
     }
+    if listener.protocol == Protocol::Http {
+        out.insert("http".into(), http(&listener.http));
+    }
+    if !listener.routes.is_empty() {
+        out.insert("route".into(), list(&listener.routes, route));
+    }
     out
+}
+
+fn http(http: &Http) -> Value {
+    let mut out = table([
+        ("max_head", size(http.max_head)),
+        ("max_target", size(http.max_target)),
+        ("max_fields", number(http.max_fields)),
+        ("max_inspected_body", size(http.max_inspected_body)),
+        ("max_body", size(http.max_body.unwrap_or(0))),
+        ("head_timeout", time(http.head_timeout)),
+        ("keep_alive_timeout", time(http.keep_alive_timeout)),
+        ("max_requests", http.max_requests.into()),
+        ("connect_timeout", time(http.connect_timeout)),
+        ("first_byte_timeout", time(http.first_byte_timeout)),
+        ("body_timeout", time(http.body_timeout)),
+        ("idle_timeout", time(http.idle_timeout)),
+        ("retries", http.retries.into()),
+    ]);
+    if !http.trusted.is_empty() {
+        out.insert("trusted".into(), Value::Array(http.trusted.iter().map(text).collect()));
+    }
+    if let Some(cookie) = &http.cookie {
+        let mut shown = table([("name", text(&cookie.name)), ("ttl", time(cookie.ttl))]);
+        shown.extend(cookie.secret.as_ref().map(|secret| ("secret".to_owned(), text(secret))));
+        out.insert("cookie".into(), shown.into());
+    }
+    out.into()
+}
+
+fn route(route: &Route) -> Table {
+    table([("host", text(&route.host)), ("path", text(&route.path)), ("pool", text(&route.pool))])
 }
 
 fn callers(limits: &CallerLimits) -> Table {
@@ -293,6 +330,15 @@ fn pool(pool: &Pool) -> Table {
     }
     out.extend(pool.tls.as_ref().map(|tls| ("tls".to_owned(), pool_tls(tls))));
     out.insert("health".into(), health(&pool.health));
+    if let Some(rule) = &pool.outlier {
+        let shown = table([
+            ("failures", rule.failures.into()),
+            ("ejection_time", time(rule.base)),
+            ("max_ejection_time", time(rule.most)),
+            ("max_ejected", rule.share.into()),
+        ]);
+        out.insert("outlier".into(), shown.into());
+    }
     out.insert("caps".into(), caps(&pool.caps));
     if !pool.grants.is_empty() {
         out.insert("grant".into(), list(&pool.grants, grant));

@@ -60,7 +60,43 @@ pub const LISTENER: Section = Section {
         "rate",
         "allow",
         "deny",
+        "http",
+        "route",
     ],
+};
+/// `[listener.http]`
+pub const HTTP: Section = Section {
+    title: "[listener.http]",
+    path: "listener.http",
+    keys: &[
+        "trusted",
+        "max_head",
+        "max_target",
+        "max_fields",
+        "max_inspected_body",
+        "max_body",
+        "head_timeout",
+        "keep_alive_timeout",
+        "max_requests",
+        "connect_timeout",
+        "first_byte_timeout",
+        "body_timeout",
+        "idle_timeout",
+        "retries",
+        "cookie",
+    ],
+};
+/// `[listener.http.cookie]`
+pub const COOKIE: Section = Section {
+    title: "[listener.http.cookie]",
+    path: "listener.http.cookie",
+    keys: &["name", "ttl", "secret"],
+};
+/// `[[listener.route]]`
+pub const ROUTE: Section = Section {
+    title: "[[listener.route]]",
+    path: "listener.route",
+    keys: &["host", "path", "pool"],
 };
 /// `[listener.rate]`
 pub const RATE: Section = Section {
@@ -166,6 +202,7 @@ pub const POOL: Section = Section {
         "tls",
         "send_proxy",
         "health",
+        "outlier",
         "caps",
         "unknown_sessions",
         "grant",
@@ -208,6 +245,12 @@ pub const HEALTH: Section = Section {
     title: "[pool.health]",
     path: "pool.health",
     keys: &["probe", "interval", "timeout", "rise", "fall", "dead_after", "path", "host", "expect"],
+};
+/// `[pool.outlier]`
+pub const OUTLIER: Section = Section {
+    title: "[pool.outlier]",
+    path: "pool.outlier",
+    keys: &["failures", "ejection_time", "max_ejection_time", "max_ejected"],
 };
 /// `[pool.caps]`
 pub const CAPS: Section = Section {
@@ -278,10 +321,13 @@ pub const TOKEN: Section = Section {
 };
 
 /// Every section of the configuration file, in the order of the documentation.
-pub const ALL: [&Section; 26] = [
+pub const ALL: [&Section; 30] = [
     &ROOT,
     &RUNTIME,
     &LISTENER,
+    &HTTP,
+    &COOKIE,
+    &ROUTE,
     &RATE,
     &TLS,
     &SNI,
@@ -297,6 +343,7 @@ pub const ALL: [&Section; 26] = [
     &MANAGED,
     &POOL_TLS,
     &HEALTH,
+    &OUTLIER,
     &CAPS,
     &SECRET,
     &DNS,

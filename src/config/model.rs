@@ -23,6 +23,7 @@ mod access;
 mod callers;
 mod caps;
 mod dns;
+mod http;
 mod identity;
 mod limits;
 mod pool;
@@ -36,6 +37,7 @@ pub use access::{Authentication, Grant, Sessions, UnknownSessions};
 pub use callers::{CallerLimits, CallerRate};
 pub use caps::Caps;
 pub use dns::{Dns, Family};
+pub use http::{Cookie, Http, Route};
 pub use identity::{Identity, Jwt, KeySource, Named, Pattern, TokenFile};
 pub use limits::Limits;
 pub use pool::{
@@ -137,6 +139,10 @@ pub struct Listener {
     pub allow: Vec<&'static Method>,
     /// Methods that are taken away.
     pub deny: Vec<&'static Method>,
+    /// How HTTP is spoken, where it is.
+    pub http: Http,
+    /// Requests that go to other pools than `pool`.
+    pub routes: Vec<Route>,
 }
 
 impl Listener {

@@ -127,6 +127,33 @@ pub struct TurnEnd<'a> {
     pub end: End<'a>,
 }
 
+/// `kind = "http"`: an HTTP request ended.
+#[derive(Clone, Debug)]
+pub struct RequestEnd<'a> {
+    /// Where the client is, as proven by the PROXY protocol where that is used.
+    pub client_addr: SocketAddr,
+    /// The listener that accepted it.
+    pub listener: &'a str,
+    /// TLS version and cipher, if any.
+    pub tls: Option<&'a str>,
+    /// `HTTP/1.0`, `HTTP/1.1` or `HTTP/2`; absent where the head was not understood.
+    pub protocol: Option<&'a str>,
+    /// Likewise.
+    pub method: Option<&'a str>,
+    /// The host that it was for.
+    pub host: Option<&'a str>,
+    /// Without its query: that may hold a token.
+    pub path: Option<&'a str>,
+    /// The status that the client got.
+    pub status: Option<u16>,
+    /// How often it was tried once more.
+    pub retries: Option<u32>,
+    /// What is wrong with it, where that is why it went nowhere.
+    pub flaw: Option<&'a str>,
+    /// The rest.
+    pub end: End<'a>,
+}
+
 /// Seconds, to the microsecond.
 fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e6
@@ -172,6 +199,24 @@ impl ConnEnd<'_> {
             sessions = self.sessions,
             turns = self.turns,
             links = self.links,
+        });
+    }
+}
+
+impl RequestEnd<'_> {
+    /// Writes the line.
+    pub fn log(&self) {
+        line!("http", self.end, {
+            client_addr = %self.client_addr,
+            listener = self.listener,
+            tls = self.tls,
+            protocol = self.protocol,
+            method = self.method,
+            host = self.host,
+            path = self.path.map(|path| tracing::field::display(Shown(path))),
+            status = self.status,
+            retries = self.retries,
+            flaw = self.flaw,
         });
     }
 }

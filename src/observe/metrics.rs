@@ -17,8 +17,8 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntGauge, Registry, TextEncoder};
 
 pub use rpc::{MethodName, RpcMetrics, RpcResult};
-pub use scopes::{ListenerMetrics, PoolMetrics, UpstreamMetrics};
-pub use series::{CounterBy, GaugeBy, GaugeGuard, Info, OneHot, Told};
+pub use scopes::{HttpMetrics, ListenerMetrics, PoolMetrics, UpstreamMetrics};
+pub use series::{CounterBy, CounterByStatus, GaugeBy, GaugeGuard, Info, OneHot, Told};
 pub use spec::{Kind, METRICS, Spec, markdown};
 
 use rpc::Rpc;

@@ -233,6 +233,9 @@ impl Maker<'_> {
         let metrics = self.metrics.pool(&from.name);
         let all = members.iter().map(|(member, _)| Arc::clone(member)).collect();
         let pool = Pool::new(from.name.clone(), all, with, owners, metrics, self.tasks.clone());
+        if let Some(rule) = from.outlier {
+            pool.put_out(rule);
+        }
         for made in members {
             makes.attend(&pool, made);
         }

@@ -1,5 +1,7 @@
 //! From the config of a listener to what serves it.
 
+mod web;
+
 use std::sync::Arc;
 
 use super::build::{longest_wait, upstream_frame};
@@ -12,6 +14,7 @@ use crate::observe::metrics::{ListenerMetrics, Metrics};
 use crate::proxy::admit::Keys;
 use crate::proxy::callers::Callers;
 use crate::proxy::edge::Edge;
+use crate::proxy::http;
 use crate::proxy::jsonrpc::{self, Budget};
 use crate::proxy::{relay, tcp};
 use crate::rpc::frame::FrameLimits;
@@ -25,6 +28,8 @@ use crate::upstream::pool::Pool;
 pub(super) enum Listener {
     /// JSON-RPC, message by message.
     Jsonrpc(Arc<jsonrpc::Listener>),
+    /// HTTP, request by request.
+    Http(Arc<http::Listener>),
     /// Anything, unread.
     Tcp(Arc<tcp::Listener>),
 }
@@ -34,6 +39,7 @@ impl Listener {
     pub(super) fn edge(&self) -> &Edge {
         match self {
             Listener::Jsonrpc(listener) => &listener.edge,
+            Listener::Http(listener) => &listener.edge,
             Listener::Tcp(listener) => &listener.edge,
         }
     }
@@ -61,10 +67,7 @@ pub(super) fn make(
     Ok(Some(match from.protocol {
         config::Protocol::Jsonrpc => Listener::Jsonrpc(Arc::new(jsonrpc(from, pool, edge, shared))),
         config::Protocol::Tcp => Listener::Tcp(Arc::new(tcp(from, pool, edge, shared.config))),
-        config::Protocol::Http => {
-            let why = std::io::ErrorKind::Unsupported.into();
-            return Err(StartError::System("speak this protocol", why));
-        }
+        config::Protocol::Http => Listener::Http(Arc::new(web::make(from, edge, shared)?)),
     }))
 }
 

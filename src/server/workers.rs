@@ -18,6 +18,7 @@ use crate::id::ConnId;
 use crate::listen::door::Entered;
 use crate::observe::metrics::RpcMetrics;
 use crate::proxy::callers::Entry;
+use crate::proxy::http;
 use crate::proxy::jsonrpc::Conn;
 use crate::proxy::tcp;
 
@@ -120,6 +121,7 @@ async fn work(
     conns: Arc<AtomicUsize>,
 ) {
     tasks.spawn_aside("memory", memory::give_back());
+    tasks.spawn_aside("upstreams", http::connect::let_go());
     while let Some(accepted) = queue.recv().await {
         let Accepted { id, socket, peer, listener, entry, watcher } = accepted;
         let counted = Counted(Arc::clone(&conns));
@@ -199,6 +201,13 @@ impl Coming {
                     conn.leave(mode);
                 }
                 tasks.spawn("conn", watcher, Served { conn, _counted: counted, _entry: entry });
+            }
+            Listener::Http(listener) => {
+                let serve = http::serve(entered, listener, id, watcher.clone());
+                tasks.spawn("http", watcher, async move {
+                    serve.await;
+                    drop((counted, entry));
+                });
             }
             Listener::Tcp(listener) => {
                 let conn = tcp::serve(entered, listener, id, watcher.clone());

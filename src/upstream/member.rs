@@ -13,6 +13,7 @@ use super::ask::{Ask, Asker};
 use super::seat::Seat;
 use super::tls::Way;
 use crate::balance::{self, Candidate};
+use crate::health::outlier::{Outlier, Rule};
 use crate::health::state::{Change, Health, Seen, State};
 use crate::id::UpstreamId;
 use crate::observe::metrics::UpstreamMetrics;
@@ -84,6 +85,9 @@ pub struct Member {
     hints: mpsc::Sender<Seen>,
     moved: Notify,
     way: OnceLock<Way>,
+    outlier: Mutex<Outlier>,
+    /// Whether nothing is held against it.
+    steady: AtomicBool,
 }
 
 /// What the `watch` of a member listens to.
@@ -130,6 +134,8 @@ impl Member {
             hints,
             moved: Notify::new(),
             way: OnceLock::new(),
+            outlier: Mutex::default(),
+            steady: AtomicBool::new(true),
         };
         (member, Ears { asks, hints: heard_hints })
     }
@@ -309,6 +315,40 @@ impl Member {
             self.left.notify_waiters();
             self.left.notify_one();
         }
+    }
+
+    /// Whether nothing is held against it: then it is not out.
+    pub(super) fn is_steady(&self) -> bool {
+        self.steady.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is put out, because it failed too often.
+    pub(super) fn is_out(&self, now: Instant) -> bool {
+        !self.is_steady() && self.outlier.lock().is_out(now)
+    }
+
+    /// How it served. Returns until when it is put out, if it is now.
+    pub(super) fn served(
+        &self,
+        rule: &Rule,
+        well: bool,
+        now: Instant,
+        may: impl FnOnce() -> bool,
+    ) -> Option<Instant> {
+        // Asked before the lock is taken, because it asks all members.
+        let may = !well && may();
+        let mut outlier = self.outlier.lock();
+        let until = if well {
+            outlier.succeeded(rule, now);
+            None
+        } else {
+            outlier.failed(rule, now, may)
+        };
+        self.steady.store(*outlier == Outlier::default(), Ordering::Relaxed);
+        if until.is_some() {
+            self.metrics.ejections.inc();
+        }
+        until
     }
 
     /// As the policies see it; `None` if it may take no session.

@@ -14,6 +14,7 @@ mod halt;
 mod left;
 mod look_up;
 mod members;
+mod outlier;
 mod own;
 mod pick;
 mod place;
@@ -21,7 +22,7 @@ mod queue;
 mod roster;
 mod work;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ahash::AHashMap;
 use parking_lot::Mutex;
@@ -44,6 +45,7 @@ use crate::balance::{Balancer, PlacementReason, Policy};
 use crate::caller::Owner;
 use crate::drain::Tasks;
 use crate::error::Refusal;
+use crate::health::outlier::Rule;
 use crate::id::{AskId, ConnId, SessionId, UpstreamId};
 use crate::observe::metrics::PoolMetrics;
 use crate::rpc::mux::{Found, Left, Ticket};
@@ -150,6 +152,8 @@ pub struct Pool {
     due: Due,
     tasks: Tasks,
     changed: tokio::sync::Notify,
+    /// Who is put out; not said: nobody.
+    outliers: OnceLock<Rule>,
 }
 
 impl Pool {
@@ -189,6 +193,7 @@ impl Pool {
             due: Due::default(),
             tasks,
             changed: tokio::sync::Notify::new(),
+            outliers: OnceLock::new(),
         })
     }
 

@@ -19,8 +19,7 @@ use super::certificates::{Ca, Folder};
 use super::rig::*;
 use super::tell::{lines, log};
 
-const QUICK: &str =
-    "[pool.health]\ninterval = \"100ms\"\ntimeout = \"300ms\"\nfall = 2\ndead_after = \"1500ms\"\n";
+const QUICK: &str = "probe = \"ping\"\ninterval = \"100ms\"\ntimeout = \"300ms\"\nfall = 2\ndead_after = \"1500ms\"\n";
 
 /// Says its number, and then back what it hears; and ends when who speaks does, unless that one began with `hush`.
 struct Echo {
@@ -63,6 +62,9 @@ impl Echo {
 async fn serve(mut stream: TcpStream, number: usize, well: Arc<AtomicBool>) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     let first = stream.read(&mut buffer).await?;
+    if first == 0 {
+        return Ok(());
+    }
     if buffer[..first].starts_with(b"Content-") {
         return answer_probes(stream, buffer[..first].to_vec(), &well).await;
     }
@@ -118,7 +120,6 @@ struct Relays {
 }
 
 /// What a test wants of its gateway.
-#[derive(Default)]
 struct With<'a> {
     /// Keys before all tables, and tables.
     top: &'a str,
@@ -126,7 +127,16 @@ struct With<'a> {
     /// Of each upstream.
     upstream: &'a str,
     pool: &'a str,
+    health: &'a str,
     rest: &'a str,
+}
+
+impl Default for With<'_> {
+    /// Probed by pings, so that one that refuses conns can be up.
+    fn default() -> Self {
+        let health = "probe = \"ping\"\n";
+        With { top: "", listener: "", upstream: "", pool: "", health, rest: "" }
+    }
 }
 
 async fn relays(count: usize, with: With<'_>) -> Relays {
@@ -142,12 +152,12 @@ async fn relays(count: usize, with: With<'_>) -> Relays {
             format!("{{ address = \"{}\", name = \"echo-{n}\"{} }}", echo.address, with.upstream)
         })
         .collect();
-    let With { top, listener, pool, rest, .. } = with;
+    let With { top, listener, pool, health, rest, .. } = with;
     let balance = if pool.contains("balance") { "" } else { "balance = \"round_robin\"\n" };
     let toml = format!(
         "{top}\n[runtime]\nworkers = 2\n[metrics]\nbind = \"127.0.0.1:0\"\n\
          [[listener]]\nname = \"relay\"\nbind = \"127.0.0.1:0\"\nprotocol = \"tcp\"\npool = \"p\"\n{listener}\n\
-         [[pool]]\nname = \"p\"\n{balance}upstreams = [{}]\n{pool}\n{rest}\n",
+         [[pool]]\nname = \"p\"\n{balance}upstreams = [{}]\n{pool}\n[pool.health]\n{health}\n{rest}\n",
         upstreams.join(", ")
     );
     let gateway = Gateway::start_with(&toml, &BTreeMap::new()).await.unwrap();
@@ -241,7 +251,8 @@ async fn is_told_of(client: SocketAddr, result: &str, termination: &str) -> Valu
 
 #[tokio::test]
 async fn conns_go_round_and_their_ends_are_told() {
-    let relays = relays(2, With::default()).await;
+    // Probed as pools are that are no CLIs.
+    let relays = relays(2, With { health: "", ..With::default() }).await;
     let mut seen = [0, 0];
     for _ in 0..4 {
         let mut client = relays.client().await;
@@ -358,7 +369,8 @@ async fn conns_to_an_upstream_that_is_down_are_kept_or_cut() {
     for cut in [false, true] {
         let key = if cut { "cut" } else { "keep" };
         let listener = format!("[listener.tcp]\non_upstream_down = \"{key}\"\n");
-        let relays = relays(2, With { listener: &listener, rest: QUICK, ..With::default() }).await;
+        let relays =
+            relays(2, With { listener: &listener, health: QUICK, ..With::default() }).await;
         let (mut one, mut two) = (relays.client().await, relays.client().await);
         let (first, second) = (said(&mut one, b"x").await.0, said(&mut two, b"x").await.0);
         assert_ne!(first, second);
@@ -537,7 +549,7 @@ async fn a_conn_counts_as_one_request_of_its_caller() {
 
 #[tokio::test]
 async fn an_sdk_reaches_a_cli_through_it() {
-    let rig = clis(2).listener("protocol = \"tcp\"").start().await;
+    let rig = clis(2).listener("protocol = \"tcp\"").health("probe = \"ping\"").start().await;
     let client = rig.client().await;
     create(&client, "opaque").await;
     assert!(!turn(&client, "opaque", "hello").await.is_empty());

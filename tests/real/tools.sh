@@ -30,6 +30,11 @@ for group in "$@"; do
       ;;
     test)
       need prometheus command -v promtool
+      need nginx-light test -x /usr/sbin/nginx
+      need haproxy test -x /usr/sbin/haproxy
+      need util-linux setpriv --pdeathsig KILL true
+      need curl command -v curl
+      need openssl command -v openssl
       need python3-venv python3 -c 'import ensurepip'
       ;;
     *) stop "tools.sh: no such group: $group" ;;
@@ -37,10 +42,11 @@ for group in "$@"; do
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
-command="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
+command="apt-get update && RUNLEVEL=1 apt-get install -y --no-install-recommends ${missing[*]}"
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
   stop "missing: ${missing[*]}. On Debian or Ubuntu run: sudo sh -c '$command'"
 fi
 echo "installing: ${missing[*]}"
 apt-get update -qq
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+# The run level of a machine that is being installed: nothing that is installed here is started as a service.
+RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

@@ -78,16 +78,17 @@ fn pool_names(listeners: &[listener::Draft], pools: &[pool::Draft], problems: &P
     let known: Vec<_> = pools.iter().filter_map(|p| p.name.as_ref()).collect();
     let mut used: Vec<Option<&str>> = Vec::new();
     for listener in listeners {
-        let Some(wanted) = &listener.pool else {
+        if listener.pool.is_none() {
             used.push(None);
-            continue;
-        };
-        let name = wanted.get_ref().as_str();
-        let found = known.iter().any(|k| k.get_ref() == name);
-        used.push(found.then_some(name));
-        if !found {
-            let near = values::nearest(name, known.iter().map(|k| k.get_ref().as_str()));
-            problems.suggest(&wanted.span(), format!("there is no pool {name:?}"), near);
+        }
+        for wanted in listener.pool.iter().chain(&listener.route_pools) {
+            let name = wanted.get_ref().as_str();
+            let found = known.iter().any(|k| k.get_ref() == name);
+            used.push(found.then_some(name));
+            if !found {
+                let near = values::nearest(name, known.iter().map(|k| k.get_ref().as_str()));
+                problems.suggest(&wanted.span(), format!("there is no pool {name:?}"), near);
+            }
         }
     }
     // A listener whose pool is not known may mean any of them.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use toml::Spanned;
 
-use super::{World, callers, edge, identity, methods, tcp};
+use super::{World, callers, edge, http, identity, methods, tcp};
 use crate::caller::{Proof, Trust};
 use crate::config::file::Problems;
 use crate::config::keys;
@@ -22,6 +22,8 @@ pub(super) struct Draft {
     pub(super) name: Option<Spanned<String>>,
     pub(super) bind: Option<Spanned<SocketAddr>>,
     pub(super) pool: Option<Spanned<String>>,
+    /// The pools of its routes.
+    pub(super) route_pools: Vec<Spanned<String>>,
     /// What it says itself.
     pub(super) unknown_sessions: Option<UnknownSessions>,
     /// Where a remark on that belongs.
@@ -65,6 +67,8 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let unknown_sessions = r.read("unknown_sessions", values::word(UnknownSessions::WORDS));
     let callers = callers::read(r, problems);
     let (allow, deny) = methods::read(r, problems);
+    let (http, routes) = http::read(r, protocol, world, problems);
+    let (routes, route_pools) = routes.into_iter().unzip();
     if let Some(bind) = &bind {
         reach(r, bind, authentication, insecure, problems);
         edge::in_the_clear(r, bind, &proofs, problems);
@@ -92,11 +96,13 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
             callers,
             allow,
             deny,
+            http,
+            routes,
         }),
         (_, _, _, _) => None,
     };
     let unknown_sessions_at = r.place_of("unknown_sessions");
-    Draft { name, bind, pool, unknown_sessions, unknown_sessions_at, listener }
+    Draft { name, bind, pool, route_pools, unknown_sessions, unknown_sessions_at, listener }
 }
 
 fn proves(proof: &Proof) -> bool {

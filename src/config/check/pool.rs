@@ -17,6 +17,7 @@ use crate::config::problem::names_secret;
 use crate::config::reader::Reader;
 use crate::config::secret::{Secret, SecretSource};
 use crate::config::values::{self, MS, Read, WEEK};
+use crate::health::outlier::Rule;
 use crate::time::Duration;
 
 const MAX_WEIGHT: u32 = 1000;
@@ -37,12 +38,12 @@ pub(super) struct Draft {
     pub(super) upstreams: Vec<Spanned<Upstream>>,
     /// Where a remark on its grace belongs, if it has one of its own.
     pub(super) ephemeral_grace_at: Option<Range<usize>>,
-    /// Where it says how it is probed, if it does.
-    pub(super) probe_at: Option<Range<usize>>,
     /// Where its TLS is, if it has any.
     pub(super) tls_at: Option<Range<usize>>,
     /// Where a remark on the header that its upstreams are sent belongs.
     pub(super) send_proxy_at: Range<usize>,
+    /// Where it says how it is probed, if it does.
+    pub(super) probe_at: Option<Range<usize>>,
     /// For its listeners that do not say it themselves.
     pub(super) unknown_sessions: Option<UnknownSessions>,
     /// Nothing only if a problem was reported.
@@ -65,8 +66,9 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let tls = r.table("tls", &keys::POOL_TLS);
     let tls_at = tls.as_ref().map(|r| r.at.clone());
     let tls = tls.map(|r| edge::pool_tls(&r, world, problems));
-    let (health, probe_at) = health::read(r, problems);
+    let outlier = r.table("outlier", &keys::OUTLIER).map(|r| outlier(&r));
     let send_proxy = r.read("send_proxy", values::word(SendProxy::WORDS));
+    let (health, probe_at) = health::read(r, problems);
     let caps = tables::caps(r, problems);
     let unknown_sessions = r.read("unknown_sessions", values::word(UnknownSessions::WORDS));
     let grants: Vec<_> =
@@ -86,6 +88,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
             tls,
             send_proxy,
             health,
+            outlier,
             caps,
             grants,
         }),
@@ -101,11 +104,23 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
         balance_at,
         upstreams,
         ephemeral_grace_at,
-        probe_at,
         tls_at,
         send_proxy_at,
+        probe_at,
         unknown_sessions,
         pool,
+    }
+}
+
+/// Who fails too often.
+fn outlier(r: &Reader<'_>) -> Rule {
+    let time = || values::duration(MS..=WEEK);
+    let base = r.or("ejection_time", time(), Duration::from_secs(30));
+    Rule {
+        failures: r.or("failures", values::integer(1..=1_000_000), 5),
+        base,
+        most: r.or("max_ejection_time", time(), Duration::from_secs(300)).max(base),
+        share: r.or("max_ejected", values::number(0.0..=0.99), 0.5),
     }
 }
 

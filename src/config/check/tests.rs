@@ -2,6 +2,7 @@
 
 mod edge;
 mod health;
+mod http;
 mod identity;
 mod methods;
 mod request;

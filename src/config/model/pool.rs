@@ -9,6 +9,7 @@ use super::caps::Caps;
 use super::tcp::SendProxy;
 use super::tls::PoolTls;
 use crate::config::secret::Secret;
+use crate::health::outlier::Rule;
 use crate::time::Duration;
 
 /// One `[[pool]]`: CLIs that can serve the same sessions.
@@ -34,6 +35,8 @@ pub struct Pool {
     pub send_proxy: Option<SendProxy>,
     /// When a CLI is up, down and dead.
     pub health: Health,
+    /// Who takes no requests for a while; `None`: nobody.
+    pub outlier: Option<Rule>,
     /// How much may be in use at once.
     pub caps: Caps,
     /// Whom else the owners of its sessions let in.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::Vocabulary;
-use super::series::{CounterBy, GaugeBy, Info, OneHot, Series, Told};
+use super::series::{CounterBy, CounterByStatus, GaugeBy, Info, OneHot, Series, Told};
 use super::spec::*;
 
 /// The handles of one listener.
@@ -55,6 +55,28 @@ impl ListenerMetrics {
     pub fn tls_not_after(&self, certificate: &str) -> IntGauge {
         self.series.gauge(&TLS_NOT_AFTER, &[("certificate", certificate)])
     }
+
+    /// What is counted of HTTP requests. Shown from the first call on: call it once, and only where HTTP is spoken.
+    pub fn http(&self) -> HttpMetrics {
+        HttpMetrics {
+            requests: self.series.counter_by_status(&HTTP_REQUESTS, "code"),
+            duration: self.series.histogram(&HTTP_DURATION, &[]),
+            retries: self.series.counter_by(&HTTP_RETRIES, "reason"),
+            refused: self.series.counter_by(&HTTP_REFUSED, "reason"),
+        }
+    }
+}
+
+/// The handles of what is HTTP on a listener.
+pub struct HttpMetrics {
+    /// Requests answered, by status.
+    pub requests: Arc<CounterByStatus>,
+    /// Seconds from the head of a request to the end of its answer.
+    pub duration: Histogram,
+    /// Requests that were tried once more, by reason.
+    pub retries: Arc<CounterBy>,
+    /// Requests that can be read in two ways, by what is wrong with them.
+    pub refused: Arc<CounterBy>,
 }
 
 /// The handles of one pool.
@@ -125,6 +147,8 @@ pub struct UpstreamMetrics {
     pub links: IntGauge,
     /// Whether it takes nothing new, and goes once nothing lives on it.
     pub retired: IntGauge,
+    /// How often it was put out.
+    pub ejections: IntCounter,
     /// Links that ended without our asking, by reason.
     pub lost: Arc<CounterBy>,
     /// Answers of the fleet without its part, by reason.
@@ -149,6 +173,7 @@ impl UpstreamMetrics {
             health_checks: series.counter_by(&UPSTREAM_CHECKS, "result"),
             links: series.gauge(&UPSTREAM_LINKS, &[]),
             retired: series.gauge(&UPSTREAM_RETIRED, &[]),
+            ejections: series.counter(&UPSTREAM_EJECTIONS, &[]),
             lost: series.counter_by(&UPSTREAM_LOST, "reason"),
             left_out: series.counter_by(&UPSTREAM_LEFT_OUT, "reason"),
             sessions: series.gauge(&UPSTREAM_SESSIONS, &[]),

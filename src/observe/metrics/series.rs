@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use prometheus::core::Metric as _;
@@ -44,6 +44,36 @@ impl CounterBy {
     /// Counts one.
     pub fn inc(&self, value: &'static str) {
         *self.counts.lock().entry(value).or_default() += 1;
+    }
+}
+
+/// A counter split by HTTP status. Costs an index and an add.
+#[derive(Debug)]
+pub struct CounterByStatus {
+    /// From 100 on.
+    counts: Box<[AtomicU64]>,
+}
+
+impl CounterByStatus {
+    const FIRST: u16 = 100;
+    const LAST: u16 = 599;
+
+    fn new() -> Self {
+        CounterByStatus { counts: (Self::FIRST..=Self::LAST).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    /// Counts one. What is no status counts as the last.
+    pub fn inc(&self, status: u16) {
+        let index = status.clamp(Self::FIRST, Self::LAST) - Self::FIRST;
+        if let Some(count) = self.counts.get(usize::from(index)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn read(&self) -> impl Iterator<Item = (String, u64)> {
+        let counts = (Self::FIRST..).zip(&self.counts);
+        let counts = counts.map(|(status, count)| (status, count.load(Ordering::Relaxed)));
+        counts.filter(|(_, count)| *count > 0).map(|(status, count)| (status.to_string(), count))
     }
 }
 
@@ -117,6 +147,7 @@ enum Value {
     Gauge(IntGauge),
     Histogram(Histogram),
     CounterBy(&'static str, Arc<CounterBy>),
+    CounterByStatus(&'static str, Arc<CounterByStatus>),
     OneHot(&'static str, Arc<OneHot>),
     Info([&'static str; 2], Arc<Info>),
     Told(Arc<Told>),
@@ -161,6 +192,16 @@ impl Series {
     pub(super) fn counter_by(&self, spec: &'static Spec, label: &'static str) -> Arc<CounterBy> {
         let counter = Arc::new(CounterBy::default());
         self.keep(spec, Value::CounterBy(label, Arc::clone(&counter)));
+        counter
+    }
+
+    pub(super) fn counter_by_status(
+        &self,
+        spec: &'static Spec,
+        label: &'static str,
+    ) -> Arc<CounterByStatus> {
+        let counter = Arc::new(CounterByStatus::new());
+        self.keep(spec, Value::CounterByStatus(label, Arc::clone(&counter)));
         counter
     }
 
@@ -215,6 +256,11 @@ impl Series {
                 Value::CounterBy(label, counter) => {
                     for (by, count) in counter.counts.lock().iter() {
                         scrape.number(spec, self.labels(&[(label, by)]), *count);
+                    }
+                }
+                Value::CounterByStatus(label, counter) => {
+                    for (status, count) in counter.read() {
+                        scrape.number(spec, self.labels(&[(label, &status)]), count);
                     }
                 }
                 Value::OneHot(label, hot) => {

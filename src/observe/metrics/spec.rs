@@ -96,6 +96,11 @@ table! {
     RPC_REQUESTS = counter("fairlead_rpc_requests_total", &["class", "method", "result"], "Requests answered; a method that fairlead does not know, or did not read, is other. What was answered -32600 is in fairlead_frame_errors_total instead.");
     RPC_DURATION = histogram("fairlead_rpc_duration_seconds", &["class"], "Time from a request's last byte in to its answer.", REQUEST);
 
+    HTTP_REQUESTS = counter("fairlead_http_requests_total", &["code", "listener"], "HTTP requests that ended, by the status that the client got; 499 where it went away before it got one.");
+    HTTP_DURATION = histogram("fairlead_http_request_duration_seconds", &["listener"], "Time from the head of an HTTP request to the end of its answer.", REQUEST);
+    HTTP_RETRIES = counter("fairlead_http_retries_total", &["listener", "reason"], "HTTP requests that were tried once more, because no connection could be made (connect) or a kept one had ended (reused).");
+    HTTP_REFUSED = counter("fairlead_http_refused_total", &["listener", "reason"], "HTTP requests that went nowhere because they are malformed, or could be read in two ways, by what is wrong with them.");
+
     SESSIONS = gauge("fairlead_sessions", &["pool", "state"], "Sessions that the pool's table knows: of those that only lie on a disk, the last 100000.");
     PLACEMENTS = counter("fairlead_session_placements_total", &["pool", "reason"], "Placements, by the reason for the upstream chosen.");
     FAILOVERS = counter("fairlead_session_failovers_total", &["pool", "result"], "Resumes, on another CLI, of sessions whose own was lost (shared storage): ok or failed.");
@@ -116,6 +121,7 @@ table! {
     UPSTREAM_CHECKS = counter("fairlead_upstream_health_checks_total", &["pool", "result", "upstream"], "Health checks done.");
     UPSTREAM_LINKS = gauge("fairlead_upstream_links", &["pool", "upstream"], "Links open now.");
     UPSTREAM_RETIRED = gauge("fairlead_upstream_retired", &["pool", "upstream"], "1 while nothing new goes to the upstream because its name does not name it any more; it goes once nothing lives on it. Else 0.");
+    UPSTREAM_EJECTIONS = counter("fairlead_upstream_ejections_total", &["pool", "upstream"], "How often the upstream was put out because it failed too often ([pool.outlier]).");
     UPSTREAM_LOST = counter("fairlead_upstream_lost_total", &["pool", "reason", "upstream"], "Links that ended without our asking.");
     UPSTREAM_LEFT_OUT = counter("fairlead_upstream_left_out_total", &["pool", "reason", "upstream"], "Answers joined over all CLIs that went out without this one's part: it was down, gone, late, answered with an error, or unreadably.");
     UPSTREAM_SESSIONS = gauge("fairlead_upstream_sessions", &["pool", "upstream"], "Sessions that take capacity on the upstream.");

@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -14,6 +15,7 @@ use crate::balance::{Balancer, Candidate, PlacementReason};
 use crate::caller::Owner;
 use crate::error::{Reason, Refusal};
 use crate::id::UpstreamId;
+use crate::time;
 use crate::upstream::member::{Lease, Member};
 
 /// When a client may try again that there was no room for.
@@ -97,7 +99,7 @@ impl Pool {
     pub fn pick_this(self: &Arc<Self>, upstream: UpstreamId, owner: &Owner) -> Option<Picked> {
         let room = self.decide(|_| {
             // What nothing new goes to may be picked by nobody, whatever he was told.
-            let takes = self.member(upstream).is_some_and(|m| m.takes());
+            let takes = self.member(upstream).is_some_and(|m| m.takes() && !m.is_out(time::now()));
             let free = takes && self.has_room(owner, Some(upstream));
             free.then(|| self.room(upstream, PlacementReason::Sticky, owner)).flatten()
         })?;
@@ -154,7 +156,19 @@ impl Pool {
         }
         let members = self.members();
         let untried = members.iter().filter(|m| !pick.tried.contains(&m.id));
-        untried.filter_map(|m| m.candidate()).collect()
+        let mut out = false;
+        let now = OnceCell::new();
+        let in_order = untried.clone().filter(|m| {
+            let is_out = !m.is_steady() && m.is_out(*now.get_or_init(time::now));
+            out |= is_out;
+            !is_out
+        });
+        let all: SmallVec<[Candidate; 8]> = in_order.filter_map(|m| m.candidate()).collect();
+        if all.is_empty() && out {
+            // Rather one that fails than none.
+            return untried.filter_map(|m| m.candidate()).collect();
+        }
+        all
     }
 
     fn room(&self, upstream: UpstreamId, reason: PlacementReason, owner: &Owner) -> Option<Room> {

@@ -88,10 +88,18 @@ fn every_key_is_read() {
     flatten("", &dump(&right(&super::health::everything())), &mut read);
     flatten("", &dump(&right(&super::edge::to_upstreams())), &mut read);
     flatten("", &dump(&right(&super::request::everything())), &mut read);
+    flatten("", &dump(&right(&super::http::everything())), &mut read);
     flatten("", &dump(&right(&super::tcp::everything())), &mut read);
     let unread: Vec<String> = known().into_iter().filter(|key| !read.contains_key(key)).collect();
     // Secrets, and what is kept in files of its own, are not dumped as they are written; other tests read them.
-    let elsewhere = ["pool.token", "pool.unknown_sessions", "secret", "secret.env", "secret.file"];
+    let elsewhere = [
+        "listener.http.cookie.secret",
+        "pool.token",
+        "pool.unknown_sessions",
+        "secret",
+        "secret.env",
+        "secret.file",
+    ];
     let tokens =
         ["token", "token.name", "token.sha256", "token.tenant", "token.trust", "token.user"];
     assert_eq!(unread, [elsewhere.as_slice(), tokens.as_slice()].concat());
@@ -106,6 +114,7 @@ fn defaults() -> BTreeMap<String, String> {
     flatten("", &dump(&right(&super::health::least())), &mut found);
     flatten("", &dump(&right(&super::edge::least_to_upstreams())), &mut found);
     flatten("", &dump(&right(&super::edge::least())), &mut found);
+    flatten("", &dump(&right(&super::http::least())), &mut found);
     let tcp = format!("{LISTENER}{}{POOL}", super::tcp::TCP);
     flatten("", &dump(&right(&tcp)), &mut found);
     flatten("", &dump(&right(&consistent)), &mut found);

@@ -1,0 +1,486 @@
+//! One request: identify -> authorise -> place -> connect -> relay, and its answer, whoever gives it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::header::{self, HeaderValue};
+use http::{Method, StatusCode, Version, request};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession as Exchange;
+
+use super::Place;
+use super::body::{self, Stash, Stop};
+use super::conn::Client;
+use super::connect;
+use super::guard::fields;
+use super::headers::{self, Framing, Outward};
+use super::io::Wire;
+use super::problem::{Problem, seconds};
+use super::relay::{self, Fault, Tally, With};
+use super::report::{Asked, Ended, Report};
+use crate::caller::{Caller, Owner};
+use crate::error::{Reason, Refusal};
+use crate::health::state::Seen;
+use crate::identity::request::{Body, Named, Presented};
+use crate::proxy::admit::Keys;
+use crate::time;
+use crate::upstream::pool::{Key, Picked, Pool, Tried};
+use crate::wire::target;
+
+/// What is known of a request once its head was read.
+struct Request {
+    method: Method,
+    host: Option<HeaderValue>,
+    /// How long its body says it is; `None`: it does not say.
+    length: Option<u64>,
+    has_body: bool,
+    upgrade: bool,
+}
+
+/// What a request leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Its conn can carry another.
+    Again,
+    /// It was answered; its conn is of no more use.
+    Last,
+    /// Its answer broke off.
+    Broken,
+}
+
+/// Carries one request through. `wire`: what the client's stream is told; `None`: HTTP/2. `cut`: ready when everything has to
+/// end.
+pub async fn carry(
+    client: &Client,
+    exchange: &mut Exchange,
+    wire: Option<&Wire>,
+    mut cut: Pin<&mut (impl Future<Output = ()> + Send)>,
+) -> After {
+    let mut report = Report::new(time::now());
+    let request = Request::of(exchange);
+    let mut carried = Carried { client, exchange, wire, request, report: &mut report, met: false };
+    let done = carried.go(cut.as_mut()).await;
+    let ended = done.err().map(|ended| unanswered(ended, &report.tally));
+    let after = match &ended {
+        None if report.tally.upgraded => After::Last,
+        None => After::Again,
+        Some(Ended::Refused(problem)) => {
+            if client.watcher.mode().is_some() {
+                exchange.set_keepalive(None);
+            }
+            let told = tokio::select! {
+                biased;
+                told = refuse(exchange, problem, client.challenge(problem)) => told,
+                () = cut.as_mut() => false,
+            };
+            match (told, exchange.is_body_done()) {
+                (true, true) => After::Again,
+                (true, false) => After::Last,
+                (false, _) => After::Broken,
+            }
+        }
+        Some(Ended::Broken(_)) => After::Broken,
+    };
+    let head = exchange.req_header();
+    let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let asked = Asked {
+        version: head.version,
+        method: head.method.as_str(),
+        host: host.or(head.uri.authority().map(|authority| authority.as_str())),
+        path: head.uri.path(),
+    };
+    report.end(client, Some(asked), ended.as_ref());
+    after
+}
+
+/// What broke off before anything was answered can still be answered.
+fn unanswered(ended: Ended, tally: &Tally) -> Ended {
+    match ended {
+        Ended::Broken(fault) if tally.status.is_none() => match fault {
+            Fault::UpstreamLost => Ended::Refused(Problem::Refused(Reason::UpstreamLost, None)),
+            Fault::UpstreamTimeout => {
+                Ended::Refused(Problem::Refused(Reason::UpstreamTimeout, None))
+            }
+            Fault::BadAnswer => Ended::Refused(Problem::BadAnswer),
+            Fault::ClientTimeout => Ended::Refused(Problem::BodyTooSlow),
+            Fault::Flawed(flaw) => Ended::Refused(Problem::Flawed(flaw)),
+            Fault::BodyTooLarge => Ended::Refused(Problem::BodyTooLarge),
+            Fault::ClientLost | Fault::Cut => Ended::Broken(fault),
+        },
+        Ended::Broken(_) | Ended::Refused(_) => ended,
+    }
+}
+
+/// Answers a request ourselves. Returns whether that went out.
+pub(super) async fn refuse(
+    exchange: &mut Exchange,
+    problem: &Problem,
+    challenge: Option<&HeaderValue>,
+) -> bool {
+    let body = problem.body();
+    let (mut parts, ()) = http::Response::new(()).into_parts();
+    parts.status = http::StatusCode::from_u16(problem.status()).unwrap_or_default();
+    let json = HeaderValue::from_static("application/problem+json");
+    parts.headers.insert(header::CONTENT_TYPE, json);
+    parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
+    parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(wait) = problem.retry_after() {
+        parts.headers.insert(header::RETRY_AFTER, seconds(wait).into());
+    }
+    if let Some(challenge) = challenge {
+        parts.headers.insert(header::WWW_AUTHENTICATE, challenge.clone());
+    }
+    if matches!(problem, Problem::Flawed(super::guard::Flaw::Method)) {
+        let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+        parts.headers.insert(header::ALLOW, allowed);
+    }
+    let head: ResponseHeader = parts.into();
+    if exchange.write_response_header(Box::new(head)).await.is_err() {
+        return false;
+    }
+    exchange.write_response_body(body, true).await.is_ok()
+}
+
+impl Request {
+    /// What a head says.
+    fn of(exchange: &mut Exchange) -> Self {
+        let has_body = !exchange.is_body_empty();
+        let head = exchange.req_header();
+        let host = head.headers.get(header::HOST).cloned().or_else(|| {
+            let authority = head.uri.authority()?;
+            HeaderValue::from_str(authority.as_str()).ok()
+        });
+        let length = head.headers.get(header::CONTENT_LENGTH);
+        let length = length.and_then(|value| super::guard::number(value.as_bytes()));
+        let upgrade = headers::wants_websocket(&head.method, head.version, &head.headers);
+        let method = head.method.clone();
+        Request { method, host, length, has_body, upgrade: upgrade && !has_body }
+    }
+
+    fn framing(&self, stash: &Stash) -> Framing {
+        match self.length {
+            Some(length) => Framing::Length(length),
+            None if stash.is_whole && stash.is_empty() => Framing::None,
+            None if self.has_body => Framing::Chunks,
+            None => Framing::None,
+        }
+    }
+
+    /// Whether it may be sent twice (RFC 9110, 9.2.2).
+    fn is_idempotent(&self) -> bool {
+        let safe = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE];
+        safe.contains(&self.method) && !self.upgrade
+    }
+
+    fn host(&self) -> &str {
+        self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default()
+    }
+}
+
+struct Carried<'a> {
+    client: &'a Client,
+    exchange: &'a mut Exchange,
+    wire: Option<&'a Wire>,
+    request: Request,
+    report: &'a mut Report,
+    /// The client was told to go on with its body.
+    met: bool,
+}
+
+impl Carried<'_> {
+    async fn go(
+        &mut self,
+        mut cut: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) -> Result<(), Ended> {
+        self.check()?;
+        let caller = self.identify()?;
+        self.authorise(&caller)?;
+        let place = self.route()?;
+        let pool = Arc::clone(&place.pool);
+        let stash = tokio::select! {
+            biased;
+            stash = self.look_at_body() => stash?,
+            () = cut.as_mut() => return Err(Ended::Broken(Fault::Cut)),
+        };
+        let key = self.key(&place.keys, &caller, &stash);
+        let owner = Owner { realm: caller.realm.clone(), user: caller.user.clone() };
+        self.report.caller = Some(caller);
+        let mut tried = Tried::new();
+        loop {
+            let picked = tokio::select! {
+                biased;
+                picked = self.place(&pool, key.as_ref(), &owner, &tried) => picked?,
+                () = cut.as_mut() => return Err(Ended::Broken(Fault::Cut)),
+            };
+            let again = self.attempt(&pool, &picked, &stash, cut.as_mut()).await?;
+            let Some(again) = again else { return Ok(()) };
+            if self.report.retries >= self.client.listener.with.retries {
+                return Err(Ended::Broken(Fault::UpstreamLost));
+            }
+            self.report.retries += 1;
+            self.client.listener.metrics.retries.inc(again.slug());
+            if again == Again::Connect {
+                tried.push(picked.member.id);
+            }
+        }
+    }
+
+    /// The head of the request.
+    fn head(&self) -> &request::Parts {
+        self.exchange.req_header()
+    }
+
+    /// What HTTP/2 has decoded; HTTP/1 was checked before it was parsed.
+    fn check(&self) -> Result<(), Ended> {
+        let parts = self.head();
+        if parts.version != Version::HTTP_2 {
+            return Ok(());
+        }
+        let bounds = &self.client.listener.with.bounds;
+        let path = self.exchange.req_header().raw_path();
+        let checked = fields::check(&parts.method, &parts.uri, path, &parts.headers, bounds);
+        checked.map(drop).map_err(|flaw| Ended::Refused(Problem::Flawed(flaw)))
+    }
+
+    /// Who calls.
+    fn identify(&self) -> Result<Caller, Ended> {
+        self.client.identify(self.head()).map_err(Ended::Refused)
+    }
+
+    /// Whether it may ask now.
+    fn authorise(&self, caller: &Caller) -> Result<(), Ended> {
+        self.client.charge(caller).map_err(Ended::Refused)
+    }
+
+    /// Where it is to go.
+    fn route(&mut self) -> Result<Arc<Place>, Ended> {
+        let routes = &self.client.listener.routes;
+        let path = self.head().uri.path();
+        if routes.depend_on_path() && !target::is_plain(path) {
+            return Err(Ended::Refused(Problem::Path));
+        }
+        let place = Arc::clone(routes.find(self.request.host(), path));
+        self.report.pool = Some(Arc::clone(&place.pool));
+        Ok(place)
+    }
+
+    /// Reads the body, if who calls may be named in it.
+    async fn look_at_body(&mut self) -> Result<Stash, Ended> {
+        let with = &self.client.listener.with;
+        let kind = self.head().headers.get(header::CONTENT_TYPE);
+        let json = kind.is_some_and(|kind| body::is_json(kind.as_bytes()));
+        if let (Some(length), Some(most)) = (self.request.length, with.max_body)
+            && length > most
+        {
+            return Err(Ended::Refused(Problem::BodyTooLarge));
+        }
+        let Some(bound) = with.inspected.filter(|_| json && self.request.has_body) else {
+            return Ok(Stash::default());
+        };
+        if self.head().headers.contains_key(header::EXPECT) {
+            let kept = self.exchange.get_keepalive();
+            let told = self.exchange.write_continue_response().await;
+            told.map_err(|_| Ended::Broken(Fault::ClientLost))?;
+            // Pingora takes an answer before the end of the body for the last one.
+            self.exchange.set_keepalive(kept);
+            self.met = true;
+        }
+        let deadline = time::now() + with.head_timeout;
+        body::read(self.exchange, bound, deadline).await.map_err(|stop| match stop {
+            Stop::Late => Ended::Refused(Problem::BodyTooSlow),
+            Stop::Broken => {
+                let flaw = self.wire.and_then(Wire::flaw);
+                Ended::Broken(flaw.map_or(Fault::ClientLost, Fault::Flawed))
+            }
+        })
+    }
+
+    /// By what it is placed: what is proven of its caller, and what it says itself.
+    fn key(&self, keys: &Keys, caller: &Caller, stash: &Stash) -> Option<Key> {
+        if keys.identity.is_empty() {
+            return keys.of_named(caller, &Named::default());
+        }
+        let bytes = stash.joined();
+        let body = (!bytes.is_empty()).then(|| Body { bytes: &bytes, whole: stash.is_whole });
+        let request = self.client.shows(self.head(), body);
+        let (peer, sni) = (self.client.address(), self.client.sni());
+        let presented = Presented { request: Some(request), peer, sni };
+        keys.of_named(caller, &keys.named(&presented))
+    }
+
+    /// Where it goes.
+    async fn place(
+        &mut self,
+        pool: &Arc<Pool>,
+        key: Option<&Key>,
+        owner: &Owner,
+        tried: &Tried,
+    ) -> Result<Picked, Ended> {
+        let began = time::now();
+        let picked = match self.aimed(pool, owner, tried) {
+            Some(picked) => Ok(picked),
+            None => {
+                // What it still sends of its body says nothing of whether it waits.
+                let waits = self.exchange.is_body_done();
+                tokio::select! {
+                    biased;
+                    picked = pool.pick(key.cloned(), owner.clone(), tried) => picked,
+                    _ = self.exchange.read_body_or_idle(true), if waits => {
+                        return Err(Ended::Broken(Fault::ClientLost));
+                    }
+                }
+            }
+        };
+        self.report.queue = Some(time::now().saturating_duration_since(began));
+        let refused = |refusal: Refusal| Ended::Refused(Problem::refused(&refusal));
+        let picked = picked.map_err(refused)?;
+        self.report.member = Some(Arc::clone(&picked.member));
+        self.report.placed = Some(picked.reason);
+        Ok(picked)
+    }
+
+    /// Where its cookie says that it belongs, if that one is up and was not tried.
+    fn aimed(&self, pool: &Arc<Pool>, owner: &Owner, tried: &Tried) -> Option<Picked> {
+        let affinity = self.client.listener.with.affinity.as_ref()?;
+        let aim = affinity.aim(&self.head().headers, &pool.name, self.client.wall())?;
+        let member = pool
+            .members()
+            .iter()
+            .find(|member| member.name == aim.upstream)
+            .map(|member| member.id)?;
+        pool.pick_this(member, owner).filter(|picked| !tried.contains(&picked.member.id))
+    }
+
+    /// What its answer sets, so that it comes back to the same upstream.
+    fn cookie(&self, pool: &Pool, picked: &Picked) -> Option<HeaderValue> {
+        let affinity = self.client.listener.with.affinity.as_ref()?;
+        let (now, name) = (self.client.wall(), &picked.member.name);
+        let aim = affinity.aim(&self.head().headers, &pool.name, now);
+        let holds = aim.is_some_and(|aim| aim.upstream == *name && !aim.is_old);
+        if holds { None } else { affinity.set(&pool.name, name, now, self.client.tls.is_some()) }
+    }
+
+    /// Connects to an upstream and relays. `Some`: it may be tried again.
+    async fn attempt(
+        &mut self,
+        pool: &Pool,
+        picked: &Picked,
+        stash: &Stash,
+        mut cut: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) -> Result<Option<Again>, Ended> {
+        let settings = &self.client.listener.with;
+        let Some(address) = picked.member.address() else { return Ok(Some(Again::Connect)) };
+        let way = (picked.member.id, address);
+        let began = time::now();
+        let connected = tokio::select! {
+            biased;
+            connected = connect::connect(way, settings.connect_timeout) => connected,
+            () = cut.as_mut() => return Err(Ended::Broken(Fault::Cut)),
+        };
+        let mut connected = match connected {
+            Ok(connected) => connected,
+            Err(error) => {
+                self.failed(pool, picked, &error);
+                return Ok(Some(Again::Connect));
+            }
+        };
+        self.report.connect = Some(time::now().saturating_duration_since(began));
+        // HTTP/1.0 need not say it, and HTTP/1.1 has to.
+        let unsaid = match self.request.host {
+            Some(_) => None,
+            None => HeaderValue::from_str(&address.to_string()).ok(),
+        };
+        let http2 = matches!(connected.session, relay::Upstream::H2(_));
+        let outward = Outward {
+            origin: &self.client.origin,
+            host: self.request.host.as_ref().or(unsaid.as_ref()),
+            framing: self.request.framing(stash),
+            spoofable: &self.client.spoofable,
+            affinity: settings.affinity.as_deref(),
+            upgrade: self.request.upgrade && !http2,
+            expectation_met: self.met,
+            http2,
+        };
+        let (head, traced) = headers::request(self.head(), &outward);
+        self.report.traced = traced;
+        let cookie = self.cookie(pool, picked);
+        let with = With {
+            wire: self.wire,
+            stash,
+            max_body: settings.max_body,
+            patience: settings.patience,
+            upgrade: outward.upgrade,
+            expectation_met: self.met,
+            leaving: &self.client.watcher,
+            cookie: cookie.as_ref(),
+        };
+        let (session, tally) = (&mut connected.session, &mut self.report.tally);
+        let head = Box::new(head.into());
+        let done = relay::relay(self.exchange, session, head, &with, cut, tally).await;
+        self.judge(pool, picked, &done);
+        match done {
+            Ok(true) => {
+                connect::give_back(way, connected.session).await;
+                Ok(None)
+            }
+            Ok(false) => Ok(None),
+            Err(Fault::UpstreamLost) if connected.reused && self.may_repeat() => {
+                Ok(Some(Again::Reused))
+            }
+            Err(fault) => {
+                connected.session.shutdown().await;
+                if !connected.reused
+                    && matches!(fault, Fault::UpstreamLost | Fault::UpstreamTimeout)
+                {
+                    picked.member.hint(Seen::LinkFailed);
+                }
+                Err(Ended::Broken(fault))
+            }
+        }
+    }
+
+    /// Whether nothing of it was answered, and all of it can be sent again without harm.
+    fn may_repeat(&self) -> bool {
+        let tally = &self.report.tally;
+        tally.status.is_none() && !tally.consumed && self.request.is_idempotent()
+    }
+
+    /// Takes note of how the upstream did, as far as that is its own doing.
+    fn judge(&self, pool: &Pool, picked: &Picked, done: &Result<bool, Fault>) {
+        let gateway = |status: StatusCode| matches!(status.as_u16(), 502..=504);
+        match (done, self.report.tally.status) {
+            (_, Some(status)) => pool.served(&picked.member, !gateway(status)),
+            (Err(Fault::UpstreamLost | Fault::UpstreamTimeout | Fault::BadAnswer), None) => {
+                pool.served(&picked.member, false);
+            }
+            (Ok(_) | Err(_), None) => {}
+        }
+    }
+
+    fn failed(&self, pool: &Pool, picked: &Picked, error: &pingora::Error) {
+        pool.served(&picked.member, false);
+        picked.member.hint(Seen::LinkFailed);
+        if picked.member.may_complain(time::now()) {
+            let cause = error.etype().as_str();
+            tracing::warn!(upstream = picked.member.name, cause, "no connection to the upstream");
+        }
+    }
+}
+
+/// Why a request may be tried again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    /// Nobody was there.
+    Connect,
+    /// A kept connection had ended.
+    Reused,
+}
+
+impl Again {
+    const fn slug(self) -> &'static str {
+        match self {
+            Again::Connect => "connect",
+            Again::Reused => "reused",
+        }
+    }
+}

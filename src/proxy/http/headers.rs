@@ -1,0 +1,542 @@
+//! What becomes of the fields of a request and of a response on their way. What belongs to one connection ends here (RFC
+//! 9110, 7.6.1); what says where a client is, is our own word, unless a trusted proxy stands before us.
+//!
+//! Pure: makes new heads, and changes none. No Via is added, as other gateways do not either; Host stays as it is.
+
+use std::net::IpAddr;
+
+use bytes::{BufMut, BytesMut};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Version, request, response};
+use smallvec::SmallVec;
+
+use super::cookie::Affinity;
+use super::trace;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const FORWARDED: HeaderName = header::FORWARDED;
+
+/// Where a client is, as its upstream is told. Made once for each conn.
+#[derive(Debug)]
+pub struct Origin {
+    /// It is a proxy whose word counts.
+    pub trusted: bool,
+    ip: HeaderValue,
+    forwarded: HeaderValue,
+    port: HeaderValue,
+    proto: HeaderValue,
+}
+
+impl Origin {
+    /// A client at this address, that came to this port of ours. `None`: its address cannot be written.
+    pub fn new(address: IpAddr, port: u16, secure: bool, trusted: bool) -> Option<Self> {
+        let proto = if secure { "https" } else { "http" };
+        let address = address.to_canonical();
+        let node = match address {
+            IpAddr::V4(v4) => v4.to_string(),
+            // RFC 7239, 6.
+            IpAddr::V6(v6) => format!("\"[{v6}]\""),
+        };
+        Some(Origin {
+            trusted,
+            ip: value(&address.to_string())?,
+            forwarded: value(&format!("for={node};proto={proto}"))?,
+            port: value(&port.to_string())?,
+            proto: HeaderValue::from_static(proto),
+        })
+    }
+}
+
+fn value(text: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(text).ok()
+}
+
+/// How the body of a message is framed from here on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none, and nothing says so.
+    None,
+    /// So long.
+    Length(u64),
+    /// In chunks, or frames.
+    Chunks,
+}
+
+/// What a request's head is made with.
+pub struct Outward<'a> {
+    /// Where its client is.
+    pub origin: &'a Origin,
+    /// For which host it is; `None`: its client did not say.
+    pub host: Option<&'a HeaderValue>,
+    /// How long its body is.
+    pub framing: Framing,
+    /// Fields that say who calls, and do not count from where this comes from.
+    pub spoofable: &'a [HeaderName],
+    /// The cookie that its upstream does not see.
+    pub affinity: Option<&'a Affinity>,
+    /// It wants to go on as WebSocket.
+    pub upgrade: bool,
+    /// `Expect: 100-continue` was answered here.
+    pub expectation_met: bool,
+    /// Its upstream speaks HTTP/2.
+    pub http2: bool,
+}
+
+/// Fields that belong to one connection.
+fn is_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    )
+}
+
+/// The fields that Connection names besides.
+fn nominated(headers: &HeaderMap) -> SmallVec<[&[u8]; 4]> {
+    let values = headers.get_all(header::CONNECTION).iter();
+    let options = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let known = |option: &&[u8]| {
+        [&b"close"[..], b"keep-alive", b"upgrade", b""]
+            .iter()
+            .any(|k| option.eq_ignore_ascii_case(k))
+    };
+    options.map(<[u8]>::trim_ascii).filter(|option| !known(option)).collect()
+}
+
+fn is_among(nominated: &[&[u8]], name: &HeaderName) -> bool {
+    nominated.iter().any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes()))
+}
+
+/// Whether a request asks to go on as WebSocket (RFC 6455, 4.1).
+pub fn wants_websocket(method: &Method, version: Version, headers: &HeaderMap) -> bool {
+    let has = |name: HeaderName, word: &[u8]| {
+        let values = headers.get_all(name).iter();
+        let mut words = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        words.any(|it| it.trim_ascii().eq_ignore_ascii_case(word))
+    };
+    *method == Method::GET
+        && version == Version::HTTP_11
+        && has(header::UPGRADE, b"websocket")
+        && has(header::CONNECTION, b"upgrade")
+}
+
+/// The head that goes to the upstream.
+pub fn request(from: &request::Parts, with: &Outward<'_>) -> (request::Parts, Option<HeaderValue>) {
+    let (mut to, ()) = http::Request::new(()).into_parts();
+    to.method = from.method.clone();
+    to.version = Version::HTTP_11;
+    if let Some(path) = from.uri.path_and_query() {
+        to.uri = path.clone().into();
+    }
+    let mut headers = HeaderMap::with_capacity(from.headers.len() + 8);
+    if let Some(host) = with.host {
+        headers.insert(header::HOST, host.clone());
+    }
+    let nominated = nominated(&from.headers);
+    for (name, value) in &from.headers {
+        if !goes_on(name, with) || is_among(&nominated, name) {
+            continue;
+        }
+        headers.append(name.clone(), value.clone());
+    }
+    cookies(&from.headers, &mut headers, with.affinity);
+    // The frames of HTTP/2 say where a body ends.
+    if !(with.http2 && with.framing == Framing::Chunks) {
+        frame(&mut headers, with.framing);
+    }
+    if with.upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    if with.http2 && from.headers.get(header::TE).is_some_and(|te| te == "trailers") {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    forward(&from.headers, &mut headers, with);
+    let traced = traced(&from.headers, &mut headers);
+    to.headers = headers;
+    (to, traced)
+}
+
+/// Whether a field of the client's goes on as it is.
+fn goes_on(name: &HeaderName, with: &Outward<'_>) -> bool {
+    if is_hop(name) || is_ours(name) {
+        return false;
+    }
+    if *name == header::EXPECT {
+        return !with.expectation_met;
+    }
+    !with.spoofable.contains(name)
+}
+
+/// Fields that are written anew.
+fn is_ours(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "host"
+            | "content-length"
+            | "cookie"
+            | "forwarded"
+            | "x-forwarded-for"
+            | "x-forwarded-host"
+            | "x-forwarded-port"
+            | "x-forwarded-proto"
+            | "x-real-ip"
+            | "traceparent"
+            | "tracestate"
+    )
+}
+
+fn frame(headers: &mut HeaderMap, framing: Framing) {
+    match framing {
+        Framing::None => {}
+        Framing::Length(length) => {
+            headers.insert(header::CONTENT_LENGTH, length.into());
+        }
+        Framing::Chunks => {
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    }
+}
+
+/// All cookies in one field (RFC 9113, 8.2.3), without ours.
+fn cookies(from: &HeaderMap, to: &mut HeaderMap, affinity: Option<&Affinity>) {
+    let mut all = from.get_all(header::COOKIE).iter();
+    let Some(first) = all.next() else { return };
+    let ours = |value: &HeaderValue| affinity.is_some_and(|ours| ours.is_in(value.as_bytes()));
+    let second = all.next();
+    if second.is_none() && !ours(first) {
+        to.insert(header::COOKIE, first.clone());
+        return;
+    }
+    let mut joined = BytesMut::new();
+    for value in [first].into_iter().chain(second).chain(all) {
+        let left = match affinity {
+            Some(ours) => ours.strip(value.as_bytes()),
+            None => Some(value.as_bytes().to_vec()),
+        };
+        if let Some(left) = left.filter(|left| !left.is_empty()) {
+            if !joined.is_empty() {
+                joined.put_slice(b"; ");
+            }
+            joined.put_slice(&left);
+        }
+    }
+    if !joined.is_empty()
+        && let Ok(value) = HeaderValue::from_maybe_shared(joined.freeze())
+    {
+        to.insert(header::COOKIE, value);
+    }
+}
+
+/// Says where the client is: after what a trusted proxy says, else instead.
+fn forward(from: &HeaderMap, to: &mut HeaderMap, with: &Outward<'_>) {
+    let Outward { origin, host, .. } = with;
+    let trusted = origin.trusted;
+    let after = |name, own| if trusted { after(from, name, own) } else { Some(own.clone()) };
+    let or = |name: HeaderName, own: Option<&HeaderValue>| {
+        from.get(name).filter(|_| trusted).or(own).cloned()
+    };
+    let said = [
+        (X_FORWARDED_FOR, after(X_FORWARDED_FOR, &origin.ip)),
+        (FORWARDED, after(FORWARDED, &origin.forwarded)),
+        (X_FORWARDED_PROTO, or(X_FORWARDED_PROTO, Some(&origin.proto))),
+        (X_FORWARDED_HOST, or(X_FORWARDED_HOST, *host)),
+        (X_FORWARDED_PORT, or(X_FORWARDED_PORT, Some(&origin.port))),
+        (X_REAL_IP, or(X_REAL_IP, Some(&origin.ip))),
+    ];
+    for (name, value) in said {
+        if let Some(value) = value {
+            to.insert(name, value);
+        }
+    }
+}
+
+/// What others said, and then what we say.
+fn after(from: &HeaderMap, name: HeaderName, own: &HeaderValue) -> Option<HeaderValue> {
+    let mut joined = BytesMut::new();
+    for value in from.get_all(name) {
+        joined.put_slice(value.as_bytes());
+        joined.put_slice(b", ");
+    }
+    joined.put_slice(own.as_bytes());
+    HeaderValue::from_maybe_shared(joined.freeze()).ok()
+}
+
+/// Passes the trace context on, or begins one. Returns what the request is traced as.
+fn traced(from: &HeaderMap, to: &mut HeaderMap) -> Option<HeaderValue> {
+    let (parent, states) = match trace::sent(from) {
+        Some(parent) => (Some(parent.clone()), true),
+        None => (trace::made(), false),
+    };
+    to.insert(trace::TRACEPARENT, parent.clone()?);
+    for state in from.get_all(trace::TRACESTATE).iter().filter(|_| states) {
+        to.append(trace::TRACESTATE, state.clone());
+    }
+    parent
+}
+
+/// The head that goes to the client. `framing`: as far as it is not what the upstream said.
+pub fn response(
+    status: StatusCode,
+    from: &HeaderMap,
+    framing: Framing,
+    cookie: Option<HeaderValue>,
+) -> response::Parts {
+    let (mut to, ()) = http::Response::new(()).into_parts();
+    to.status = status;
+    to.version = Version::HTTP_11;
+    let mut headers = HeaderMap::with_capacity(from.len() + 4);
+    let nominated = nominated(from);
+    for (name, value) in from {
+        if is_hop(name) || *name == header::CONTENT_LENGTH || is_among(&nominated, name) {
+            continue;
+        }
+        headers.append(name.clone(), value.clone());
+    }
+    frame(&mut headers, framing);
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    if let Some(cookie) = cookie {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+    to.headers = headers;
+    to
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(trusted: bool) -> Origin {
+        Origin::new("192.0.2.1".parse().unwrap(), 8443, true, trusted).unwrap()
+    }
+
+    fn with(origin: &Origin) -> Outward<'_> {
+        static SPOOFABLE: [HeaderName; 1] = [HeaderName::from_static("x-user-id")];
+        let believed = origin.trusted;
+        Outward {
+            origin,
+            host: None,
+            framing: Framing::None,
+            spoofable: if believed { &[] } else { &SPOOFABLE },
+            affinity: None,
+            upgrade: false,
+            expectation_met: false,
+            http2: false,
+        }
+    }
+
+    fn parts(fields: &[(&str, &str)]) -> request::Parts {
+        let mut request = http::Request::builder().uri("http://a/p?q");
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn sent(fields: &[(&str, &str)], with: &Outward<'_>) -> HeaderMap {
+        request(&parts(fields), with).0.headers
+    }
+
+    fn all(headers: &HeaderMap, name: &str) -> Vec<String> {
+        headers.get_all(name).iter().map(|v| v.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn what_belongs_to_a_connection_ends_here() {
+        let origin = origin(false);
+        let fields = [
+            ("connection", "keep-alive, X-Mine"),
+            ("x-mine", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "x"),
+            ("proxy-authorization", "x"),
+            ("te", "trailers"),
+            ("trailer", "x"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "x"),
+            ("accept", "a"),
+            ("accept", "b"),
+        ];
+        let headers = sent(&fields, &with(&origin));
+        assert_eq!(all(&headers, "accept"), ["a", "b"]);
+        for (name, _) in fields.iter().filter(|(name, _)| *name != "accept") {
+            assert!(!headers.contains_key(*name), "{name}");
+        }
+        let te = sent(&fields, &Outward { http2: true, ..with(&origin) });
+        assert_eq!(all(&te, "te"), ["trailers"]);
+    }
+
+    #[test]
+    fn a_stranger_cannot_say_where_it_comes_from_or_who_it_is() {
+        let origin = origin(false);
+        let fields = [
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "evil"),
+            ("x-forwarded-port", "1"),
+            ("x-real-ip", "10.0.0.1"),
+            ("forwarded", "for=10.0.0.1"),
+            ("x-user-id", "root"),
+        ];
+        let host = HeaderValue::from_static("a");
+        let headers = sent(&fields, &Outward { host: Some(&host), ..with(&origin) });
+        assert_eq!(all(&headers, "x-forwarded-for"), ["192.0.2.1"]);
+        assert_eq!(all(&headers, "x-forwarded-proto"), ["https"]);
+        assert_eq!(all(&headers, "x-forwarded-host"), ["a"]);
+        assert_eq!(all(&headers, "x-forwarded-port"), ["8443"]);
+        assert_eq!(all(&headers, "x-real-ip"), ["192.0.2.1"]);
+        assert_eq!(all(&headers, "forwarded"), ["for=192.0.2.1;proto=https"]);
+        assert!(!headers.contains_key("x-user-id"));
+        assert_eq!(all(&headers, "host"), ["a"]);
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_believed_and_added_to() {
+        let origin = origin(true);
+        let fields = [
+            ("x-forwarded-for", "203.0.113.1, 10.0.0.1"),
+            ("x-forwarded-for", "10.0.0.2"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "www"),
+            ("x-real-ip", "203.0.113.1"),
+            ("forwarded", "for=203.0.113.1"),
+            ("x-user-id", "al"),
+        ];
+        let headers = sent(&fields, &with(&origin));
+        assert_eq!(
+            all(&headers, "x-forwarded-for"),
+            ["203.0.113.1, 10.0.0.1, 10.0.0.2, 192.0.2.1"]
+        );
+        assert_eq!(all(&headers, "x-forwarded-proto"), ["http"]);
+        assert_eq!(all(&headers, "x-forwarded-host"), ["www"]);
+        assert_eq!(all(&headers, "x-real-ip"), ["203.0.113.1"]);
+        assert_eq!(all(&headers, "forwarded"), ["for=203.0.113.1, for=192.0.2.1;proto=https"]);
+        assert_eq!(all(&headers, "x-user-id"), ["al"]);
+    }
+
+    #[test]
+    fn an_ipv6_address_is_quoted_where_it_must_be() {
+        let origin = Origin::new("::1".parse().unwrap(), 80, false, false).unwrap();
+        let headers = sent(&[], &with(&origin));
+        assert_eq!(all(&headers, "forwarded"), ["for=\"[::1]\";proto=http"]);
+        assert_eq!(all(&headers, "x-real-ip"), ["::1"]);
+    }
+
+    #[test]
+    fn a_body_is_framed_in_one_way() {
+        let origin = origin(false);
+        let fields = [("content-length", "5"), ("transfer-encoding", "chunked")];
+        let of = |framing| sent(&fields, &Outward { framing, ..with(&origin) });
+        let words = |headers: &HeaderMap| {
+            (all(headers, "content-length").join(","), all(headers, "transfer-encoding").join(","))
+        };
+        assert_eq!(words(&of(Framing::None)), (String::new(), String::new()));
+        assert_eq!(words(&of(Framing::Length(7))), ("7".into(), String::new()));
+        assert_eq!(words(&of(Framing::Chunks)), (String::new(), "chunked".into()));
+        let http2 = Outward { framing: Framing::Chunks, http2: true, ..with(&origin) };
+        assert_eq!(words(&sent(&fields, &http2)), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn cookies_are_one_field_without_ours() {
+        let origin = origin(false);
+        let affinity = Affinity::new("stick", 60, b"k");
+        let of = |fields: &[(&str, &str)], affinity| {
+            all(&sent(fields, &Outward { affinity, ..with(&origin) }), "cookie")
+        };
+        assert_eq!(of(&[("cookie", "a=1;b=2")], None), ["a=1;b=2"]);
+        assert_eq!(of(&[("cookie", "a=1"), ("cookie", "b=2")], None), ["a=1; b=2"]);
+        assert_eq!(
+            of(&[("cookie", "a=1; stick=x"), ("cookie", "b=2")], Some(&affinity)),
+            ["a=1; b=2"]
+        );
+        assert!(of(&[("cookie", "stick=x")], Some(&affinity)).is_empty());
+        assert_eq!(of(&[("cookie", "a=1;b=2")], Some(&affinity)), ["a=1;b=2"]);
+    }
+
+    #[test]
+    fn a_trace_goes_on_or_begins() {
+        let origin = origin(false);
+        let right = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let of = |fields: &[(&str, &str)]| {
+            let (to, traced) = request(&parts(fields), &with(&origin));
+            assert_eq!(to.headers.get("traceparent"), traced.as_ref());
+            (traced.unwrap().to_str().unwrap().to_owned(), all(&to.headers, "tracestate"))
+        };
+        let kept = of(&[("traceparent", right), ("tracestate", "a=1")]);
+        assert_eq!(kept, (right.to_owned(), vec!["a=1".to_owned()]));
+        let (made, states) = of(&[("traceparent", "nonsense"), ("tracestate", "a=1")]);
+        assert!(trace::is_traceparent(made.as_bytes()) && states.is_empty());
+    }
+
+    #[test]
+    fn an_expectation_that_was_met_is_not_passed_on() {
+        let origin = origin(false);
+        let fields = [("expect", "100-continue")];
+        assert_eq!(all(&sent(&fields, &with(&origin)), "expect"), ["100-continue"]);
+        let met = Outward { expectation_met: true, ..with(&origin) };
+        assert!(all(&sent(&fields, &met), "expect").is_empty());
+    }
+
+    #[test]
+    fn only_a_whole_handshake_is_one() {
+        let of = |method, version, fields: &[(&str, &str)]| {
+            wants_websocket(&method, version, &parts(fields).headers)
+        };
+        let both = [("upgrade", "WebSocket"), ("connection", "keep-alive, Upgrade")];
+        assert!(of(Method::GET, Version::HTTP_11, &both));
+        assert!(!of(Method::POST, Version::HTTP_11, &both));
+        assert!(!of(Method::GET, Version::HTTP_10, &both));
+        assert!(!of(Method::GET, Version::HTTP_11, &both[..1]));
+        assert!(!of(Method::GET, Version::HTTP_11, &both[1..]));
+        assert!(!of(Method::GET, Version::HTTP_11, &[("upgrade", "h2c"), both[1]]));
+        let origin = origin(false);
+        let headers = sent(&both, &Outward { upgrade: true, ..with(&origin) });
+        assert_eq!(all(&headers, "connection"), ["Upgrade"]);
+        assert_eq!(all(&headers, "upgrade"), ["websocket"]);
+    }
+
+    #[test]
+    fn an_answer_is_framed_anew_and_keeps_the_rest() {
+        let from = parts(&[
+            ("connection", "close, x-hop"),
+            ("x-hop", "1"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "9"),
+            ("upgrade", "x"),
+            ("server", "s"),
+            ("set-cookie", "a=1"),
+        ]);
+        let cookie = Some(HeaderValue::from_static("stick=1"));
+        let to = response(StatusCode::OK, &from.headers, Framing::Length(3), cookie);
+        assert_eq!(all(&to.headers, "content-length"), ["3"]);
+        assert_eq!(all(&to.headers, "set-cookie"), ["a=1", "stick=1"]);
+        assert_eq!(all(&to.headers, "server"), ["s"]);
+        for gone in ["connection", "x-hop", "transfer-encoding", "upgrade"] {
+            assert!(!to.headers.contains_key(gone), "{gone}");
+        }
+    }
+
+    #[test]
+    fn the_target_goes_on_in_origin_form() {
+        let origin = origin(false);
+        let (to, _) = request(&parts(&[]), &with(&origin));
+        assert_eq!(to.uri.to_string(), "/p?q");
+    }
+}

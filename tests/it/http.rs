@@ -1,0 +1,462 @@
+//! HTTP listeners: from a file to what upstreams and clients see. The data path has tests of its own beside it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use fairlead::drain::{Mode, Tasks};
+use fairlead::testing::Gateway;
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::certificates::{Ca, Folder};
+use super::rig::{Metrics, within};
+use super::tell::{lines, log};
+
+/// An upstream that answers with its name, and keeps the heads of what it is asked.
+struct App {
+    address: SocketAddr,
+    heads: Arc<Mutex<Vec<String>>>,
+    /// Whether it answers.
+    answers: watch::Sender<bool>,
+}
+
+impl App {
+    async fn new(name: &'static str) -> App {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let (answers, may) = watch::channel(true);
+        let (tasks, all) = (Tasks::new(), Arc::clone(&heads));
+        let more = tasks.clone();
+        tasks.spawn_aside("app", async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                more.spawn_aside("app conn", serve(socket, name, Arc::clone(&all), may.clone()));
+            }
+        });
+        App { address, heads, answers }
+    }
+
+    fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+}
+
+/// Head and body of the next message on a stream.
+async fn message(socket: &mut (impl AsyncRead + Unpin)) -> Option<(String, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        bytes.push(socket.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(bytes).unwrap();
+    let length = field(&head, "content-length").map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    socket.read_exact(&mut body).await.ok()?;
+    Some((head, body))
+}
+
+fn field(head: &str, name: &str) -> Option<String> {
+    let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+    fields.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
+}
+
+async fn serve(
+    mut socket: TcpStream,
+    name: &'static str,
+    heads: Arc<Mutex<Vec<String>>>,
+    mut may: watch::Receiver<bool>,
+) {
+    while let Some((head, _)) = message(&mut socket).await {
+        heads.lock().unwrap().push(head);
+        if may.wait_for(|may| *may).await.is_err() {
+            return;
+        }
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len());
+        if socket.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A gateway in front of three of them, and one of another pool.
+struct Rig {
+    gateway: Gateway,
+    apps: Vec<App>,
+}
+
+async fn rig(listener: &str, pool: &str) -> Rig {
+    let apps = vec![
+        App::new("a").await,
+        App::new("b").await,
+        App::new("c").await,
+        App::new("other").await,
+    ];
+    let at = |app: &App| format!("{{ address = \"{}\" }}", app.address);
+    let (ours, other) = apps.split_at(3);
+    let ours: Vec<_> = ours.iter().map(at).collect();
+    let toml = format!(
+        "[runtime]\nworkers = 2\n[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n\
+         protocol = \"http\"\npool = \"app\"\n{listener}\n\
+         [[pool]]\nname = \"app\"\nupstreams = [{}]\n{pool}\n\
+         [[pool]]\nname = \"other\"\nupstreams = [{}]\n\
+         [pool.health]\ninterval = \"100ms\"\n[metrics]\nbind = \"127.0.0.1:0\"\n",
+        ours.join(", "),
+        at(&other[0]),
+    );
+    let gateway = Gateway::start(&toml).await.unwrap();
+    let rig = Rig { gateway, apps };
+    rig.until("all are up", |m| m.sum("fairlead_upstream_state", &[("state", "up")]) == 4.0).await;
+    rig
+}
+
+/// An answer.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+async fn answer(socket: &mut (impl AsyncRead + Unpin)) -> Answer {
+    let (head, body) = within("an answer", message(socket)).await.unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head, body: String::from_utf8(body).unwrap() }
+}
+
+impl Rig {
+    fn address(&self) -> SocketAddr {
+        self.gateway.addresses().listeners[0]
+    }
+
+    async fn until(&self, what: &str, so: impl Fn(&Metrics) -> bool) {
+        within(what, async {
+            loop {
+                let (_, text) = self.gateway.get("/metrics").await.unwrap();
+                if so(&Metrics(text)) {
+                    return;
+                }
+            }
+        })
+        .await;
+    }
+
+    async fn ask(&self, request: &str) -> Answer {
+        let mut socket = TcpStream::connect(self.address()).await.unwrap();
+        socket.write_all(request.as_bytes()).await.unwrap();
+        answer(&mut socket).await
+    }
+
+    async fn get(&self, target: &str, fields: &str) -> Answer {
+        self.ask(&format!("GET {target} HTTP/1.1\r\nHost: api.example.com\r\n{fields}\r\n")).await
+    }
+
+    async fn post(&self, body: &str) -> Answer {
+        let length = body.len();
+        self.ask(&format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        ))
+        .await
+    }
+}
+
+const STICKY: &str = "balance = \"consistent\"\naffinity = \"user\"\nbalance_factor = 100.0";
+
+fn identity(source: &str, more: &str) -> String {
+    format!("[[listener.identity]]\nsource = \"{source}\"\n{more}\n")
+}
+
+#[tokio::test]
+async fn the_same_user_meets_the_same_upstream_however_it_is_named() {
+    use base64::Engine as _;
+    let basic = |user: &str| base64::engine::general_purpose::STANDARD.encode(format!("{user}:x"));
+    for (source, more) in [
+        ("header", "name = \"x-user-id\""),
+        ("cookie", "name = \"uid\""),
+        ("query", "name = \"u\""),
+        ("path", "segment = 2"),
+        ("basic", ""),
+    ] {
+        let rig = rig(&identity(source, more), STICKY).await;
+        let mut homes = BTreeMap::new();
+        for n in (0..12).chain(0..12).chain(0..12) {
+            let user = format!("user-{n}");
+            let answer = match source {
+                "header" => rig.get("/", &format!("X-User-Id: {user}\r\n")).await,
+                "cookie" => rig.get("/", &format!("Cookie: a=1; uid={user}\r\n")).await,
+                "query" => rig.get(&format!("/?x=1&u={user}"), "").await,
+                "path" => rig.get(&format!("/users/{user}/chat"), "").await,
+                _ => rig.get("/", &format!("Authorization: Basic {}\r\n", basic(&user))).await,
+            };
+            assert_eq!(answer.status, 200, "{source}: {answer:?}");
+            let home = homes.entry(n).or_insert_with(|| answer.body.clone());
+            assert_eq!(*home, answer.body, "{source} {user}");
+        }
+        assert_eq!(homes.values().collect::<BTreeSet<_>>().len(), 3, "{source}");
+    }
+}
+
+#[tokio::test]
+async fn the_same_session_in_a_body_meets_the_same_upstream() {
+    let json = identity("json", "pointer = \"/params/sessionId\"");
+    let rig = rig(&json, &STICKY.replace("user", "session")).await;
+    let mut homes = BTreeMap::new();
+    for n in (0..12).chain(0..12) {
+        for padding in [0, 1000, 200_000] {
+            let body = json!({"params": {"sessionId": format!("s-{n}")}, "z": "x".repeat(padding)});
+            let answer = rig.post(&body.to_string()).await;
+            let home = homes.entry(n).or_insert_with(|| answer.body.clone());
+            assert_eq!((answer.status, &answer.body), (200, &*home), "{n} {padding}");
+        }
+    }
+    assert_eq!(homes.values().collect::<BTreeSet<_>>().len(), 3);
+}
+
+#[tokio::test]
+async fn requests_go_to_the_pool_of_their_host_and_path() {
+    let routes =
+        "[[listener.route]]\nhost = \"*.example.com\"\npath = \"/v1/\"\npool = \"other\"\n";
+    let rig = rig(routes, "").await;
+    assert_eq!(rig.get("/v1/x", "").await.body, "other");
+    assert_ne!(rig.get("/v2/x", "").await.body, "other");
+    assert_ne!(rig.ask("GET /v1/x HTTP/1.1\r\nHost: example.org\r\n\r\n").await.body, "other");
+    for around in ["/v1/../admin", "/v2/%2e%2e/v1/x", "//v1/x", "/v1%2fx", "/v2/..;/v1/"] {
+        let answer = rig.get(around, "").await;
+        assert_eq!(
+            (answer.status, &answer.json()["reason"]),
+            (400, &json!("bad_request")),
+            "{around}"
+        );
+    }
+    assert_eq!(rig.apps[3].heads().len(), 1);
+}
+
+#[tokio::test]
+async fn a_name_that_only_a_trusted_proxy_may_say_counts_from_nowhere_else() {
+    let from =
+        |range: &str| identity("header", &format!("name = \"x-user-id\"\ntrusted = [\"{range}\"]"));
+    let trusted = rig(&from("127.0.0.0/8"), STICKY).await;
+    assert_eq!(trusted.get("/", "X-User-Id: al\r\n").await.status, 200);
+    let nobody = trusted.get("/", "").await;
+    assert_eq!((nobody.status, &nobody.json()["reason"]), (403, &json!("access_denied")));
+    let seen: Vec<_> = trusted.apps.iter().flat_map(App::heads).collect();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(field(&seen[0], "x-user-id").as_deref(), Some("al"));
+    let spoofed =
+        rig(&format!("authentication = \"optional\"\n{}", from("192.0.2.0/24")), "").await;
+    assert_eq!(spoofed.get("/", "X-User-Id: root\r\n").await.status, 200);
+    let seen: Vec<_> = spoofed.apps.iter().flat_map(App::heads).collect();
+    assert_eq!(field(&seen[0], "x-user-id"), None, "{seen:?}");
+    assert_eq!(spoofed.get("/", "X_User_Id: root\r\n").await.status, 400);
+}
+
+#[tokio::test]
+async fn who_has_to_present_a_token_is_told_so() {
+    log();
+    let folder = Folder::new(&Ca::new());
+    let hash = fairlead::identity::token::hash("right");
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    folder.put("tokens.toml", &format!("[[token]]\nsha256 = \"{hash}\"\nuser = \"bob\"\n"));
+    let tokens = format!("tokens = {{ file = \"{}\" }}", folder.path("tokens.toml"));
+    let rate = "max_failed_connects = 3\nrate = { requests = 1, per = \"1h\", burst = 2 }\n";
+    let rig = rig(&format!("{rate}{}", identity("token", &tokens)), "").await;
+    let with = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    for (fields, reason) in
+        [(String::new(), "authentication_required"), (with("wrong"), "authentication_failed")]
+    {
+        let answer = rig.get("/", &fields).await;
+        assert_eq!((answer.status, &answer.json()["reason"]), (401, &json!(reason)));
+        let asked = field(&answer.head, "www-authenticate");
+        assert_eq!(asked.as_deref(), Some("Bearer realm=\"fairlead\""));
+    }
+    for status in [200, 200, 429] {
+        let answer = rig.get("/", &with("right")).await;
+        assert_eq!(answer.status, status);
+        if status == 429 {
+            let json = answer.json();
+            assert_eq!((&json["reason"], &json["retryable"]), (&json!("overloaded"), &json!(true)));
+            let wait: u64 = field(&answer.head, "retry-after").unwrap().parse().unwrap();
+            assert!((1..=3600).contains(&wait) && json["retry_after"] == wait, "{wait}");
+        }
+    }
+    // Wrong ones are looked at only so often.
+    for _ in 0..3 {
+        rig.get("/", &with("wrong")).await;
+    }
+    assert_eq!(rig.get("/", &with("wrong")).await.status, 429);
+    let denied = |l: &&Value| {
+        l["kind"] == "audit" && l["listener"] == "web" && l["action"] == "authenticate"
+    };
+    assert!(lines().iter().any(|l| denied(&l) && l["decision"] == "deny"));
+    assert!(!lines().iter().any(|l| l.to_string().contains("Bearer")));
+}
+
+async fn over_tls(
+    rig: &Rig,
+    ca: &Ca,
+    protocols: &[&[u8]],
+) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let mut config = (*ca.trusting(None)).clone();
+    config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
+    let socket = TcpStream::connect(rig.address()).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    within("a handshake", connector.connect("localhost".try_into().unwrap(), socket)).await.unwrap()
+}
+
+#[tokio::test]
+async fn over_tls_the_client_chooses_which_http_it_speaks() {
+    let ca = Ca::new();
+    let folder = Folder::new(&ca);
+    let cookie = "[listener.http.cookie]\nname = \"stick\"\n";
+    let rig = rig(&format!("{}{cookie}", folder.tls()), "").await;
+    for protocols in [&[&b"http/1.1"[..]][..], &[]] {
+        let mut stream = over_tls(&rig, &ca, protocols).await;
+        send(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let answer = answer(&mut stream).await;
+        assert_eq!(answer.status, 200);
+        let cookie = field(&answer.head, "set-cookie").unwrap();
+        assert!(cookie.starts_with("stick=") && cookie.ends_with("; Secure"), "{cookie}");
+    }
+    let stream = over_tls(&rig, &ca, &[b"h2", b"http/1.1"]).await;
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let (send, conn) = h2::client::handshake(stream).await.unwrap();
+    Tasks::new().spawn_aside("h2", async move {
+        let _ = conn.await;
+    });
+    let mut send = send.ready().await.unwrap();
+    let request = http::Request::get("https://localhost/x").body(()).unwrap();
+    let answer = within("an answer", send.send_request(request, true).unwrap().0).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let heads: Vec<_> = rig.apps.iter().flat_map(App::heads).collect();
+    assert!(heads.iter().all(|head| field(head, "x-forwarded-proto").as_deref() == Some("https")));
+    assert!(
+        heads.iter().any(|head| head.starts_with("GET /x ")
+            && field(head, "host").as_deref() == Some("localhost"))
+    );
+}
+
+async fn send(stream: &mut (impl AsyncWrite + Unpin), text: &str) {
+    stream.write_all(text.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+}
+
+#[tokio::test]
+async fn each_request_is_counted_and_has_its_line() {
+    log();
+    let rig = rig(&identity("header", "name = \"x-user-id\""), STICKY).await;
+    let traced = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let fields = format!("X-User-Id: al\r\nTraceparent: {traced}\r\n");
+    let name = rig.get("/logged?token=secret", &fields).await.body;
+    rig.ask("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").await;
+    let so = |m: &Metrics| {
+        let by = |code| m.sum("fairlead_http_requests_total", &[("code", code)]);
+        by("200") == 1.0
+            && by("400") == 1.0
+            && m.sum("fairlead_http_refused_total", &[("reason", "host")]) == 1.0
+            && m.sum("fairlead_http_request_duration_seconds_count", &[]) == 2.0
+    };
+    rig.until("both are counted", so).await;
+    let mine = |l: &Value| l["kind"] == "http" && l["path"] == "/logged";
+    let line = lines().into_iter().find(mine).unwrap();
+    for (field, value) in [
+        ("listener", json!("web")),
+        ("protocol", json!("HTTP/1.1")),
+        ("method", json!("GET")),
+        ("host", json!("api.example.com")),
+        ("status", json!(200)),
+        ("pool", json!("app")),
+        ("placement_reason", json!("sticky")),
+        ("bytes_in", json!(0)),
+        ("bytes_out", json!(name.len())),
+        ("result", json!("ok")),
+        ("termination", json!("--")),
+        ("traceparent", json!(traced)),
+    ] {
+        assert_eq!(line[field], value, "{field} of {line}");
+    }
+    assert!(line["t_total"].is_number() && line["t_first_event"].is_number(), "{line}");
+    assert!(!lines().iter().any(|l| l.to_string().contains("token=secret")));
+    let flawed = |l: &Value| l["kind"] == "http" && l["flaw"] == "host";
+    let line = lines().into_iter().find(flawed).unwrap();
+    assert_eq!((&line["status"], &line["termination"]), (&json!(400), &json!("FH")));
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_requests_and_not_for_idle_conns() {
+    let rig = rig("", "").await;
+    let mut idle = TcpStream::connect(rig.address()).await.unwrap();
+    send(&mut idle, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    answer(&mut idle).await;
+    rig.apps.iter().for_each(|app| app.answers.send_modify(|answers| *answers = false));
+    let mut busy = TcpStream::connect(rig.address()).await.unwrap();
+    send(&mut busy, "GET /busy HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let arrived = || rig.apps.iter().flat_map(App::heads).any(|head| head.starts_with("GET /busy"));
+    within("it is on its way", async {
+        while !arrived() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    rig.gateway.leave(Mode::Drain);
+    let mut byte = [0];
+    assert_eq!(within("the idle one is closed", idle.read(&mut byte)).await.unwrap(), 0);
+    assert!(!rig.gateway.has_ended());
+    rig.apps.iter().for_each(|app| app.answers.send_modify(|answers| *answers = true));
+    let answer = answer(&mut busy).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(field(&answer.head, "connection").as_deref(), Some("close"));
+    within("it has left", rig.gateway.ended()).await;
+}
+
+#[tokio::test]
+async fn a_caller_has_so_many_conns_and_no_more() {
+    let rig = rig("max_conns_per_caller = 1", "").await;
+    let mut one = TcpStream::connect(rig.address()).await.unwrap();
+    send(&mut one, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(answer(&mut one).await.status, 200);
+    let mut other = TcpStream::connect(rig.address()).await.unwrap();
+    let mut byte = [0];
+    let closed = within("it is closed", other.read(&mut byte)).await;
+    assert!(closed.is_ok_and(|n| n == 0));
+    let so = |m: &Metrics| {
+        m.sum("fairlead_listener_rejected_total", &[("reason", "max_conns_per_caller")]) == 1.0
+    };
+    rig.until("it is counted", so).await;
+    drop(one);
+    rig.until("it is gone", |m| m.sum("fairlead_listener_connections", &[]) == 0.0).await;
+    assert_eq!(rig.get("/", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn who_finds_no_room_waits_and_leaves_the_queue_when_it_goes() {
+    let caps = "[pool.caps]\nmax_sessions = 1\nqueue_timeout = \"20s\"\n";
+    let rig = rig("", caps).await;
+    rig.apps.iter().for_each(|app| app.answers.send_modify(|answers| *answers = false));
+    let mut busy = TcpStream::connect(rig.address()).await.unwrap();
+    send(&mut busy, "GET /busy HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    within("it is on its way", async {
+        while rig.apps.iter().flat_map(App::heads).next().is_none() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let depth = |wanted: f64| move |m: &Metrics| m.sum("fairlead_queue_depth", &[]) == wanted;
+    let mut gone = TcpStream::connect(rig.address()).await.unwrap();
+    send(&mut gone, "GET /gone HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    rig.until("it waits", depth(1.0)).await;
+    drop(gone);
+    rig.until("it does not wait any more", depth(0.0)).await;
+    let mut patient = TcpStream::connect(rig.address()).await.unwrap();
+    send(&mut patient, "GET /patient HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    rig.until("it waits", depth(1.0)).await;
+    rig.apps.iter().for_each(|app| app.answers.send_modify(|answers| *answers = true));
+    assert_eq!((answer(&mut busy).await.status, answer(&mut patient).await.status), (200, 200));
+    assert!(!rig.apps.iter().flat_map(App::heads).any(|head| head.starts_with("GET /gone")));
+}
