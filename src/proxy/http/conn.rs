@@ -59,7 +59,7 @@ pub struct Client {
 
 /// Serves a client until it, or we, have done.
 pub async fn serve(entered: Entered, listener: Arc<Listener>, id: ConnId, watcher: Watcher) {
-    let Entered { io, peer, tls, shown } = entered;
+    let Entered { io, peer, tls, shown, alpn: _ } = entered;
     let metrics = Arc::clone(&listener.edge.metrics);
     metrics.accepted.inc();
     let _counted = GaugeGuard::enter(&metrics.connections);
@@ -85,6 +85,11 @@ fn local_port(io: &ClientIo) -> u16 {
 }
 
 impl Client {
+    /// The name that it asked for in TLS.
+    pub(super) fn sni(&self) -> Option<&str> {
+        self.shown.sni.as_deref()
+    }
+
     /// A place among the conns of whom the conn itself proves to be; else of its address. `Err`: there is none.
     fn seat(&self) -> Result<Option<Seat<Who>>, ()> {
         let edge = &self.listener.edge;

@@ -303,7 +303,8 @@ impl Carried<'_> {
         let bytes = stash.joined();
         let body = (!bytes.is_empty()).then(|| Body { bytes: &bytes, whole: stash.is_whole });
         let request = self.client.shows(self.head(), body);
-        let presented = Presented { request: Some(request), peer: self.client.address() };
+        let (peer, sni) = (self.client.address(), self.client.sni());
+        let presented = Presented { request: Some(request), peer, sni };
         keys.of_named(caller, &keys.named(&presented))
     }
 
