@@ -12,7 +12,7 @@ use super::Place;
 use super::body::{self, Stash, Stop};
 use super::conn::Client;
 use super::connect;
-use super::guard::fields;
+use super::guard::{Flaw, fields};
 use super::headers::{self, Framing, Outward};
 use super::io::Wire;
 use super::problem::{Problem, seconds};
@@ -130,7 +130,7 @@ pub(super) async fn refuse(
     if let Some(challenge) = challenge {
         parts.headers.insert(header::WWW_AUTHENTICATE, challenge.clone());
     }
-    if matches!(problem, Problem::Flawed(super::guard::Flaw::Method)) {
+    if matches!(problem, Problem::Flawed(Flaw::Method)) {
         let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         parts.headers.insert(header::ALLOW, allowed);
     }
@@ -230,13 +230,16 @@ impl Carried<'_> {
         self.exchange.req_header()
     }
 
-    /// What HTTP/2 has decoded; HTTP/1 was checked before it was parsed.
+    /// What HTTP/2 has decoded, and what only this listener knows; HTTP/1 was checked before it was parsed.
     fn check(&self) -> Result<(), Ended> {
-        let parts = self.head();
+        let (parts, with) = (self.head(), &self.client.listener.with);
+        if headers::takes_off(&parts.headers, &with.naming) {
+            return Err(Ended::Refused(Problem::Flawed(Flaw::Connection)));
+        }
         if parts.version != Version::HTTP_2 {
             return Ok(());
         }
-        let bounds = &self.client.listener.with.bounds;
+        let bounds = &with.bounds;
         let path = self.exchange.req_header().raw_path();
         let checked = fields::check(&parts.method, &parts.uri, path, &parts.headers, bounds);
         checked.map(drop).map_err(|flaw| Ended::Refused(Problem::Flawed(flaw)))
@@ -274,7 +277,10 @@ impl Carried<'_> {
         {
             return Err(Ended::Refused(Problem::BodyTooLarge));
         }
-        let Some(bound) = with.inspected.filter(|_| json && self.request.has_body) else {
+        // HTTP/2 can say that a body is empty, and send one: nobody can take that back from an upstream.
+        let hollow = self.request.has_body && self.request.length == Some(0);
+        let looked_at = with.inspected.filter(|_| json && self.request.has_body);
+        let Some(bound) = looked_at.or(hollow.then_some(1)) else {
             return Ok(Stash::default());
         };
         if self.head().headers.contains_key(header::EXPECT) {
