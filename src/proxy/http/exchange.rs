@@ -144,14 +144,17 @@ pub(super) async fn refuse(
 impl Request {
     /// What a head says.
     fn of(exchange: &mut Exchange) -> Self {
+        let length = length_of(exchange);
+        if length == Some(0) && exchange.is_http2() {
+            // Pingora would believe it, and not wait for the end of the stream.
+            exchange.req_header_mut().remove_header(&header::CONTENT_LENGTH);
+        }
         let has_body = !exchange.is_body_empty();
         let head = exchange.req_header();
         let host = head.headers.get(header::HOST).cloned().or_else(|| {
             let authority = head.uri.authority()?;
             HeaderValue::from_str(authority.as_str()).ok()
         });
-        let length = head.headers.get(header::CONTENT_LENGTH);
-        let length = length.and_then(|value| super::guard::number(value.as_bytes()));
         let upgrade = headers::wants_websocket(&head.method, head.version, &head.headers);
         let method = head.method.clone();
         Request { method, host, length, has_body, upgrade: upgrade && !has_body }
@@ -175,6 +178,13 @@ impl Request {
     fn host(&self) -> &str {
         self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default()
     }
+}
+
+/// How long a body says it is, once.
+fn length_of(exchange: &Exchange) -> Option<u64> {
+    let mut lengths = exchange.req_header().headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = super::guard::number(lengths.next()?.as_bytes());
+    length.filter(|_| lengths.next().is_none())
 }
 
 struct Carried<'a> {
