@@ -12,7 +12,7 @@ use super::Place;
 use super::body::{self, Stash, Stop};
 use super::conn::Client;
 use super::connect;
-use super::guard::fields;
+use super::guard::{Flaw, fields};
 use super::headers::{self, Framing, Outward};
 use super::io::Wire;
 use super::problem::{Problem, seconds};
@@ -130,7 +130,7 @@ pub(super) async fn refuse(
     if let Some(challenge) = challenge {
         parts.headers.insert(header::WWW_AUTHENTICATE, challenge.clone());
     }
-    if matches!(problem, Problem::Flawed(super::guard::Flaw::Method)) {
+    if matches!(problem, Problem::Flawed(Flaw::Method)) {
         let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         parts.headers.insert(header::ALLOW, allowed);
     }
@@ -144,14 +144,17 @@ pub(super) async fn refuse(
 impl Request {
     /// What a head says.
     fn of(exchange: &mut Exchange) -> Self {
+        let length = length_of(exchange);
+        if length == Some(0) && exchange.is_http2() {
+            // Pingora would believe it, and not wait for the end of the stream.
+            exchange.req_header_mut().remove_header(&header::CONTENT_LENGTH);
+        }
         let has_body = !exchange.is_body_empty();
         let head = exchange.req_header();
         let host = head.headers.get(header::HOST).cloned().or_else(|| {
             let authority = head.uri.authority()?;
             HeaderValue::from_str(authority.as_str()).ok()
         });
-        let length = head.headers.get(header::CONTENT_LENGTH);
-        let length = length.and_then(|value| super::guard::number(value.as_bytes()));
         let upgrade = headers::wants_websocket(&head.method, head.version, &head.headers);
         let method = head.method.clone();
         Request { method, host, length, has_body, upgrade: upgrade && !has_body }
@@ -175,6 +178,13 @@ impl Request {
     fn host(&self) -> &str {
         self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default()
     }
+}
+
+/// How long a body says it is, once.
+fn length_of(exchange: &Exchange) -> Option<u64> {
+    let mut lengths = exchange.req_header().headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = super::guard::number(lengths.next()?.as_bytes());
+    length.filter(|_| lengths.next().is_none())
 }
 
 struct Carried<'a> {
@@ -230,13 +240,16 @@ impl Carried<'_> {
         self.exchange.req_header()
     }
 
-    /// What HTTP/2 has decoded; HTTP/1 was checked before it was parsed.
+    /// What HTTP/2 has decoded, and what only this listener knows; HTTP/1 was checked before it was parsed.
     fn check(&self) -> Result<(), Ended> {
-        let parts = self.head();
+        let (parts, with) = (self.head(), &self.client.listener.with);
+        if headers::takes_off(&parts.headers, &with.naming) {
+            return Err(Ended::Refused(Problem::Flawed(Flaw::Connection)));
+        }
         if parts.version != Version::HTTP_2 {
             return Ok(());
         }
-        let bounds = &self.client.listener.with.bounds;
+        let bounds = &with.bounds;
         let path = self.exchange.req_header().raw_path();
         let checked = fields::check(&parts.method, &parts.uri, path, &parts.headers, bounds);
         checked.map(drop).map_err(|flaw| Ended::Refused(Problem::Flawed(flaw)))
@@ -274,7 +287,10 @@ impl Carried<'_> {
         {
             return Err(Ended::Refused(Problem::BodyTooLarge));
         }
-        let Some(bound) = with.inspected.filter(|_| json && self.request.has_body) else {
+        // HTTP/2 can say that a body is empty, and send one: nobody can take that back from an upstream.
+        let hollow = self.request.has_body && self.request.length == Some(0);
+        let looked_at = with.inspected.filter(|_| json && self.request.has_body);
+        let Some(bound) = looked_at.or(hollow.then_some(1)) else {
             return Ok(Stash::default());
         };
         if self.head().headers.contains_key(header::EXPECT) {

@@ -119,6 +119,12 @@ fn is_among(nominated: &[&[u8]], name: &HeaderName) -> bool {
     nominated.iter().any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes()))
 }
 
+/// Whether Connection names one of these fields.
+pub fn takes_off(headers: &HeaderMap, names: &[HeaderName]) -> bool {
+    let nominated = nominated(headers);
+    !nominated.is_empty() && names.iter().any(|name| is_among(&nominated, name))
+}
+
 /// Whether a request asks to go on as WebSocket (RFC 6455, 4.1).
 pub fn wants_websocket(method: &Method, version: Version, headers: &HeaderMap) -> bool {
     let has = |name: HeaderName, word: &[u8]| {
