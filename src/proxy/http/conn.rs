@@ -291,7 +291,9 @@ impl Client {
     /// Who calls, by what the conn and this request show.
     pub(super) fn identify(&self, request: &request::Parts) -> Result<Caller, Problem> {
         let edge = &self.listener.edge;
-        let token = bearer(&request.headers);
+        // Where no identity takes one, it is the upstream's.
+        let asks = self.listener.with.challenge.is_some();
+        let token = bearer(&request.headers).filter(|_| asks);
         let now = time::now();
         if let Some(wait) = token.and_then(|_| edge.callers.wait(self.peer.ip(), now)) {
             return Err(Problem::TooManyFailures(wait));
