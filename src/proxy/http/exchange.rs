@@ -7,12 +7,13 @@ use http::header::{self, HeaderValue};
 use http::{Method, StatusCode, Version, request};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession as Exchange;
+use tokio::time::timeout_at;
 
 use super::Place;
 use super::body::{self, Stash, Stop};
 use super::conn::Client;
 use super::connect;
-use super::guard::fields;
+use super::guard::{Flaw, fields};
 use super::headers::{self, Framing, Outward};
 use super::io::Wire;
 use super::problem::{Problem, seconds};
@@ -177,6 +178,10 @@ impl Request {
     }
 }
 
+fn flaw(flaw: Flaw) -> Ended {
+    Ended::Refused(Problem::Flawed(flaw))
+}
+
 struct Carried<'a> {
     client: &'a Client,
     exchange: &'a mut Exchange,
@@ -199,7 +204,7 @@ impl Carried<'_> {
         let pool = Arc::clone(&place.pool);
         let stash = tokio::select! {
             biased;
-            stash = self.look_at_body() => stash?,
+            stash = self.look() => stash?,
             () = cut.as_mut() => return Err(Ended::Broken(Fault::Cut)),
         };
         let key = self.key(&place.keys, &caller, &stash);
@@ -230,16 +235,17 @@ impl Carried<'_> {
         self.exchange.req_header()
     }
 
-    /// What HTTP/2 has decoded; HTTP/1 was checked before it was parsed.
+    /// What HTTP/2 has decoded; HTTP/1 was checked before it was parsed, but for what this listener alone knows.
     fn check(&self) -> Result<(), Ended> {
         let parts = self.head();
         if parts.version != Version::HTTP_2 {
-            return Ok(());
+            let flawed = headers::nominates(&parts.headers, &self.client.listener.with.telling);
+            return if flawed { Err(flaw(Flaw::Connection)) } else { Ok(()) };
         }
         let bounds = &self.client.listener.with.bounds;
         let path = self.exchange.req_header().raw_path();
         let checked = fields::check(&parts.method, &parts.uri, path, &parts.headers, bounds);
-        checked.map(drop).map_err(|flaw| Ended::Refused(Problem::Flawed(flaw)))
+        checked.map(drop).map_err(flaw)
     }
 
     /// Who calls.
@@ -262,6 +268,29 @@ impl Carried<'_> {
         let place = Arc::clone(routes.find(self.request.host(), path));
         self.report.pool = Some(Arc::clone(&place.pool));
         Ok(place)
+    }
+
+    /// What is to be known of the body before anything goes out.
+    async fn look(&mut self) -> Result<Stash, Ended> {
+        if self.wire.is_none() && self.request.length == Some(0) {
+            self.see_no_body().await?;
+        }
+        self.look_at_body().await
+    }
+
+    /// Holds HTTP/2 to a length of nothing: frames that contradict it are malformed (RFC 9113, 8.1.1), and Pingora does not read
+    /// them.
+    async fn see_no_body(&mut self) -> Result<(), Ended> {
+        let deadline = time::now() + self.client.listener.with.head_timeout;
+        loop {
+            match timeout_at(deadline, self.exchange.read_request_body()).await {
+                Ok(Ok(None)) => return Ok(()),
+                Ok(Ok(Some(data))) if data.is_empty() => {}
+                Ok(Ok(Some(_))) => return Err(flaw(Flaw::ContentLength)),
+                Ok(Err(_)) => return Err(Ended::Broken(Fault::ClientLost)),
+                Err(_) => return Err(Ended::Refused(Problem::BodyTooSlow)),
+            }
+        }
     }
 
     /// Reads the body, if who calls may be named in it.

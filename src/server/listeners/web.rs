@@ -66,6 +66,10 @@ fn settings(from: &config::Listener, shared: &Shared<'_>) -> Result<Settings, St
         (Source::Header(name), Some(trusted)) => Some((name.clone(), trusted.clone())),
         (_, _) => None,
     });
+    let telling = rules().filter_map(|rule| {
+        let Source::Header(name) = &rule.source else { return None };
+        Some(name.clone())
+    });
     let in_bodies = rules().any(|rule| matches!(rule.source, Source::Json(_)));
     let tokens = from.identities().take_tokens();
     Ok(Settings {
@@ -74,6 +78,7 @@ fn settings(from: &config::Listener, shared: &Shared<'_>) -> Result<Settings, St
         max_body: http.max_body.map(|most| most as u64),
         trusted: http.trusted.clone(),
         spoofable: spoofable.collect(),
+        telling: telling.collect(),
         affinity: http.cookie.as_ref().map(cookie).transpose()?.map(Arc::new),
         patience: Patience {
             first_byte: http.first_byte_timeout,

@@ -201,6 +201,7 @@ pub(super) fn settings() -> Settings {
         max_body: None,
         trusted: Vec::new(),
         spoofable: Vec::new(),
+        telling: Vec::new(),
         affinity: None,
         patience: Patience { first_byte: 10 * second, body: 10 * second, idle: 10 * second },
         connect_timeout: 5 * second,
