@@ -29,7 +29,9 @@ fn known(exchange: Exchange) -> Exchange {
             exchange.at("nginx", &[May::DropInterim], "1.22 knows no early hints")
         }
         "GET /reply/trailers" | "trailers up" => {
-            exchange.at("nginx", &[May::DropTrailers], "it drops trailers")
+            let why = "it drops trailers, as RFC 9110 6.5.1 lets it";
+            let dropped = &[May::DropTrailers];
+            exchange.at("nginx", dropped, why).at("fairlead", dropped, why)
         }
         "GET /reply/hops" => {
             let why = "it is named in Connection: taken off (RFC 9110 7.6.1)";
