@@ -77,7 +77,8 @@ fn settings(from: &config::Listener, shared: &Shared<'_>) -> Result<Settings, St
         | Source::Path(_)
         | Source::Basic
         | Source::Json(_)
-        | Source::Address => None,
+        | Source::Address
+        | Source::Sni => None,
     });
     let in_bodies = rules().any(|rule| matches!(rule.source, Source::Json(_)));
     let tokens = from.identities().take_tokens();
