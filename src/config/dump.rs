@@ -6,8 +6,8 @@ use toml::{Table, Value};
 
 use super::model::{
     Address, Balance, CallerLimits, Caps, Config, Dns, EnvValue, Grant, Health, Http, Identity,
-    Jwt, KeySource, Limits, Listener, Managed, Pattern, Pool, PoolTls, Probe, Protocol, Route, Sni, Tcp, Tls,
-    Upstream, Upstreams,
+    Jwt, KeySource, Limits, Listener, Managed, Pattern, Pool, PoolTls, Probe, Protocol, Route, Sni,
+    Tcp, Tls, Upstream, Upstreams,
 };
 use super::values::{show_duration, show_size};
 use crate::identity::request::{self, Source};
