@@ -16,6 +16,7 @@ pub mod problem;
 pub mod relay;
 mod report;
 pub mod routes;
+mod secure;
 #[cfg(test)]
 mod tests;
 pub mod trace;

@@ -39,7 +39,7 @@ impl Rig {
 
     /// What comes back to who says this and then no more.
     async fn says(&self, text: &[u8]) -> io::Result<Vec<u8>> {
-        let mut conn = self.connect().await;
+        let mut conn = TcpStream::connect(self.0.addresses().listeners[0]).await?;
         conn.write_all(text).await?;
         conn.shutdown().await?;
         let mut heard = Vec::new();
@@ -91,15 +91,19 @@ async fn plain(address: SocketAddr, number: u8) -> SocketAddr {
     address
 }
 
-/// The same within TLS.
-async fn secure(signed: &Signed) -> SocketAddr {
+fn acceptor(signed: &Signed) -> TlsAcceptor {
     let chain = vec![CertificateDer::from_pem_slice(signed.certificate.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(signed.key.as_bytes()).unwrap();
     let provider = fairlead::wire::certificates::provider();
     let config = ServerConfig::builder_with_provider(provider);
     let config = config.with_safe_default_protocol_versions().unwrap();
     let config = config.with_no_client_auth().with_single_cert(chain, key).unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// The same within TLS.
+async fn secure(signed: &Signed) -> SocketAddr {
+    let acceptor = acceptor(signed);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let served = Tasks::new();
@@ -145,7 +149,7 @@ async fn nobody_is_taken_to_an_upstream_that_shows_another_name_or_is_signed_by_
         let upstream = secure(&signed).await;
         let rig = start(&format!("\"{upstream}\""), &tls(&folder, name)).await;
         rig.until_state("down", 1).await;
-        assert_eq!(rig.says(b"ping").await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert!(rig.says(b"ping").await.is_err(), "it is cut, and hears nothing");
     }
 }
 
@@ -226,4 +230,58 @@ async fn conns_go_to_all_the_addresses_of_a_name_and_stay_where_they_are() {
     assert_eq!(retired().await, 1.0);
     drop(open);
     eventually("it is gone", async || !rig.metrics().await.0.contains(&gone)).await;
+}
+
+#[tokio::test]
+async fn requests_go_on_in_tls_to_an_upstream_that_shows_what_is_meant_and_to_no_other() {
+    let ca = Ca::new();
+    let folder = Folder::new(&ca);
+    let upstream = secure_web(&ca.server_of("app.example.com")).await;
+    for (name, status, body) in [("app.example.com", "200", "1"), ("other.example.com", "503", "")]
+    {
+        let toml = format!(
+            "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"p\"\n\
+             [metrics]\nbind = \"127.0.0.1:0\"\n\
+             [[pool]]\nname = \"p\"\nupstreams = [\"{upstream}\"]\n{}",
+            tls(&folder, name)
+        );
+        let rig = Rig(Gateway::start(&toml).await.unwrap());
+        rig.until_state(if status == "200" { "up" } else { "down" }, 1).await;
+        for n in 0..2 {
+            let request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+            let mut conn = rig.connect().await;
+            conn.write_all(request).await.unwrap();
+            let mut heard = String::new();
+            within("an answer", conn.read_to_string(&mut heard)).await.unwrap();
+            assert!(heard.starts_with(&format!("HTTP/1.1 {status} ")), "{name} {n}: {heard}");
+            assert!(body.is_empty() || heard.ends_with("\r\n\r\nhi"), "{heard}");
+        }
+    }
+}
+
+/// Answers every request with `hi`, within TLS, and keeps the connection.
+async fn secure_web(signed: &Signed) -> SocketAddr {
+    let acceptor = acceptor(signed);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = Tasks::new();
+    Tasks::new().spawn_aside("accept", async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            served.spawn_aside("web", async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut asked = Vec::new();
+                while let Ok(byte) = stream.read_u8().await {
+                    asked.push(byte);
+                    if asked.ends_with(b"\r\n\r\n") {
+                        asked.clear();
+                        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+                        let _ = stream.write_all(answer).await;
+                        let _ = stream.flush().await;
+                    }
+                }
+            });
+        }
+    });
+    address
 }

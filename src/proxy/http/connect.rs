@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use ahash::AHashMap;
+use pingora::ErrorType::ConnectError;
+use pingora::OrErr as _;
 use pingora::connectors::TransportConnector;
 use pingora::protocols::Stream;
 use pingora::protocols::http::v1::client::HttpSession as Http1;
@@ -19,8 +21,11 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::io::{AsyncRead as _, ReadBuf};
 
 use super::relay::Upstream;
+use super::secure::Secure;
 use crate::id::UpstreamId;
 use crate::time::{self, Duration, Instant};
+use crate::upstream::connect::{Watchfulness, dial};
+use crate::upstream::tls;
 
 /// How long a connection that nobody uses is kept.
 const KEPT: Duration = Duration::from_secs(60);
@@ -47,10 +52,23 @@ pub struct Connected {
     pub reused: bool,
 }
 
-/// Connects. Errors: nobody is there, or not in time.
-pub async fn connect(way: Way, timeout: Duration) -> pingora::Result<Connected> {
+/// Connects, over TLS where `tls` says how. Errors: nobody is there, or not in time, or shows a wrong certificate.
+pub async fn connect(
+    way: Way,
+    tls: Option<&tls::Way>,
+    timeout: Duration,
+) -> pingora::Result<Connected> {
     if let Some(stream) = kept(way) {
         return Ok(Connected { session: Upstream::H1(Http1::new(stream)), reused: true });
+    }
+    if tls.is_some() {
+        let stream = dial(way.1, tls, timeout, Watchfulness::default(), b"").await;
+        let stream = stream.or_err(ConnectError, "cannot connect in TLS")?;
+        if stream.alpn().is_some_and(|spoken| spoken != b"http/1.1") {
+            return pingora::Error::e_explain(ConnectError, "it wants no HTTP/1.1");
+        }
+        let stream: Stream = Box::new(Secure(stream));
+        return Ok(Connected { session: Upstream::H1(Http1::new(stream)), reused: false });
     }
     let mut peer = HttpPeer::new(way.1, false, String::new());
     peer.options.connection_timeout = Some(timeout);

@@ -386,11 +386,11 @@ impl Carried<'_> {
     ) -> Result<Option<Again>, Ended> {
         let settings = &self.client.listener.with;
         let Some(address) = picked.member.address() else { return Ok(Some(Again::Connect)) };
-        let way = (picked.member.id, address);
+        let (way, tls) = ((picked.member.id, address), picked.member.way());
         let began = time::now();
         let connected = tokio::select! {
             biased;
-            connected = connect::connect(way, settings.connect_timeout) => connected,
+            connected = connect::connect(way, tls, settings.connect_timeout) => connected,
             () = cut.as_mut() => return Err(Ended::Broken(Fault::Cut)),
         };
         let mut connected = match connected {
