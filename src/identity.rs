@@ -52,6 +52,8 @@ pub struct Shown {
     pub certificate: Option<mtls::Names>,
     /// What a trusted proxy says of it.
     pub proxied: Option<Header>,
+    /// The name that it asked for in TLS (SNI), lower case.
+    pub sni: Option<Box<str>>,
 }
 
 /// Whom a text names.
@@ -147,7 +149,8 @@ impl Extractor {
             Extractor::SourceIp(ranges) => ranges.find(evidence.peer?).map(Ok),
             Extractor::Request(rule) => {
                 let Evidence { request, peer, .. } = *evidence;
-                rule.claim(&request::Presented { request, peer }).map(Ok)
+                // A name that was asked for proves nothing.
+                rule.claim(&request::Presented { request, peer, sni: None }).map(Ok)
             }
         }
     }
@@ -278,7 +281,7 @@ mod tests {
         let names = mtls::Names::read(signed.der()).unwrap();
         let header = b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\x06\xE4\0\x03bob";
         let header = crate::wire::proxy_protocol::Decoder::default().next(&mut &header[..]);
-        let shown = Shown { certificate: Some(names), proxied: header.unwrap() };
+        let shown = Shown { certificate: Some(names), proxied: header.unwrap(), sni: None };
         let mtls = Extractor::Mtls(Arc::new(mtls::Rule { field: mtls::Field::Cn, pattern: None }));
         let field = proxy_tlv::Field::Custom(0xE4);
         let tlv = Extractor::ProxyTlv(Arc::new(proxy_tlv::Rule { field, pattern: None }));

@@ -12,8 +12,8 @@
 //! | leaving | [`drain`] | the one place that starts tasks, and waits for them |
 //! | telling | [`observe`] | metrics, log lines, readiness |
 //! | keeping | [`ledger`] | whose each session is, in memory or in a file |
-//! | fleet | [`upstream`] | pools, members, leases, managed CLIs |
-//! | edges | [`probe`] [`listen`] | the watch on each CLI; sockets that accept |
+//! | fleet | [`upstream`] | pools, members, leases; where members come from: names, managed CLIs |
+//! | edges | [`probe`] [`listen`] | the watch on each CLI, probes of what is none; sockets that accept |
 //! | data path | [`proxy`] | START READING HERE |
 //! | root | [`server`] | the only place that knows everything |
 //! | command line | [`cli`] | arguments in, exit code out |

@@ -24,6 +24,7 @@ use crate::drain::Mode;
 use crate::ledger::LedgerError;
 use crate::listen::tls::TlsError;
 use crate::upstream::source::managed::StateError;
+use crate::upstream::tls::Unusable;
 
 use signals::Signals;
 
@@ -41,6 +42,8 @@ pub enum StartError {
     Ledger(LedgerError),
     /// A listener cannot speak TLS.
     Tls(String, TlsError),
+    /// TLS cannot be spoken with the upstreams of a pool.
+    PoolTls(String, Unusable),
     /// The system refuses something basic: a thread, a runtime, a signal.
     System(&'static str, io::Error),
 }
@@ -57,6 +60,9 @@ impl fmt::Display for StartError {
             StartError::Ledger(error) => write!(f, "cannot use the ledger: {error}"),
             StartError::Tls(listener, error) => {
                 write!(f, "listener {listener} cannot speak TLS: {error}")
+            }
+            StartError::PoolTls(pool, error) => {
+                write!(f, "pool {pool} cannot speak TLS: {error}")
             }
             StartError::System(what, error) => write!(f, "cannot {what}: {error}"),
         }

@@ -99,3 +99,5 @@ mod telemetry;
 mod tell;
 #[path = "it/tls.rs"]
 mod tls;
+#[path = "it/upstreams.rs"]
+mod upstreams;

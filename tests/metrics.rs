@@ -40,7 +40,7 @@ fn populated() -> (Arc<Metrics>, Box<dyn std::any::Any>) {
     listener.rejected.inc("too_many");
     listener.frame_errors.inc("bad_header");
     listener.denied.inc("access_denied");
-    listener.tls_not_after().set(1);
+    listener.tls_not_after("default").set(1);
     let http = listener.http();
     http.requests.inc(200);
     http.retries.inc("connect");
@@ -50,6 +50,7 @@ fn populated() -> (Arc<Metrics>, Box<dyn std::any::Any>) {
     pool.failovers.inc("ok");
     pool.lookups.inc("found");
     pool.evicted.inc("idle");
+    pool.lookups.inc("found");
     pool.turns.inc("ok");
     pool.turn_duration.observe(12.0);
     let upstream = metrics.upstream("p", "cli-1");

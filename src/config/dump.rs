@@ -6,8 +6,8 @@ use toml::{Table, Value};
 
 use super::model::{
     Address, Balance, CallerLimits, Caps, Config, Dns, EnvValue, Grant, Health, Http, Identity,
-    Jwt, KeySource, Limits, Listener, Managed, Pattern, Pool, Probe, Protocol, Route, Tcp, Tls,
-    Upstream, Upstreams,
+    Jwt, KeySource, Limits, Listener, Managed, Pattern, Pool, PoolTls, Probe, Protocol, Route, Sni,
+    Tcp, Tls, Upstream, Upstreams,
 };
 use super::values::{show_duration, show_size};
 use crate::identity::request::{self, Source};
@@ -156,9 +156,9 @@ fn request(rule: &request::Rule) -> Table {
         Source::Cookie(name) | Source::Query(name) => table([("name", text(name))]),
         Source::Path(segment) => table([("segment", number(*segment))]),
         Source::Json(pointer) => table([("pointer", text(pointer))]),
-        Source::Basic | Source::Address => Table::new(),
+        Source::Basic | Source::Address | Source::Sni => Table::new(),
     };
-    if rule.source != Source::Address {
+    if !matches!(rule.source, Source::Address | Source::Sni) {
         out.insert("yields".into(), text(rule.yields.word()));
     }
     if let Some(pattern) = &rule.pattern {
@@ -257,7 +257,33 @@ fn tls(tls: &Tls) -> Value {
         out.insert("client_auth".into(), text(client_ca.auth.word()));
     }
     out.insert("min_version".into(), text(tls.min_version.word()));
+    out.insert("alpn".into(), Value::Array(tls.alpn.iter().map(text).collect()));
+    out.insert("strict_sni".into(), tls.strict_sni.into());
+    if !tls.sni.is_empty() {
+        out.insert("sni".into(), list(&tls.sni, sni));
+    }
     out.into()
+}
+
+/// Paths only, likewise.
+fn pool_tls(tls: &PoolTls) -> Value {
+    let mut out = table([("ca", text(tls.ca.display()))]);
+    out.extend(tls.server_name.as_ref().map(|name| ("server_name".to_owned(), text(name))));
+    if let Some((certificate, key)) = &tls.own {
+        out.insert("certificate".into(), text(certificate.display()));
+        out.insert("key".into(), text(key.display()));
+    }
+    out.insert("min_version".into(), text(tls.min_version.word()));
+    out.insert("alpn".into(), Value::Array(tls.alpn.iter().map(text).collect()));
+    out.into()
+}
+
+fn sni(sni: &Sni) -> Table {
+    table([
+        ("hosts", Value::Array(sni.hosts.iter().map(text).collect())),
+        ("certificate", text(sni.certificate.display())),
+        ("key", text(sni.key.display())),
+    ])
 }
 
 fn tcp(tcp: &Tcp) -> Value {
@@ -302,6 +328,7 @@ fn pool(pool: &Pool) -> Table {
     if let Upstreams::Managed(m) = &pool.upstreams {
         out.insert("managed".into(), managed(m));
     }
+    out.extend(pool.tls.as_ref().map(|tls| ("tls".to_owned(), pool_tls(tls))));
     out.insert("health".into(), health(&pool.health));
     if let Some(rule) = &pool.outlier {
         let shown = table([

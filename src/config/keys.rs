@@ -108,7 +108,22 @@ pub const RATE: Section = Section {
 pub const TLS: Section = Section {
     title: "[listener.tls]",
     path: "listener.tls",
-    keys: &["certificate", "key", "client_ca", "client_auth", "min_version"],
+    keys: &[
+        "certificate",
+        "key",
+        "client_ca",
+        "client_auth",
+        "min_version",
+        "alpn",
+        "strict_sni",
+        "sni",
+    ],
+};
+/// `[[listener.tls.sni]]`
+pub const SNI: Section = Section {
+    title: "[[listener.tls.sni]]",
+    path: "listener.tls.sni",
+    keys: &["hosts", "certificate", "key"],
 };
 /// `[listener.tcp]`
 pub const TCP: Section = Section {
@@ -184,6 +199,7 @@ pub const POOL: Section = Section {
         "create_existing",
         "ephemeral_grace",
         "token",
+        "tls",
         "send_proxy",
         "health",
         "outlier",
@@ -217,6 +233,12 @@ pub const MANAGED: Section = Section {
         "max_sessions",
         "weight",
     ],
+};
+/// `[pool.tls]`
+pub const POOL_TLS: Section = Section {
+    title: "[pool.tls]",
+    path: "pool.tls",
+    keys: &["ca", "server_name", "certificate", "key", "min_version", "alpn"],
 };
 /// `[pool.health]`
 pub const HEALTH: Section = Section {
@@ -299,7 +321,7 @@ pub const TOKEN: Section = Section {
 };
 
 /// Every section of the configuration file, in the order of the documentation.
-pub const ALL: [&Section; 28] = [
+pub const ALL: [&Section; 30] = [
     &ROOT,
     &RUNTIME,
     &LISTENER,
@@ -308,6 +330,7 @@ pub const ALL: [&Section; 28] = [
     &ROUTE,
     &RATE,
     &TLS,
+    &SNI,
     &TCP,
     &PROXY_PROTOCOL,
     &IDENTITY,
@@ -318,6 +341,7 @@ pub const ALL: [&Section; 28] = [
     &UPSTREAM,
     &GRANT,
     &MANAGED,
+    &POOL_TLS,
     &HEALTH,
     &OUTLIER,
     &CAPS,

@@ -45,7 +45,7 @@ pub use pool::{
     Probe, Statuses, Storage, Upstream, Upstreams,
 };
 pub use tcp::{OnUpstreamDown, SendProxy, Tcp};
-pub use tls::{ClientAuth, ClientCa, MinVersion, ProxyProtocol, Tls};
+pub use tls::{ClientAuth, ClientCa, MinVersion, PoolTls, ProxyProtocol, Sni, Tls};
 
 use crate::caller::Trust;
 use crate::identity::Identities;

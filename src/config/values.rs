@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use toml::de::DeValue;
 
-pub(super) use self::host::peer;
+pub(super) use self::host::{hosts, peer, server_name};
 pub(super) use self::request::{cookie_name, header_name, pointer};
 use super::model::Pattern;
 use crate::identity;
@@ -162,6 +162,19 @@ pub(super) fn words<T: Copy + PartialEq>(
         }
         if found.is_empty() { Err("is empty".to_owned().into()) } else { Ok(found) }
     }
+}
+
+/// A list of protocols as TLS names them (RFC 7301); it may be empty.
+pub(super) fn alpn(value: &DeValue<'_>) -> Read<Vec<String>> {
+    let what = "a list of protocols such as [\"h2\", \"http/1.1\"]";
+    let list = value.as_array().ok_or_else(|| wanted(what, value))?;
+    let one = |item: &DeValue<'_>| {
+        let name = text(item, "the name of a protocol")?;
+        let good = (1..=255).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
+        let name = name.to_owned();
+        if good { Ok(name) } else { Err(format!("{name:?} is not the name of a protocol").into()) }
+    };
+    list.iter().map(|item| one(item.get_ref())).collect()
 }
 
 /// A list of at least one range of addresses.

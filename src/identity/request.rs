@@ -46,12 +46,14 @@ pub struct Body<'a> {
 }
 
 /// What a name is read from.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Presented<'a> {
     /// The request; `None`: there are no requests on this listener.
     pub request: Option<Request<'a>>,
     /// Where the client is, as far as is known.
     pub peer: Option<IpAddr>,
+    /// The name that it asked for in TLS, if any.
+    pub sni: Option<&'a str>,
 }
 
 /// Where a name stands.
@@ -71,6 +73,8 @@ pub enum Source {
     Json(json::Pointer),
     /// It is the client's address.
     Address,
+    /// It is the name that the client asked for in TLS (SNI, RFC 6066).
+    Sni,
 }
 
 impl Source {
@@ -84,12 +88,16 @@ impl Source {
             Source::Basic => "basic",
             Source::Json(_) => "json",
             Source::Address => "source_ip",
+            Source::Sni => "sni",
         }
     }
 
     fn read<'a>(&self, presented: &Presented<'a>) -> Option<Cow<'a, str>> {
         if let Source::Address = self {
             return presented.peer.map(|peer| peer.to_canonical().to_string().into());
+        }
+        if let Source::Sni = self {
+            return presented.sni.filter(|name| is_name(name)).map(Cow::Borrowed);
         }
         let request = presented.request?;
         let text = match self {
@@ -99,7 +107,7 @@ impl Source {
             Source::Path(segment) => path::find(request.path, *segment),
             Source::Basic => basic::find(request.headers).map(Cow::Owned),
             Source::Json(pointer) => pointer.find(request.body?),
-            Source::Address => None,
+            Source::Address | Source::Sni => None,
         };
         text.filter(|text| is_name(text))
     }

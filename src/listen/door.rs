@@ -40,6 +40,8 @@ pub struct Entered {
     pub peer: SocketAddr,
     /// Version and cipher of TLS; `None`: there is none.
     pub tls: Option<String>,
+    /// What is spoken within TLS, as the two agreed (ALPN, RFC 7301); `None`: they did not.
+    pub alpn: Option<Box<[u8]>>,
     /// What it showed.
     pub shown: Shown,
 }
@@ -47,7 +49,8 @@ pub struct Entered {
 impl Entered {
     /// A client that had nothing to pass.
     pub fn plain(socket: TcpStream, peer: SocketAddr) -> Self {
-        Entered { io: ClientIo::Plain(socket), peer, tls: None, shown: Shown::default() }
+        let shown = Shown::default();
+        Entered { io: ClientIo::Plain(socket), peer, tls: None, alpn: None, shown }
     }
 }
 
@@ -130,7 +133,7 @@ impl Door {
         let addresses = proxied.as_ref().and_then(|header| header.addresses);
         let peer = addresses.map_or(peer, |addresses| addresses.source);
         let Some(terminator) = &self.tls else {
-            let shown = Shown { certificate: None, proxied };
+            let shown = Shown { proxied, ..Shown::default() };
             return Ok(Entered { shown, ..Entered::plain(socket, peer) });
         };
         let stream = terminator.accept(socket).await.map_err(failed)?;
@@ -144,8 +147,10 @@ impl Door {
             _ => "TLSv1.3",
         };
         let tls = format!("{version} {cipher}");
-        let shown = Shown { certificate, proxied };
-        Ok(Entered { io: ClientIo::Tls(Box::new(stream)), peer, tls: Some(tls), shown })
+        let sni = connection.server_name().map(|name| name.to_ascii_lowercase().into());
+        let alpn = connection.alpn_protocol().map(Into::into);
+        let shown = Shown { certificate, proxied, sni };
+        Ok(Entered { io: ClientIo::Tls(Box::new(stream)), peer, tls: Some(tls), alpn, shown })
     }
 }
 

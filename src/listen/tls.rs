@@ -1,5 +1,7 @@
-//! TLS of a listener: its certificate, and the handshake. Certificates that change on disk are used from the next
+//! TLS of a listener: its certificates, and the handshake. Certificates that change on disk are used from the next
 //! handshake on; what is broken on disk changes nothing. Never logs what is in a file.
+
+mod by_name;
 
 use std::fmt;
 use std::fs::File;
@@ -11,12 +13,12 @@ use parking_lot::RwLock;
 use prometheus::IntGauge;
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
-use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use self::by_name::ByName;
 use crate::config::{ClientAuth, MinVersion, Tls};
 use crate::time::Duration;
 use crate::wire::certificates::{self, MAX_FILE};
@@ -53,25 +55,30 @@ impl std::error::Error for TlsError {}
 /// The TLS of one listener.
 pub struct Terminator {
     with: Tls,
-    /// What may be spoken within it, the best first (RFC 7301); none: nobody is asked.
-    protocols: Vec<Vec<u8>>,
     /// What the next handshake uses: all of it is swapped together, and with it the sessions that could be resumed.
     current: RwLock<Arc<ServerConfig>>,
-    not_after: IntGauge,
+    /// In the order of the certificates.
+    not_after: Vec<IntGauge>,
     /// What the files held when they were last looked at.
     seen: u64,
 }
 
 impl Terminator {
-    /// Reads the files. `not_after` is kept at the end of the certificate in force, in seconds of Unix time.
-    /// `protocols`: what may be spoken within it, the best first. Errors: they cannot be used.
-    pub fn new(with: &Tls, protocols: &[&[u8]], not_after: IntGauge) -> Result<Self, TlsError> {
+    /// Reads the files. `not_after` makes the gauge of a certificate, which is kept at its end, in seconds of Unix time: the
+    /// first is called `default`, the others by their first name. Errors: the files cannot be used.
+    pub fn new(with: &Tls, not_after: impl Fn(&str) -> IntGauge) -> Result<Self, TlsError> {
         let files = Files::read(with)?;
-        let protocols: Vec<_> = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        let (config, ends) = files.config(with, &protocols)?;
-        not_after.set(ends);
+        let (config, ends) = files.config(with)?;
+        let others = with.sni.iter().filter_map(|sni| sni.hosts.first().map(String::as_str));
+        let not_after = std::iter::once("default").chain(others).map(not_after).collect();
         let (with, current) = (with.clone(), RwLock::new(Arc::new(config)));
-        Ok(Terminator { with, protocols, current, not_after, seen: files.fingerprint() })
+        let terminator = Terminator { with, current, not_after, seen: files.fingerprint() };
+        terminator.show(&ends);
+        Ok(terminator)
+    }
+
+    fn show(&self, ends: &[i64]) {
+        self.not_after.iter().zip(ends).for_each(|(gauge, end)| gauge.set(*end));
     }
 
     /// Shakes hands. Has no deadline of its own. Errors: the client's, or the library's as the inner one.
@@ -97,14 +104,14 @@ impl Terminator {
                 continue;
             }
             last = now;
-            match read.and_then(|files| files.config(&self.with, &self.protocols)) {
+            match read.and_then(|files| files.config(&self.with)) {
                 Ok((config, ends)) => {
                     *self.current.write() = Arc::new(config);
-                    self.not_after.set(ends);
+                    self.show(&ends);
                     tracing::info!(
                         kind = "tls",
                         listener,
-                        not_after = ends,
+                        not_after = ends.iter().min(),
                         "another certificate is in force"
                     );
                 }
@@ -129,31 +136,42 @@ impl fmt::Debug for Terminator {
 
 /// What the files hold.
 struct Files {
+    /// The first is for all names that no other is for.
+    pairs: Vec<PairFiles>,
+    client_ca: Option<Vec<u8>>,
+}
+
+struct PairFiles {
     certificate: Vec<u8>,
     key: Vec<u8>,
-    client_ca: Option<Vec<u8>>,
+}
+
+/// Where the certificates are, the first one first.
+fn paths(with: &Tls) -> impl Iterator<Item = (&PathBuf, &PathBuf)> {
+    let others = with.sni.iter().map(|sni| (&sni.certificate, &sni.key));
+    std::iter::once((&with.certificate, &with.key)).chain(others)
 }
 
 impl Files {
     fn read(with: &Tls) -> Result<Self, TlsError> {
         let client_ca = with.client_ca.as_ref().map(|ca| read(&ca.file)).transpose()?;
-        Ok(Files { certificate: read(&with.certificate)?, key: read(&with.key)?, client_ca })
+        let pair = |(certificate, key): (&PathBuf, &PathBuf)| {
+            Ok(PairFiles { certificate: read(certificate)?, key: read(key)? })
+        };
+        Ok(Files { pairs: paths(with).map(pair).collect::<Result<_, _>>()?, client_ca })
     }
 
     /// The same for the same files: so that no key is kept to be compared.
     fn fingerprint(&self) -> u64 {
-        let files = [Some(&self.certificate), Some(&self.key), self.client_ca.as_ref()];
-        files.into_iter().fold(0, |hash, file| {
+        let pairs = self.pairs.iter().flat_map(|pair| [Some(&pair.certificate), Some(&pair.key)]);
+        pairs.chain([self.client_ca.as_ref()]).fold(0, |hash, file| {
             twox_hash::XxHash3_64::oneshot_with_seed(hash, file.map_or(&[], Vec::as_slice))
         })
     }
 
-    /// What handshakes use, and when its certificate ends.
-    fn config(&self, with: &Tls, protocols: &[Vec<u8>]) -> Result<(ServerConfig, i64), TlsError> {
-        let pair = certificates::pair(&self.certificate, &self.key).map_err(|error| {
-            let file = if error.is_of_key() { &with.key } else { &with.certificate };
-            TlsError::Content(file.clone(), error)
-        })?;
+    /// What handshakes use, and when each of its certificates ends.
+    fn config(&self, with: &Tls) -> Result<(ServerConfig, Vec<i64>), TlsError> {
+        let (names, ends) = self.certificates(with)?;
         let versions: &[_] = match with.min_version {
             MinVersion::V12 => &[&TLS12, &TLS13],
             MinVersion::V13 => &[&TLS13],
@@ -169,14 +187,35 @@ impl Files {
             }
             (_, _) => builder.with_no_client_auth(),
         };
-        let resolver = SingleCertAndKey::from(pair.certified);
-        let mut config = builder.with_cert_resolver(Arc::new(resolver));
-        config.alpn_protocols = protocols.to_vec();
+        let mut config = builder.with_cert_resolver(Arc::new(names));
+        config.alpn_protocols = with.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         if self.client_ca.is_some() {
             // A session that is resumed would let in a certificate that has ended since.
             config.session_storage = Arc::new(NoServerSessionStorage {});
         }
-        Ok((config, pair.not_after))
+        Ok((config, ends))
+    }
+
+    fn certificates(&self, with: &Tls) -> Result<(ByName, Vec<i64>), TlsError> {
+        let mut pairs = Vec::with_capacity(self.pairs.len());
+        for (files, (certificate, key)) in self.pairs.iter().zip(paths(with)) {
+            let pair = certificates::pair(&files.certificate, &files.key).map_err(|error| {
+                let file = if error.is_of_key() { key } else { certificate };
+                TlsError::Content(file.clone(), error)
+            })?;
+            pairs.push(pair);
+        }
+        let ends = pairs.iter().map(|pair| pair.not_after).collect();
+        let first = pairs.first().map(|pair| Arc::clone(&pair.certified));
+        let mut names = ByName::new(first.filter(|_| !with.strict_sni));
+        for (sni, pair) in with.sni.iter().zip(pairs.iter().skip(1)) {
+            names.add(&sni.hosts, &pair.certified);
+        }
+        // Where others are refused, those that stand in the first one are not.
+        if let Some(first) = pairs.first() {
+            names.add(&first.hosts, &first.certified);
+        }
+        Ok((names, ends))
     }
 }
 

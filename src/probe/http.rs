@@ -8,7 +8,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use super::tcp;
 use crate::config::HttpProbe;
 use crate::time::Duration;
-use crate::upstream::connect::connect;
+use crate::upstream::connect::{Watchfulness, dial};
+use crate::upstream::tls::Way;
 
 /// The longest head of an answer, in bytes, and the most fields in it.
 const MAX_HEAD: usize = 16 * 1024;
@@ -31,14 +32,16 @@ impl From<io::Error> for Unwell {
     }
 }
 
-/// Asks, and reads the answer's head. Errors: also `TimedOut` after `limit`.
+/// Asks, and reads the answer's head. `first` is said before everything else. Errors: also `TimedOut` after `limit`.
 pub async fn probe(
     address: SocketAddr,
+    way: Option<&Way>,
     with: &HttpProbe,
     limit: Duration,
+    first: &[u8],
 ) -> Result<impl Future<Output = ()> + use<>, Unwell> {
     let asking = async {
-        let mut stream = connect(address, limit).await?;
+        let mut stream = dial(address, way, limit, Watchfulness::default(), first).await?;
         let status = ask(&mut stream, address, with).await?;
         if !with.expect.iter().any(|good| good.has(status)) {
             return Err(Unwell::Status(status));
@@ -62,6 +65,7 @@ async fn ask(
         with.path
     );
     stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
     let mut head = Vec::new();
     let mut buffer = [0; 2048];
     loop {
@@ -129,7 +133,8 @@ mod tests {
             (String::from_utf8(asked).unwrap(), socket)
         };
         let with = with();
-        let (probed, (asked, _open)) = tokio::join!(probe(address, &with, SECOND), answers);
+        let (probed, (asked, _open)) =
+            tokio::join!(probe(address, None, &with, SECOND, b"PROXY UNKNOWN\r\n"), answers);
         (probed.map(drop), asked)
     }
 
@@ -138,6 +143,7 @@ mod tests {
         let (probed, asked) =
             probed(&[b"HTTP/1.1 204 No", b" Content\r\nX: y\r", b"\n\r\nbody"]).await;
         assert!(probed.is_ok(), "{probed:?}");
+        let asked = asked.strip_prefix("PROXY UNKNOWN\r\n").unwrap();
         assert!(
             asked.starts_with("GET /live?x=1 HTTP/1.1\r\nHost: app.example.com\r\n"),
             "{asked}"

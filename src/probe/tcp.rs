@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::time::Duration;
-use crate::upstream::connect::connect;
+use crate::upstream::connect::{Watchfulness, dial};
+use crate::upstream::tls::Way;
 
 /// How long the other side may take to close, too.
 const GOODBYE: Duration = Duration::from_millis(250);
@@ -14,9 +15,14 @@ const GOODBYE: Duration = Duration::from_millis(250);
 /// How much of what it says first is read: a socket that is closed with bytes unread is reset.
 const MAX_GREETING: usize = 64 * 1024;
 
-/// Connects. Errors: the system's, or `TimedOut` after `limit`.
-pub async fn probe(address: SocketAddr, limit: Duration) -> io::Result<impl Future<Output = ()>> {
-    let stream = connect(address, limit).await?;
+/// Connects, over TLS where there is a way to, and says `first` before that. Errors: the system's, or `TimedOut` after `limit`.
+pub async fn probe(
+    address: SocketAddr,
+    way: Option<&Way>,
+    limit: Duration,
+    first: &[u8],
+) -> io::Result<impl Future<Output = ()> + use<>> {
+    let stream = dial(address, way, limit, Watchfulness::default(), first).await?;
     Ok(close(stream))
 }
 
@@ -59,7 +65,7 @@ mod tests {
             socket.read_to_end(&mut rest).await.unwrap();
             rest
         };
-        let probes = async { probe(address, SECOND).await.unwrap().await };
+        let probes = async { probe(address, None, SECOND, b"").await.unwrap().await };
         let (said, ()) = tokio::join!(greets, probes);
         assert!(said.is_empty());
     }
@@ -69,7 +75,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let error = probe(address, SECOND).await.err().unwrap();
+        let error = probe(address, None, SECOND, b"").await.err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 
@@ -77,7 +83,7 @@ mod tests {
     async fn one_that_never_closes_holds_nobody_up() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (probed, held) = tokio::join!(probe(address, SECOND), listener.accept());
+        let (probed, held) = tokio::join!(probe(address, None, SECOND, b""), listener.accept());
         let began = crate::time::now();
         probed.unwrap().await;
         assert!(crate::time::now() - began < SECOND);

@@ -14,6 +14,7 @@ use crate::health::state::Seen;
 use crate::time::{self, Duration};
 use crate::upstream::member::{Ears, Member};
 use crate::upstream::pool::Pool;
+use crate::upstream::tls::Way;
 
 /// Between two probes, however many conns say that they failed.
 const NOT_SOONER: Duration = Duration::from_millis(100);
@@ -36,6 +37,8 @@ pub struct Parameters {
     pub timeout: Duration,
     /// What is tried.
     pub check: Check,
+    /// What an upstream that wants a PROXY header is told first: that the connection is ours.
+    pub first: Vec<u8>,
 }
 
 /// Probes a member for ever.
@@ -67,7 +70,7 @@ pub async fn visit(pool: Arc<Pool>, member: Arc<Member>, mut ears: Ears, with: P
 
 /// Probes a member once.
 async fn probe(pool: &Pool, member: &Member, address: SocketAddr, with: &Parameters) {
-    match try_it(with, address).await {
+    match try_it(with, address, member.way()).await {
         Ok(goodbye) => {
             member.metrics.health_checks.inc("ok");
             member.heard(time::now());
@@ -84,10 +87,16 @@ async fn probe(pool: &Pool, member: &Member, address: SocketAddr, with: &Paramet
 /// What is left to do with a connection that has said enough.
 type Goodbye = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-async fn try_it(with: &Parameters, address: SocketAddr) -> Result<Goodbye, Unwell> {
+async fn try_it(
+    with: &Parameters,
+    address: SocketAddr,
+    way: Option<&Way>,
+) -> Result<Goodbye, Unwell> {
     Ok(match &with.check {
-        Check::Tcp => Box::pin(tcp::probe(address, with.timeout).await?),
-        Check::Http(http) => Box::pin(http::probe(address, http, with.timeout).await?),
+        Check::Tcp => Box::pin(tcp::probe(address, way, with.timeout, &with.first).await?),
+        Check::Http(http) => {
+            Box::pin(http::probe(address, way, http, with.timeout, &with.first).await?)
+        }
     })
 }
 
@@ -97,7 +106,11 @@ struct Why(Unwell);
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Unwell::Io(error) => write!(f, "{}", error.kind()),
+            // What TLS says of a certificate tells more.
+            Unwell::Io(error) => match error.get_ref().and_then(|e| e.downcast_ref()) {
+                Some(error) => rustls::Error::fmt(error, f),
+                None => write!(f, "{}", error.kind()),
+            },
             Unwell::NoHttp => f.write_str("the answer is no HTTP"),
             Unwell::Status(status) => write!(f, "status {status}"),
         }

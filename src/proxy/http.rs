@@ -70,8 +70,8 @@ pub struct Settings {
     pub trusted: Vec<Cidr>,
     /// Fields that name who calls, and whose word on that counts.
     pub spoofable: Vec<(HeaderName, Vec<Cidr>)>,
-    /// Fields that name who calls, or what for: no client can have them taken off on the way.
-    pub telling: Vec<HeaderName>,
+    /// All fields that name who calls, or what it wants: nobody may have them taken off on the way.
+    pub naming: Vec<HeaderName>,
     /// The cookie that keeps a client with its upstream.
     pub affinity: Option<Arc<Affinity>>,
     /// How long who may be silent.

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::ReadBuf;
-use tokio::net::TcpStream;
 
 use self::place::{Placed, Unplaced};
 use super::callers::{Seat, Who};
@@ -26,6 +25,7 @@ use crate::listen::io::ClientIo;
 use crate::time::{self, Duration, Instant};
 use crate::upstream::connect::Watchfulness;
 use crate::upstream::cut::{Cut, Why};
+use crate::upstream::io::UpstreamIo;
 use crate::upstream::member::Linked;
 
 use crate::upstream::pool::{Picked, Pool, Visitor};
@@ -99,7 +99,7 @@ enum Stage {
     /// An upstream is looked for. Boxed: it is forgotten when that is done.
     Placing(ClientIo, Pin<Box<dyn Future<Output = Result<Placed, Unplaced>> + Send>>),
     /// The link and the room on the upstream are held as long as bytes pass.
-    Relaying(Relay<ClientIo, TcpStream>, Linked, Picked),
+    Relaying(Relay<ClientIo, UpstreamIo>, Linked, Picked),
     Over,
 }
 
@@ -127,7 +127,7 @@ pub struct Conn {
 
 /// Serves a client that was let in, until it or its upstream has done.
 pub fn serve(entered: Entered, listener: Arc<Listener>, id: ConnId, watcher: Watcher) -> Conn {
-    let Entered { io, peer, tls, shown } = entered;
+    let Entered { io, peer, tls, shown, alpn: _ } = entered;
     let origin = match &listener.edge.door {
         None => Origin::Direct(peer),
         Some(_) => Origin::door(peer, tls, shown),

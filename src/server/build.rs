@@ -82,7 +82,8 @@ pub(super) async fn build(
         last: Arc::default(),
         managed: Vec::new(),
     };
-    let pools: Vec<Arc<Pool>> = config.pools.iter().map(|pool| maker.pool(pool)).collect();
+    let pools: Vec<Arc<Pool>> =
+        config.pools.iter().map(|pool| maker.pool(pool)).collect::<Result<_, _>>()?;
     let managed = maker.managed;
     // Not held by the metrics: what the pools hold reports to these, and would never end.
     let counted: Vec<Weak<Pool>> = pools.iter().map(Arc::downgrade).collect();
@@ -190,8 +191,8 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    fn pool(&mut self, from: &config::Pool) -> Arc<Pool> {
-        let makes = Members::new(self.config, from, self.metrics, self.tasks, &self.last);
+    fn pool(&mut self, from: &config::Pool) -> Result<Arc<Pool>, StartError> {
+        let makes = Members::new(self.config, from, self.metrics, self.tasks, &self.last)?;
         let (members, follow) = match &from.upstreams {
             Upstreams::Fixed(_) => (makes.fixed(), Vec::new()),
             Upstreams::Managed(managed) => self.started(from, managed, &makes),
@@ -262,7 +263,7 @@ impl Maker<'_> {
             waited.settled().await;
             drop(unknown);
         });
-        pool
+        Ok(pool)
     }
 
     fn started(

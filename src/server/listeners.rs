@@ -99,13 +99,9 @@ fn door(
     tasks: &Tasks,
 ) -> Result<Option<Door>, StartError> {
     let failed = |error| StartError::Tls(from.name.clone(), error);
-    let protocols: &[&[u8]] = match from.protocol {
-        config::Protocol::Http => &[b"h2", b"http/1.1"],
-        config::Protocol::Jsonrpc | config::Protocol::Tcp => &[],
-    };
     let tls = match &from.tls {
         Some(tls) => {
-            let made = Terminator::new(tls, protocols, metrics.tls_not_after()).map_err(failed)?;
+            let made = Terminator::new(tls, |name| metrics.tls_not_after(name)).map_err(failed)?;
             let made = Arc::new(made);
             tasks.spawn_aside("certificate", Arc::clone(&made).follow(from.name.clone()));
             Some(made)

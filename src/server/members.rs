@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use parking_lot::Mutex;
 
 use super::build::watch_parameters;
-use super::secrets;
-use crate::config::{self, Address, Config, Family, Probe, Upstreams};
+use super::{StartError, secrets};
+use crate::config::{self, Address, Config, Family, Probe, SendProxy, Upstreams};
 use crate::drain::Tasks;
 use crate::id::UpstreamId;
 use crate::observe::metrics::Metrics;
@@ -21,6 +21,8 @@ use crate::upstream::pool::Pool;
 use crate::upstream::source::dns::Following;
 use crate::upstream::source::dns::look::Resolver;
 use crate::upstream::source::dns::names::{Bounds, Names};
+use crate::upstream::tls;
+use crate::wire::proxy_protocol::{Told, write_local, write_v1};
 
 /// A member, and what its `watch` listens to.
 pub(super) type Made = (Arc<Member>, Ears);
@@ -33,6 +35,8 @@ pub(super) struct Members {
     tasks: Tasks,
     /// The number of the last member of this process.
     last: Arc<AtomicU32>,
+    /// How TLS is spoken with them.
+    tls: Option<Arc<tls::Client>>,
     /// What a member that is made now presents.
     token: Mutex<Option<LinkToken>>,
 }
@@ -44,15 +48,25 @@ impl Members {
         metrics: &Arc<Metrics>,
         tasks: &Tasks,
         last: &Arc<AtomicU32>,
-    ) -> Arc<Self> {
-        Arc::new(Members {
+    ) -> Result<Arc<Self>, StartError> {
+        let tls = match &from.tls {
+            Some(with) => {
+                let failed = |error| StartError::PoolTls(from.name.clone(), error);
+                let client = Arc::new(tls::Client::new(with).map_err(failed)?);
+                tasks.spawn_aside("certificate", Arc::clone(&client).follow(from.name.clone()));
+                Some(client)
+            }
+            None => None,
+        };
+        Ok(Arc::new(Members {
             from: from.clone(),
             watch: watch_parameters(config, from),
             metrics: Arc::clone(metrics),
             tasks: tasks.clone(),
             last: Arc::clone(last),
+            tls,
             token: Mutex::new(from.token.as_ref().map(secrets::link_token)),
-        })
+        }))
     }
 
     pub(super) fn make(&self, with: member::Parameters) -> Made {
@@ -79,7 +93,7 @@ impl Members {
     }
 
     fn at(&self, address: SocketAddr, name: String, like: &config::Upstream) -> Made {
-        self.make(member::Parameters {
+        let made = self.make(member::Parameters {
             name,
             address: Some(address),
             weight: like.weight,
@@ -88,7 +102,19 @@ impl Members {
             rise: self.from.health.rise,
             fall: self.from.health.fall,
             token: self.token.lock().clone(),
-        })
+        });
+        if let Some(client) = &self.tls {
+            let configured = match &like.address {
+                Address::Socket(address) => address.ip().to_string(),
+                Address::Name { host, .. } => host.clone(),
+            };
+            let name = client.with().server_name.as_ref().unwrap_or(&configured);
+            // The config has no other names.
+            if let Some(way) = tls::Way::new(client, name) {
+                made.0.set_way(way);
+            }
+        }
+        made
     }
 
     /// Watches a member for as long as it is one.
@@ -104,7 +130,13 @@ impl Members {
         };
         pool.expect_no_hello();
         let health = &self.from.health;
-        let with = visit::Parameters { interval: health.interval, timeout: health.timeout, check };
+        let first = match self.from.send_proxy {
+            Some(SendProxy::V1) => write_v1(&Told::default()),
+            Some(SendProxy::V2) => write_local(),
+            None => Vec::new(),
+        };
+        let (interval, timeout) = (health.interval, health.timeout);
+        let with = visit::Parameters { interval, timeout, check, first };
         self.while_member("visit", &watched, visit::visit(pool, member, ears, with));
     }
 

@@ -1,4 +1,4 @@
-//! A TCP connection to an upstream.
+//! A connection to an upstream: TCP, or TLS over it where its pool says so.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,6 +7,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
+use super::io::UpstreamIo;
+use super::tls::Way;
 use crate::time::Duration;
 
 /// What the kernel takes as a time of keepalive.
@@ -59,6 +61,24 @@ pub async fn connect_saying(
         Ok(stream)
     };
     tokio::time::timeout(limit, all).await?
+}
+
+/// The same, and shakes hands then, where there is a way to. Errors: also TLS's, as the inner one; `TimedOut` after `limit`
+/// for all together.
+pub async fn dial(
+    address: SocketAddr,
+    way: Option<&Way>,
+    limit: Duration,
+    with: Watchfulness,
+    first: &[u8],
+) -> io::Result<UpstreamIo> {
+    let connecting = connect_saying(address, limit, with, first);
+    let Some(way) = way else { return connecting.await.map(UpstreamIo::Plain) };
+    let dialing = async {
+        let stream = way.shake(connecting.await?).await?;
+        Ok(UpstreamIo::Tls(Box::new(stream)))
+    };
+    tokio::time::timeout(limit, dialing).await?
 }
 
 #[cfg(test)]

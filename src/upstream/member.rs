@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
 use super::ask::{Ask, Asker};
 use super::seat::Seat;
+use super::tls::Way;
 use crate::balance::{self, Candidate};
 use crate::health::outlier::{Outlier, Rule};
 use crate::health::state::{Change, Health, Seen, State};
@@ -83,6 +84,7 @@ pub struct Member {
     complained: AtomicU64,
     hints: mpsc::Sender<Seen>,
     moved: Notify,
+    way: OnceLock<Way>,
     outlier: Mutex<Outlier>,
     /// Whether nothing is held against it.
     steady: AtomicBool,
@@ -131,6 +133,7 @@ impl Member {
             epoch: time::now(),
             hints,
             moved: Notify::new(),
+            way: OnceLock::new(),
             outlier: Mutex::default(),
             steady: AtomicBool::new(true),
         };
@@ -148,6 +151,16 @@ impl Member {
         if address.is_some() {
             self.moved.notify_one();
         }
+    }
+
+    /// How TLS is spoken with it; `None`: it is not.
+    pub fn way(&self) -> Option<&Way> {
+        self.way.get()
+    }
+
+    /// TLS is spoken with it like this. Say it before anybody connects to it; said twice, the first holds.
+    pub fn set_way(&self, way: Way) {
+        let _ = self.way.set(way);
     }
 
     /// What a link or watch that is made now presents to it.

@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// The most bytes of one PEM file that are looked at.
@@ -21,6 +22,8 @@ pub struct Pair {
     pub certified: Arc<CertifiedKey>,
     /// When the certificate ends, in seconds of Unix time.
     pub not_after: i64,
+    /// The names of hosts that it is for, lower case; `*.` at the start of one stands for a label.
+    pub hosts: Vec<String>,
 }
 
 /// What is wrong with PEM files. Names no content: one of them is a key.
@@ -76,26 +79,39 @@ pub fn pair(certificate: &[u8], key: &[u8]) -> Result<Pair, Error> {
     let first = chain.first().ok_or(Error::NoCertificate)?;
     let (_, leaf) = X509Certificate::from_der(first).map_err(|_| Error::BadCertificate)?;
     let not_after = leaf.validity().not_after.timestamp();
+    let hosts = hosts(&leaf);
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| Error::NoKey)?;
     let key = ring::sign::any_supported_type(&key).map_err(|_| Error::BadKey)?;
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {
-        Ok(()) => Ok(Pair { certified: Arc::new(certified), not_after }),
+        Ok(()) => Ok(Pair { certified: Arc::new(certified), not_after, hosts }),
         Err(rustls::Error::InconsistentKeys(_)) => Err(Error::OtherKey),
         Err(_) => Err(Error::BadCertificate),
     }
 }
 
-/// What verifies clients' certificates against those in `roots`. `required`: who shows none is refused.
-pub fn client_verifier(roots: &[u8], required: bool) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+fn hosts(leaf: &X509Certificate<'_>) -> Vec<String> {
+    let names = leaf.subject_alternative_name().ok().flatten();
+    let names = names.iter().flat_map(|found| &found.value.general_names);
+    let host = |name: &GeneralName<'_>| {
+        if let GeneralName::DNSName(name) = name { Some(name.to_ascii_lowercase()) } else { None }
+    };
+    names.filter_map(host).collect()
+}
+
+/// The certificates that others must lead to. Errors: there is none, or one cannot be used as such.
+pub fn roots(pem: &[u8]) -> Result<RootCertStore, Error> {
     let mut store = RootCertStore::empty();
-    for root in certificates(roots).ok_or(Error::BadRoot)? {
+    for root in certificates(pem).ok_or(Error::BadRoot)? {
         store.add(root).map_err(|_| Error::BadRoot)?;
     }
-    if store.is_empty() {
-        return Err(Error::NoRoot);
-    }
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider());
+    if store.is_empty() { Err(Error::NoRoot) } else { Ok(store) }
+}
+
+/// What verifies clients' certificates against those in `pem`. `required`: who shows none is refused.
+pub fn client_verifier(pem: &[u8], required: bool) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+    let store = Arc::new(roots(pem)?);
+    let builder = WebPkiClientVerifier::builder_with_provider(store, provider());
     let builder = if required { builder } else { builder.allow_unauthenticated() };
     builder.build().map_err(|_| Error::BadRoot)
 }

@@ -54,6 +54,16 @@ impl Folder {
         format!("[listener.tls]\ncertificate = \"{dir}/server.crt\"\nkey = \"{dir}/server.key\"\n")
     }
 
+    /// `[[listener.tls.sni]]`, behind the keys of `[listener.tls]`.
+    pub(crate) fn sni(&self, name: &str, signed: &Signed, hosts: &str) -> String {
+        self.put(&format!("{name}.crt"), &signed.certificate);
+        self.put(&format!("{name}.key"), &signed.key);
+        let path = self.path(name);
+        format!(
+            "[[listener.tls.sni]]\nhosts = {hosts}\ncertificate = \"{path}.crt\"\nkey = \"{path}.key\"\n"
+        )
+    }
+
     /// The same, with clients' certificates.
     pub(crate) fn mtls(&self, auth: &str) -> String {
         let dir = self.0.display();
@@ -86,6 +96,11 @@ impl Ca {
     /// A certificate for `localhost`.
     pub(crate) fn server(&self) -> Signed {
         self.sign(CertificateParams::new(vec!["localhost".to_owned()]).unwrap())
+    }
+
+    /// A certificate for this name.
+    pub(crate) fn server_of(&self, name: &str) -> Signed {
+        self.sign(CertificateParams::new(vec![name.to_owned()]).unwrap())
     }
 
     /// A certificate for `localhost` that ends at the begin of this year.

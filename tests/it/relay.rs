@@ -26,6 +26,7 @@ struct Echo {
     address: SocketAddr,
     accepting: JoinHandle<()>,
     healthy: Arc<AtomicBool>,
+    mute: Arc<AtomicBool>,
 }
 
 impl Echo {
@@ -33,18 +34,19 @@ impl Echo {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let healthy = Arc::new(AtomicBool::new(true));
-        let well = Arc::clone(&healthy);
+        let mute = Arc::new(AtomicBool::new(false));
+        let (well, muted) = (Arc::clone(&healthy), Arc::clone(&mute));
         let served = Tasks::new();
         let accepting = Tasks::new().spawn_aside("accept", async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let well = Arc::clone(&well);
+                let probed = (Arc::clone(&well), Arc::clone(&muted));
                 served.spawn_aside("echo", async move {
                     // How it ends is its client's affair.
-                    let _ = serve(stream, number, well).await;
+                    let _ = serve(stream, number, probed).await;
                 });
             }
         });
-        Echo { address, accepting, healthy }
+        Echo { address, accepting, healthy, mute }
     }
 
     /// Nobody can connect any more; who has, stays.
@@ -59,14 +61,16 @@ impl Echo {
     }
 }
 
-async fn serve(mut stream: TcpStream, number: usize, well: Arc<AtomicBool>) -> io::Result<()> {
+type Flag = Arc<AtomicBool>;
+
+async fn serve(mut stream: TcpStream, number: usize, probed: (Flag, Flag)) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     let first = stream.read(&mut buffer).await?;
     if first == 0 {
         return Ok(());
     }
     if buffer[..first].starts_with(b"Content-") {
-        return answer_probes(stream, buffer[..first].to_vec(), &well).await;
+        return answer_probes(stream, buffer[..first].to_vec(), probed).await;
     }
     stream.write_all(&[b'0' + number as u8]).await?;
     stream.write_all(&buffer[..first]).await?;
@@ -87,7 +91,7 @@ async fn serve(mut stream: TcpStream, number: usize, well: Arc<AtomicBool>) -> i
 async fn answer_probes(
     mut stream: TcpStream,
     mut kept: Vec<u8>,
-    well: &AtomicBool,
+    (well, muted): (Flag, Flag),
 ) -> io::Result<()> {
     let mut buffer = vec![0; 4096];
     loop {
@@ -99,6 +103,9 @@ async fn answer_probes(
                 kept.drain(..head.len() + 4 + length);
                 if !well.load(Ordering::Relaxed) {
                     return Ok(());
+                }
+                if muted.load(Ordering::Relaxed) {
+                    continue;
                 }
                 let answer = serde_json::json!({"jsonrpc": "2.0", "id": id, "result": {
                     "ok": true, "protocolVersion": 3, "version": "1.0.0"}});
@@ -386,6 +393,25 @@ async fn conns_to_an_upstream_that_is_down_are_kept_or_cut() {
         two.write_all(b"here").await.unwrap();
         within("the echo", two.read_exact(&mut [0; 4])).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn an_upstream_that_says_something_to_clients_is_not_down() {
+    let relays = relays(1, With { health: QUICK, ..With::default() }).await;
+    let mut client = relays.client().await;
+    said(&mut client, b"x").await;
+    relays.echoes[0].mute.store(true, Ordering::Relaxed);
+    // Many times as long as its probes may fail.
+    let end = fairlead::time::now() + std::time::Duration::from_secs(2);
+    while fairlead::time::now() < end {
+        client.write_all(b"x").await.unwrap();
+        within("the echo", client.read_exact(&mut [0])).await.unwrap();
+        tokio::time::timeout(std::time::Duration::from_millis(20), std::future::pending::<()>())
+            .await
+            .unwrap_err();
+    }
+    assert_eq!(relays.metrics().await.sum("fairlead_upstream_state", &[("state", "up")]), 1.0);
+    relays.until_up(0).await;
 }
 
 /// The header that the upstream got, and what came after it.

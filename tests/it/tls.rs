@@ -339,3 +339,109 @@ async fn a_handshake_does_not_hold_up_an_end_at_once() {
     tokio::time::timeout(soon, rig.gateway.ended()).await.unwrap();
     within("it is closed", silent.until_closed()).await.unwrap();
 }
+
+/// A handshake that asks for this name; what the listener shows and agrees to.
+async fn shown_for(
+    rig: &Rig,
+    mut config: rustls::ClientConfig,
+    name: &str,
+    alpn: &[&str],
+) -> std::io::Result<(Vec<u8>, Option<String>)> {
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let socket = TcpStream::connect(rig.gateway.addresses().listeners[0]).await?;
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+    let stream = connector.connect(name.to_owned().try_into().unwrap(), socket).await?;
+    let (_, connection) = stream.get_ref();
+    let leaf = connection.peer_certificates().unwrap()[0].to_vec();
+    let agreed = connection.alpn_protocol().map(|p| String::from_utf8(p.to_vec()).unwrap());
+    Ok((leaf, agreed))
+}
+
+/// The names that are shown to who asks for each of these; `None`: refused.
+async fn picked(rig: &Rig, ca: &Ca, names: &[&str]) -> Vec<Option<String>> {
+    let mut picked = Vec::new();
+    for name in names {
+        let config = std::sync::Arc::unwrap_or_clone(ca.trusting(None));
+        // Whoever is shown another name than it asked for ends it itself: only that tells.
+        picked.push(match shown_for(rig, config, name, &[]).await {
+            Ok((leaf, _)) => fairlead::identity::mtls::Names::read(&leaf)
+                .map(|names| names.of(fairlead::identity::mtls::Field::SanDns)[0].to_string()),
+            Err(error) if error.to_string().contains("not valid for name") => {
+                Some("another".into())
+            }
+            Err(_) => None,
+        });
+    }
+    picked
+}
+
+#[tokio::test]
+async fn a_client_is_shown_the_certificate_of_the_name_that_it_asks_for() {
+    let ca = Ca::new();
+    let folder = Folder::new(&ca);
+    let listener = format!(
+        "{}{}{}",
+        folder.tls(),
+        folder.sni("one", &ca.server_of("a.example.com"), "[\"a.example.com\"]"),
+        folder.sni("two", &ca.server_of("*.example.com"), "[\"*.example.com\"]")
+    );
+    let rig = clis(1).listener(&listener).start().await;
+    let names = ["localhost", "a.example.com", "b.example.com", "c.b.example.com"];
+    let text = |name: &str| Some(name.to_owned());
+    let expected =
+        [text("localhost"), text("a.example.com"), text("*.example.com"), text("another")];
+    assert_eq!(picked(&rig, &ca, &names).await, expected);
+    let ends = rig.metrics().await;
+    for certificate in ["default", "a.example.com", "*.example.com"] {
+        let labels = [("certificate", certificate)];
+        let end = ends.sum("fairlead_tls_cert_not_after_timestamp_seconds", &labels);
+        assert!(end > 1.7e9, "{certificate}: {end}");
+    }
+    // Each is taken from disk when it changes.
+    let fresh = ca.server_of("a.example.com");
+    let leaf = async || {
+        let config = std::sync::Arc::unwrap_or_clone(ca.trusting(None));
+        shown_for(&rig, config, "a.example.com", &[]).await.ok().map(|(leaf, _)| leaf)
+    };
+    let before = leaf().await;
+    folder.put("one.crt", &fresh.certificate);
+    folder.put("one.key", &fresh.key);
+    eventually("the new one is shown", async || leaf().await.is_some_and(|l| Some(l) != before))
+        .await;
+}
+
+#[tokio::test]
+async fn who_asks_for_a_name_that_nobody_has_is_refused_where_that_is_wanted() {
+    let ca = Ca::new();
+    let folder = Folder::new(&ca);
+    let listener = format!(
+        "{}strict_sni = true\n{}",
+        folder.tls(),
+        folder.sni("one", &ca.server_of("a.example.com"), "[\"a.example.com\"]")
+    );
+    let rig = clis(1).listener(&listener).start().await;
+    let names = ["localhost", "a.example.com", "b.example.com", "127.0.0.1"];
+    let text = |name: &str| Some(name.to_owned());
+    let expected = [text("localhost"), text("a.example.com"), None, None];
+    assert_eq!(picked(&rig, &ca, &names).await, expected);
+    let so = |m: &Metrics| m.sum("fairlead_listener_rejected_total", &[("reason", "tls")]) == 2.0;
+    rig.until("both are counted", so).await;
+}
+
+#[tokio::test]
+async fn what_is_spoken_within_is_agreed_if_it_is_said() {
+    let ca = Ca::new();
+    let folder = Folder::new(&ca);
+    let config = || std::sync::Arc::unwrap_or_clone(ca.trusting(None));
+    let mute = clis(1).listener(&folder.tls()).start().await;
+    let (_, agreed) = shown_for(&mute, config(), "localhost", &["h2"]).await.unwrap();
+    assert_eq!(agreed, None);
+    let listener = format!("{}alpn = [\"x/2\", \"x/1\"]\n", folder.tls());
+    let rig = clis(1).listener(&listener).start().await;
+    let (_, agreed) = shown_for(&rig, config(), "localhost", &["x/1", "x/2"]).await.unwrap();
+    assert_eq!(agreed.as_deref(), Some("x/2"), "the listener's own order counts");
+    let (_, agreed) = shown_for(&rig, config(), "localhost", &[]).await.unwrap();
+    assert_eq!(agreed, None);
+    assert!(shown_for(&rig, config(), "localhost", &["h2"]).await.is_err());
+    until_rejected(&rig, "tls").await;
+}

@@ -76,6 +76,17 @@ pub(super) fn settle(
         let speaks =
             users.find(|l| l.pool == pool.name && l.protocol == Protocol::Jsonrpc).map(|l| &l.name);
         let started = matches!(pool.upstreams, Upstreams::Managed(_));
+        if let (Some(at), Some(listener)) = (&draft.tls_at, speaks) {
+            problems.error(
+                at,
+                format!(
+                    "listener {listener:?} speaks jsonrpc with this pool, and CLIs speak no TLS: [pool.tls] is for pools of other \
+                     listeners"
+                ),
+            );
+        } else if let (Some(at), true) = (&draft.tls_at, started) {
+            problems.error(at, "CLIs that fairlead starts speak no TLS");
+        }
         match (&draft.probe_at, speaks) {
             (None, None) if !started => pool.health.probe = Probe::Tcp,
             (Some(at), Some(listener)) if pool.health.probe != Probe::Ping => problems.error(

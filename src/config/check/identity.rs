@@ -49,6 +49,7 @@ enum From {
     Path,
     Basic,
     Json,
+    Sni,
 }
 
 const SOURCES: &[(&str, From)] = &[
@@ -64,6 +65,7 @@ const SOURCES: &[(&str, From)] = &[
     ("path", From::Path),
     ("basic", From::Basic),
     ("json", From::Json),
+    ("sni", From::Sni),
 ];
 
 impl From {
@@ -82,7 +84,7 @@ impl From {
             From::SourceIp => Some(Proof::SourceIp),
             // It is as its other keys say.
             From::Header => None,
-            From::Cookie | From::Query | From::Path | From::Basic | From::Json => {
+            From::Cookie | From::Query | From::Path | From::Basic | From::Json | From::Sni => {
                 Some(Proof::Nothing)
             }
         }
@@ -96,6 +98,7 @@ impl From {
             From::Mtls | From::ProxyTlv | From::SourceIp => {
                 &[Protocol::Jsonrpc, Protocol::Tcp, Protocol::Http]
             }
+            From::Sni => &[Protocol::Tcp, Protocol::Http],
             From::Header | From::Cookie | From::Query | From::Path | From::Basic | From::Json => {
                 &[Protocol::Http]
             }
@@ -116,6 +119,7 @@ const KEYS: [(&[From], &[&str]); 11] = [
             From::Path,
             From::Basic,
             From::Json,
+            From::Sni,
         ],
         &["pattern"],
     ),
@@ -173,6 +177,9 @@ pub(super) fn read(
         From::SessionId => r
             .require("pattern", values::pattern)
             .map(|pattern| Identity::SessionId(pattern.into_inner())),
+        From::Sni => {
+            Some(sorted(Source::Sni, Yields::User, r.read("pattern", values::pattern), None))
+        }
         From::Header | From::Cookie | From::Query | From::Path | From::Basic | From::Json => {
             request(r, from, problems)
         }
@@ -343,7 +350,8 @@ fn request(r: &Reader<'_>, from: From, problems: &Problems<'_>) -> Option<Identi
         | From::Jwt
         | From::Mtls
         | From::ProxyTlv
-        | From::SourceIp => None,
+        | From::SourceIp
+        | From::Sni => None,
     };
     let default = if from == From::Json { Yields::Session } else { Yields::User };
     let yields = r.or("yields", values::word(Yields::WORDS), default);

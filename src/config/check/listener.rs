@@ -40,7 +40,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     of_sessions(r, protocol, problems);
     let insecure = r.or("insecure", values::boolean, false);
     let keepalive = r.or("tcp_keepalive", values::duration(Duration::ZERO..=WEEK), KEEPALIVE);
-    let tls = r.table("tls", &keys::TLS).map(|r| edge::tls(&r, world, problems));
+    let tls = r.table("tls", &keys::TLS).map(|r| edge::tls(&r, protocol, world, problems));
     let tcp = tcp::read(r, protocol, problems);
     let proxy_protocol = r.table("proxy_protocol", &keys::PROXY_PROTOCOL);
     let proxy_protocol = proxy_protocol.map(|r| edge::proxy_protocol(&r, problems));

@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{World, health, tables};
+use super::{World, edge, health, tables};
 use crate::config::file::Problems;
 use crate::config::keys;
 use crate::config::model::{
@@ -38,6 +38,8 @@ pub(super) struct Draft {
     pub(super) upstreams: Vec<Spanned<Upstream>>,
     /// Where a remark on its grace belongs, if it has one of its own.
     pub(super) ephemeral_grace_at: Option<Range<usize>>,
+    /// Where its TLS is, if it has any.
+    pub(super) tls_at: Option<Range<usize>>,
     /// Where a remark on the header that its upstreams are sent belongs.
     pub(super) send_proxy_at: Range<usize>,
     /// Where it says how it is probed, if it does.
@@ -61,6 +63,9 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
         r.or("create_existing", values::word(CreateExisting::WORDS), CreateExisting::Resume);
     let grace = values::duration(Duration::ZERO..=WEEK);
     let ephemeral_grace = r.or("ephemeral_grace", grace, GRACE);
+    let tls = r.table("tls", &keys::POOL_TLS);
+    let tls_at = tls.as_ref().map(|r| r.at.clone());
+    let tls = tls.map(|r| edge::pool_tls(&r, world, problems));
     let outlier = r.table("outlier", &keys::OUTLIER).map(|r| outlier(&r));
     let send_proxy = r.read("send_proxy", values::word(SendProxy::WORDS));
     let (health, probe_at) = health::read(r, problems);
@@ -69,6 +74,8 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let grants: Vec<_> =
         r.tables("grant", &keys::GRANT).iter().map(|g| grant(g, problems)).collect();
     let grants: Option<Vec<_>> = grants.into_iter().collect();
+    // Wrong tables leave problems, so that no configuration comes of them.
+    let tls = tls.flatten();
     let pool = match (&name, upstreams, token, grants) {
         (Some(name), Some(upstreams), Some(token), Some(grants)) => Some(Pool {
             name: name.get_ref().clone(),
@@ -78,6 +85,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
             create_existing,
             ephemeral_grace,
             token,
+            tls,
             send_proxy,
             health,
             outlier,
@@ -96,6 +104,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
         balance_at,
         upstreams,
         ephemeral_grace_at,
+        tls_at,
         send_proxy_at,
         probe_at,
         unknown_sessions,

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use super::access::Grant;
 use super::caps::Caps;
 use super::tcp::SendProxy;
+use super::tls::PoolTls;
 use crate::config::secret::Secret;
 use crate::health::outlier::Rule;
 use crate::time::Duration;
@@ -28,6 +29,8 @@ pub struct Pool {
     pub ephemeral_grace: Duration,
     /// The CLIs' own connection token (`COPILOT_CONNECTION_TOKEN`). Managed CLIs are given it.
     pub token: Option<Secret>,
+    /// How TLS is spoken with them; `None`: it is not.
+    pub tls: Option<PoolTls>,
     /// The PROXY header that its upstreams are sent; `None`: none.
     pub send_proxy: Option<SendProxy>,
     /// When a CLI is up, down and dead.

@@ -15,6 +15,38 @@ pub struct Tls {
     pub client_ca: Option<ClientCa>,
     /// The oldest version that is spoken.
     pub min_version: MinVersion,
+    /// What is spoken within, as ALPN names it, the dearest first; none: nobody is asked.
+    pub alpn: Vec<String>,
+    /// Other certificates, for who asks for these names.
+    pub sni: Vec<Sni>,
+    /// Who asks for a name that is in none of the certificates, or for none, is refused.
+    pub strict_sni: bool,
+}
+
+/// `[pool.tls]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolTls {
+    /// PEM file of the certificates that the upstreams' must lead to. Absolute.
+    pub ca: PathBuf,
+    /// What their certificates must be for; `None`: the name or address that each is configured with.
+    pub server_name: Option<String>,
+    /// PEM files of our certificate and of its key; `None`: we show none. Absolute.
+    pub own: Option<(PathBuf, PathBuf)>,
+    /// The oldest version that is spoken.
+    pub min_version: MinVersion,
+    /// What is spoken within, as ALPN names it; none: it is not said.
+    pub alpn: Vec<String>,
+}
+
+/// `[[listener.tls.sni]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sni {
+    /// Lower case; `*.` at the start stands for one label. No name is twice on a listener.
+    pub hosts: Vec<String>,
+    /// As [`Tls::certificate`].
+    pub certificate: PathBuf,
+    /// As [`Tls::key`].
+    pub key: PathBuf,
 }
 
 /// Clients' certificates.

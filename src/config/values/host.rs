@@ -33,6 +33,39 @@ fn named(text: &str) -> Option<(&str, u16)> {
     plain.then_some((host, port.parse().ok()?))
 }
 
+/// A list of names of hosts; `*.` at the start of one stands for a label.
+pub(in crate::config) fn hosts(value: &DeValue<'_>) -> Read<Vec<String>> {
+    let what = "a list of names such as [\"a.example.com\", \"*.example.com\"]";
+    let all = value.as_array().ok_or_else(|| format!("must be {what}"))?;
+    let one = |item: &DeValue<'_>| {
+        let host = text(item, "a name of a host")?.to_ascii_lowercase();
+        let plain = host.strip_prefix("*.").unwrap_or(&host);
+        let numeric =
+            plain.rsplit('.').next().is_some_and(|l| l.bytes().all(|b| b.is_ascii_digit()));
+        let good = !numeric && is_host(plain);
+        if good { Ok(host) } else { Err(format!("{host:?} is not the name of a host").into()) }
+    };
+    let found: Vec<_> = all.iter().map(|item| one(item.get_ref())).collect::<Read<_>>()?;
+    if found.is_empty() { Err("is empty".to_owned().into()) } else { Ok(found) }
+}
+
+/// What a certificate may be for: the name of a host, or an address.
+pub(in crate::config) fn server_name(value: &DeValue<'_>) -> Read<String> {
+    let name = text(value, "a name such as \"app.example.com\"")?.to_ascii_lowercase();
+    let good = name.parse::<std::net::IpAddr>().is_ok() || is_host(&name);
+    if good { Ok(name) } else { Err(format!("{name:?} is not the name of a host").into()) }
+}
+
+/// Whether it is a name without a dot at its end.
+fn is_host(plain: &str) -> bool {
+    let good = |label: &str| {
+        let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        let edges = !label.starts_with('-') && !label.ends_with('-');
+        !label.is_empty() && label.len() <= MAX_LABEL && edges && label.bytes().all(inner)
+    };
+    plain.len() <= MAX_NAME && plain.split('.').all(good)
+}
+
 fn name(host: &str, port: u16, text: &str) -> Read<Address> {
     let plain = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     if plain == "localhost" {
@@ -43,12 +76,7 @@ fn name(host: &str, port: u16, text: &str) -> Read<Address> {
             suggestion: Some(format!("127.0.0.1:{port}")),
         });
     }
-    let good = |label: &str| {
-        let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        let edges = !label.starts_with('-') && !label.ends_with('-');
-        !label.is_empty() && label.len() <= MAX_LABEL && edges && label.bytes().all(inner)
-    };
-    if plain.len() > MAX_NAME || !plain.split('.').all(good) {
+    if !is_host(&plain) {
         return Err(format!("{host:?} is not the name of a host").into());
     }
     if port == 0 {

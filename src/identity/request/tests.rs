@@ -25,7 +25,7 @@ fn rule(source: Source) -> Rule {
 }
 
 fn user(rule: &Rule, request: Request<'_>) -> Option<String> {
-    let presented = Presented { request: Some(request), peer: "10.0.0.1".parse().ok() };
+    let presented = Presented { request: Some(request), peer: "10.0.0.1".parse().ok(), sni: None };
     rule.named(&presented)?.user.map(|user| user.to_string())
 }
 
@@ -163,7 +163,8 @@ fn a_session_may_name_its_user_by_a_pattern() {
     let rule = Rule { yields: Yields::Session, pattern: Some(pattern), ..rule(source) };
     let named = |body: &str| {
         let body = Some(Body { bytes: body.as_bytes(), whole: true });
-        let presented = Presented { request: Some(Request { body, ..empty() }), peer: None };
+        let presented =
+            Presented { request: Some(Request { body, ..empty() }), ..Presented::default() };
         rule.named(&presented)
     };
     let alice =
@@ -180,6 +181,7 @@ fn only_a_trusted_proxy_proves_anything_and_nobody_else_is_heard() {
     let from = |peer: &str| Presented {
         request: Some(Request { headers: &fields, ..empty() }),
         peer: peer.parse().ok(),
+        sni: None,
     };
     let claim = trusted.claim(&from("10.1.1.1")).unwrap();
     assert_eq!((claim.user.as_deref(), claim.proof), (Some("alice"), Proof::Header));
@@ -195,11 +197,22 @@ fn only_a_trusted_proxy_proves_anything_and_nobody_else_is_heard() {
 #[test]
 fn an_address_is_the_same_in_both_its_forms() {
     let named = |peer: &str| {
-        let presented = Presented { request: None, peer: peer.parse().ok() };
+        let presented = Presented { peer: peer.parse().ok(), ..Presented::default() };
         rule(Source::Address).named(&presented).and_then(|named| named.user)
     };
     assert_eq!(named("::ffff:10.0.0.1").as_deref(), Some("10.0.0.1"));
     assert_eq!(named("not known"), None);
+}
+
+#[test]
+fn a_name_that_is_asked_for_in_tls_sorts_and_proves_nothing() {
+    let presented = Presented { sni: Some("acme.example.com"), ..Presented::default() };
+    let user = |rule: Rule| rule.named(&presented).and_then(|named| named.user);
+    assert_eq!(user(rule(Source::Sni)).as_deref(), Some("acme.example.com"));
+    let pattern = Some(Pattern::new(r"^(?<user>[a-z]+)\.example\.com$").unwrap());
+    assert_eq!(user(Rule { pattern, ..rule(Source::Sni) }).as_deref(), Some("acme"));
+    assert_eq!(rule(Source::Sni).claim(&presented), None);
+    assert_eq!(rule(Source::Sni).named(&Presented::default()), None);
 }
 
 #[test]

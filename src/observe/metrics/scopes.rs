@@ -50,10 +50,10 @@ impl ListenerMetrics {
         }
     }
 
-    /// When the certificate in force ends, in seconds of Unix time. Shown from the first call on: call it once, and only
-    /// where TLS is spoken.
-    pub fn tls_not_after(&self) -> IntGauge {
-        self.series.gauge(&TLS_NOT_AFTER, &[])
+    /// When a certificate in force ends, in seconds of Unix time. Shown from the first call on: call it once for each
+    /// name, and only where TLS is spoken.
+    pub fn tls_not_after(&self, certificate: &str) -> IntGauge {
+        self.series.gauge(&TLS_NOT_AFTER, &[("certificate", certificate)])
     }
 
     /// What is counted of HTTP requests. Shown from the first call on: call it once, and only where HTTP is spoken.

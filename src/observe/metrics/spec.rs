@@ -86,7 +86,7 @@ table! {
     LISTENER_CONNECTIONS = gauge("fairlead_listener_connections", &["listener"], "Conns open now.");
     LISTENER_ACCEPTED = counter("fairlead_listener_accepted_total", &["listener"], "Conns accepted.");
     LISTENER_REJECTED = counter("fairlead_listener_rejected_total", &["listener", "reason"], "Conns refused before they could send a request.");
-    TLS_NOT_AFTER = gauge("fairlead_tls_cert_not_after_timestamp_seconds", &["listener"], "Unix time at which the certificate in force ends. Absent where no TLS is spoken.");
+    TLS_NOT_AFTER = gauge("fairlead_tls_cert_not_after_timestamp_seconds", &["certificate", "listener"], "Unix time at which a certificate in force ends: default, or that of [[listener.tls.sni]] by its first host. Absent where no TLS is spoken.");
     BYTES = counter("fairlead_bytes_total", &["direction", "listener"], "Bytes exchanged with clients; direction is in (from clients) or out (to clients).");
     FRAME_ERRORS = counter("fairlead_frame_errors_total", &["listener", "reason"], "Frames that went nowhere. Of clients: what ended the conn (bad framing, no usable id), what was answered -32600 (invalid) or -32046 (frame_too_large), what a stranger sent (unauthenticated), what came too often (rate_limited), stray notifications and replies. Of CLIs: late replies, stray broadcasts, what is no message.");
     DENIED = counter("fairlead_denied_total", &["listener", "reason"], "Requests that fairlead itself answered with an error; reason as in error.data.reason, or authentication, unauthenticated, unknown_method.");

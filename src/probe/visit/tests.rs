@@ -14,7 +14,7 @@ use crate::upstream::pool::bench::Bench;
 const INTERVAL: Duration = Duration::from_millis(20);
 
 fn with(check: Check) -> Parameters {
-    Parameters { interval: INTERVAL, timeout: Duration::from_secs(1), check }
+    Parameters { interval: INTERVAL, timeout: Duration::from_secs(1), check, first: Vec::new() }
 }
 
 /// A member at this address, and the task that probes it.

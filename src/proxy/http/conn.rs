@@ -59,7 +59,7 @@ pub struct Client {
 
 /// Serves a client until it, or we, have done.
 pub async fn serve(entered: Entered, listener: Arc<Listener>, id: ConnId, watcher: Watcher) {
-    let Entered { io, peer, tls, shown } = entered;
+    let Entered { io, peer, tls, shown, alpn: _ } = entered;
     let metrics = Arc::clone(&listener.edge.metrics);
     metrics.accepted.inc();
     let _counted = GaugeGuard::enter(&metrics.connections);
@@ -85,6 +85,11 @@ fn local_port(io: &ClientIo) -> u16 {
 }
 
 impl Client {
+    /// The name that it asked for in TLS.
+    pub(super) fn sni(&self) -> Option<&str> {
+        self.shown.sni.as_deref()
+    }
+
     /// A place among the conns of whom the conn itself proves to be; else of its address. `Err`: there is none.
     fn seat(&self) -> Result<Option<Seat<Who>>, ()> {
         let edge = &self.listener.edge;
@@ -291,9 +296,9 @@ impl Client {
     /// Who calls, by what the conn and this request show.
     pub(super) fn identify(&self, request: &request::Parts) -> Result<Caller, Problem> {
         let edge = &self.listener.edge;
-        // Where no identity takes one, it is the upstream's.
-        let asks = self.listener.with.challenge.is_some();
-        let token = bearer(&request.headers).filter(|_| asks);
+        // Where no token is asked for here, it is for the upstream.
+        let asked = self.listener.with.challenge.is_some();
+        let token = bearer(&request.headers).filter(|_| asked);
         let now = time::now();
         if let Some(wait) = token.and_then(|_| edge.callers.wait(self.peer.ip(), now)) {
             return Err(Problem::TooManyFailures(wait));

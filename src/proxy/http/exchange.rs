@@ -7,7 +7,6 @@ use http::header::{self, HeaderValue};
 use http::{Method, StatusCode, Version, request};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession as Exchange;
-use tokio::time::timeout_at;
 
 use super::Place;
 use super::body::{self, Stash, Stop};
@@ -131,7 +130,7 @@ pub(super) async fn refuse(
     if let Some(challenge) = challenge {
         parts.headers.insert(header::WWW_AUTHENTICATE, challenge.clone());
     }
-    if matches!(problem, Problem::Flawed(super::guard::Flaw::Method)) {
+    if matches!(problem, Problem::Flawed(Flaw::Method)) {
         let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         parts.headers.insert(header::ALLOW, allowed);
     }
@@ -145,14 +144,17 @@ pub(super) async fn refuse(
 impl Request {
     /// What a head says.
     fn of(exchange: &mut Exchange) -> Self {
+        let length = length_of(exchange);
+        if length == Some(0) && exchange.is_http2() {
+            // Pingora would believe it, and not wait for the end of the stream.
+            exchange.req_header_mut().remove_header(&header::CONTENT_LENGTH);
+        }
         let has_body = !exchange.is_body_empty();
         let head = exchange.req_header();
         let host = head.headers.get(header::HOST).cloned().or_else(|| {
             let authority = head.uri.authority()?;
             HeaderValue::from_str(authority.as_str()).ok()
         });
-        let length = head.headers.get(header::CONTENT_LENGTH);
-        let length = length.and_then(|value| super::guard::number(value.as_bytes()));
         let upgrade = headers::wants_websocket(&head.method, head.version, &head.headers);
         let method = head.method.clone();
         Request { method, host, length, has_body, upgrade: upgrade && !has_body }
@@ -178,8 +180,11 @@ impl Request {
     }
 }
 
-fn flaw(flaw: Flaw) -> Ended {
-    Ended::Refused(Problem::Flawed(flaw))
+/// How long a body says it is, once.
+fn length_of(exchange: &Exchange) -> Option<u64> {
+    let mut lengths = exchange.req_header().headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = super::guard::number(lengths.next()?.as_bytes());
+    length.filter(|_| lengths.next().is_none())
 }
 
 struct Carried<'a> {
@@ -204,7 +209,7 @@ impl Carried<'_> {
         let pool = Arc::clone(&place.pool);
         let stash = tokio::select! {
             biased;
-            stash = self.look() => stash?,
+            stash = self.look_at_body() => stash?,
             () = cut.as_mut() => return Err(Ended::Broken(Fault::Cut)),
         };
         let key = self.key(&place.keys, &caller, &stash);
@@ -235,17 +240,19 @@ impl Carried<'_> {
         self.exchange.req_header()
     }
 
-    /// What HTTP/2 has decoded; HTTP/1 was checked before it was parsed, but for what this listener alone knows.
+    /// What HTTP/2 has decoded, and what only this listener knows; HTTP/1 was checked before it was parsed.
     fn check(&self) -> Result<(), Ended> {
-        let parts = self.head();
-        if parts.version != Version::HTTP_2 {
-            let flawed = headers::nominates(&parts.headers, &self.client.listener.with.telling);
-            return if flawed { Err(flaw(Flaw::Connection)) } else { Ok(()) };
+        let (parts, with) = (self.head(), &self.client.listener.with);
+        if headers::takes_off(&parts.headers, &with.naming) {
+            return Err(Ended::Refused(Problem::Flawed(Flaw::Connection)));
         }
-        let bounds = &self.client.listener.with.bounds;
+        if parts.version != Version::HTTP_2 {
+            return Ok(());
+        }
+        let bounds = &with.bounds;
         let path = self.exchange.req_header().raw_path();
         let checked = fields::check(&parts.method, &parts.uri, path, &parts.headers, bounds);
-        checked.map(drop).map_err(flaw)
+        checked.map(drop).map_err(|flaw| Ended::Refused(Problem::Flawed(flaw)))
     }
 
     /// Who calls.
@@ -270,29 +277,6 @@ impl Carried<'_> {
         Ok(place)
     }
 
-    /// What is to be known of the body before anything goes out.
-    async fn look(&mut self) -> Result<Stash, Ended> {
-        if self.wire.is_none() && self.request.length == Some(0) {
-            self.see_no_body().await?;
-        }
-        self.look_at_body().await
-    }
-
-    /// Holds HTTP/2 to a length of nothing: frames that contradict it are malformed (RFC 9113, 8.1.1), and Pingora does not read
-    /// them.
-    async fn see_no_body(&mut self) -> Result<(), Ended> {
-        let deadline = time::now() + self.client.listener.with.head_timeout;
-        loop {
-            match timeout_at(deadline, self.exchange.read_request_body()).await {
-                Ok(Ok(None)) => return Ok(()),
-                Ok(Ok(Some(data))) if data.is_empty() => {}
-                Ok(Ok(Some(_))) => return Err(flaw(Flaw::ContentLength)),
-                Ok(Err(_)) => return Err(Ended::Broken(Fault::ClientLost)),
-                Err(_) => return Err(Ended::Refused(Problem::BodyTooSlow)),
-            }
-        }
-    }
-
     /// Reads the body, if who calls may be named in it.
     async fn look_at_body(&mut self) -> Result<Stash, Ended> {
         let with = &self.client.listener.with;
@@ -303,7 +287,10 @@ impl Carried<'_> {
         {
             return Err(Ended::Refused(Problem::BodyTooLarge));
         }
-        let Some(bound) = with.inspected.filter(|_| json && self.request.has_body) else {
+        // HTTP/2 can say that a body is empty, and send one: nobody can take that back from an upstream.
+        let hollow = self.request.has_body && self.request.length == Some(0);
+        let looked_at = with.inspected.filter(|_| json && self.request.has_body);
+        let Some(bound) = looked_at.or(hollow.then_some(1)) else {
             return Ok(Stash::default());
         };
         if self.head().headers.contains_key(header::EXPECT) {
@@ -332,7 +319,8 @@ impl Carried<'_> {
         let bytes = stash.joined();
         let body = (!bytes.is_empty()).then(|| Body { bytes: &bytes, whole: stash.is_whole });
         let request = self.client.shows(self.head(), body);
-        let presented = Presented { request: Some(request), peer: self.client.address() };
+        let (peer, sni) = (self.client.address(), self.client.sni());
+        let presented = Presented { request: Some(request), peer, sni };
         keys.of_named(caller, &keys.named(&presented))
     }
 

@@ -115,14 +115,14 @@ fn nominated(headers: &HeaderMap) -> SmallVec<[&[u8]; 4]> {
     options.map(<[u8]>::trim_ascii).filter(|option| !known(option)).collect()
 }
 
-/// Whether Connection names one of these.
-pub fn nominates(headers: &HeaderMap, names: &[HeaderName]) -> bool {
-    let nominated = nominated(headers);
-    names.iter().any(|name| is_among(&nominated, name))
-}
-
 fn is_among(nominated: &[&[u8]], name: &HeaderName) -> bool {
     nominated.iter().any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes()))
+}
+
+/// Whether Connection names one of these fields.
+pub fn takes_off(headers: &HeaderMap, names: &[HeaderName]) -> bool {
+    let nominated = nominated(headers);
+    !nominated.is_empty() && names.iter().any(|name| is_among(&nominated, name))
 }
 
 /// Whether a request asks to go on as WebSocket (RFC 6455, 4.1).

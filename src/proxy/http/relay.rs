@@ -31,6 +31,8 @@ pub struct Patience {
     pub body: Duration,
     /// Between bytes of the answer, and of what both agreed to speak instead.
     pub idle: Duration,
+    /// From when a client has closed its side to the first byte of the answer.
+    pub half: Duration,
 }
 
 /// What goes with a request on its way.
@@ -118,6 +120,7 @@ pub async fn relay(
         request_over: false,
         answer: Answer::Awaited,
         sound: true,
+        half: None,
     };
     let done = relay.run(head, cut).await;
     if let Some(wire) = with.wire {
@@ -144,6 +147,8 @@ struct Relay<'a> {
     answer: Answer,
     /// All that was to be sent to the upstream was taken.
     sound: bool,
+    /// Since when the client says no more, though its conn is there.
+    half: Option<Instant>,
 }
 
 impl Relay<'_> {
@@ -161,13 +166,15 @@ impl Relay<'_> {
             wire.cork(true);
         }
         let mut heard = time::now();
-        let mut alarm = std::pin::pin!(tokio::time::sleep_until(heard + self.patience()));
+        let mut alarm = std::pin::pin!(tokio::time::sleep_until(self.due(heard)));
         while self.answer != Answer::Over {
             let awaited = self.answer == Answer::Awaited;
             tokio::select! {
                 biased;
                 told = next(self.upstream, awaited) => self.told(told).await?,
-                body = self.client.read_body_or_idle(self.request_over) => self.body(body).await?,
+                body = self.client.read_body_or_idle(self.request_over), if self.half.is_none() => {
+                    self.body(body).await?;
+                }
                 () = alarm.as_mut() => {
                     if !self.rearm(alarm.as_mut(), heard) {
                         return Err(self.silence());
@@ -177,8 +184,20 @@ impl Relay<'_> {
                 () = cut.as_mut() => return Err(Fault::Cut),
             }
             heard = time::now();
+            if alarm.deadline() > self.due(heard) {
+                alarm.as_mut().reset(self.due(heard));
+            }
         }
         Ok(())
+    }
+
+    /// When it has been silent for too long.
+    fn due(&self, heard: Instant) -> Instant {
+        let due = heard + self.patience();
+        match self.half.filter(|_| self.answer == Answer::Awaited) {
+            Some(since) => due.min(since + self.with.patience.half),
+            None => due,
+        }
     }
 
     /// Sends the head, and what is there of the body.
@@ -215,7 +234,7 @@ impl Relay<'_> {
 
     /// Sets the alarm to when it is really due, if that is not now.
     fn rearm(&self, alarm: Pin<&mut Sleep>, heard: Instant) -> bool {
-        let due = heard + self.patience();
+        let due = self.due(heard);
         let early = due > time::now();
         if early {
             alarm.reset(due);
@@ -225,10 +244,10 @@ impl Relay<'_> {
 
     /// Whose silence it was.
     fn silence(&self) -> Fault {
-        if self.answer == Answer::Awaited && !self.request_over {
-            Fault::ClientTimeout
-        } else {
-            Fault::UpstreamTimeout
+        match (self.answer, self.half) {
+            (Answer::Awaited, Some(_)) => Fault::ClientLost,
+            (Answer::Awaited, None) if !self.request_over => Fault::ClientTimeout,
+            (Answer::Awaited | Answer::Coming | Answer::Over, _) => Fault::UpstreamTimeout,
         }
     }
 
@@ -346,6 +365,12 @@ impl Relay<'_> {
     async fn body(&mut self, body: pingora::Result<Option<Bytes>>) -> Result<(), Fault> {
         let data = match body {
             Ok(data) => data,
+            Err(error) if self.is_half(&error) => {
+                self.half = Some(time::now());
+                // Nobody waits for the client any more: what is written goes out at once.
+                self.uncork();
+                return Ok(());
+            }
             Err(error) => {
                 let flaw = self.with.wire.and_then(Wire::flaw);
                 return Err(flaw.map_or_else(|| client_fault(&error), Fault::Flawed));
@@ -360,15 +385,27 @@ impl Relay<'_> {
             return Err(Fault::BodyTooLarge);
         }
         self.request_over = over;
+        if over && self.tally.upgraded {
+            // The other side may have last words.
+            self.half = Some(time::now());
+            if !data.is_empty() {
+                self.send(data, false).await.map_err(|_| Fault::UpstreamLost)?;
+            }
+            self.upstream.shutdown().await;
+            return Ok(());
+        }
         if self.sound && self.send(data, over).await.is_err() {
             // It may have answered already, and wants no more.
             self.sound = false;
             self.request_over = true;
         }
-        if over && self.tally.upgraded {
-            self.answer = Answer::Over;
-        }
         Ok(())
+    }
+
+    /// Whether a client has said all it wants, and may still listen. It may have gone, too: nobody can tell.
+    fn is_half(&self, error: &pingora::Error) -> bool {
+        let ended = matches!(error.etype, ErrorType::ConnectionClosed);
+        ended && self.request_over && self.with.wire.is_some()
     }
 
     async fn send(&mut self, data: Bytes, over: bool) -> pingora::Result<()> {

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::listen::io::ClientIo;
+use crate::upstream::io::UpstreamIo;
 
 /// One side of a relay.
 pub trait Side: AsyncWrite + Unpin {
@@ -56,6 +57,23 @@ impl Side for ClientIo {
         match self {
             ClientIo::Plain(_) => true,
             ClientIo::Tls(_) => false,
+        }
+    }
+}
+
+impl Side for UpstreamIo {
+    fn poll_take(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self).poll_read(cx, into)
+    }
+
+    fn socket(&self) -> &TcpStream {
+        self.socket()
+    }
+
+    fn is_plain(&self) -> bool {
+        match self {
+            UpstreamIo::Plain(_) => true,
+            UpstreamIo::Tls(_) => false,
         }
     }
 }

@@ -15,14 +15,12 @@ impl Conn {
         let edge = &self.listener.edge;
         let (peer, shown) = (self.origin.address(), self.origin.shown());
         let evidence = Evidence { token: None, peer, shown, request: None };
-        let (now, wall) = (time::now(), time::wall());
-        match (edge.claims)(&evidence, wall) {
+        let now = time::now();
+        match (edge.claims)(&evidence, time::wall()) {
             Some(Ok(claim)) => {
                 let (caller, unknown) = (edge.caller_of(&claim), self.visitor.unknown);
                 self.visitor = Arc::new(Visitor { caller, unknown });
-                let left = claim.expires.map(|at| at.duration_since(wall).unwrap_or_default());
-                let expires = left.and_then(|left| now.checked_add(left));
-                self.until = [self.until, expires].into_iter().flatten().min();
+                // Nothing that can be shown without a word expires: that is for tokens.
             }
             Some(Err(why)) if edge.authenticates => return Err(self.deny(why)),
             None if edge.authenticates => return Err(self.deny("no_evidence")),

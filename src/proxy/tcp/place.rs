@@ -16,7 +16,8 @@ use crate::identity::request::Presented;
 use crate::proxy::origin::Origin;
 use crate::tenancy;
 use crate::time::{self, Duration};
-use crate::upstream::connect::connect_saying;
+use crate::upstream::connect::dial;
+use crate::upstream::io::UpstreamIo;
 use crate::upstream::member::{Linked, Member};
 use crate::upstream::pool::{Key, Picked, Tried};
 
@@ -35,7 +36,7 @@ pub(super) struct Way {
 pub(super) struct Placed {
     pub(super) picked: Picked,
     pub(super) linked: Linked,
-    pub(super) socket: TcpStream,
+    pub(super) socket: UpstreamIo,
     pub(super) way: Way,
 }
 
@@ -65,7 +66,11 @@ impl Conn {
     ) -> impl Future<Output = Result<Placed, Unplaced>> + Send + use<> {
         let keys = &self.listener.edge.keys;
         let caller = &self.visitor.caller;
-        let named = keys.named(&Presented { request: None, peer: self.origin.address() });
+        let named = keys.named(&Presented {
+            request: None,
+            peer: self.origin.address(),
+            sni: self.origin.shown().and_then(|shown| shown.sni.as_deref()),
+        });
         let wanted = Wanted {
             listener: Arc::clone(&self.listener),
             key: keys.of_named(caller, &named),
@@ -148,7 +153,7 @@ impl Wanted {
     }
 }
 
-async fn reach(member: &Member, with: &Settings, first: &[u8]) -> io::Result<TcpStream> {
+async fn reach(member: &Member, with: &Settings, first: &[u8]) -> io::Result<UpstreamIo> {
     let address = member.address().ok_or(io::ErrorKind::NotConnected)?;
-    connect_saying(address, with.connect_timeout, with.watchfulness, first).await
+    dial(address, member.way(), with.connect_timeout, with.watchfulness, first).await
 }

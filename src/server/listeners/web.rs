@@ -16,6 +16,10 @@ use crate::proxy::http::relay::Patience;
 use crate::proxy::http::routes::{Route, Routes};
 use crate::proxy::http::{Listener, Place, Settings};
 use crate::server::StartError;
+use crate::time::Duration;
+
+/// How long a client that has closed its side is answered still. Most have gone altogether, and what they asked for may cost.
+const HALF: Duration = Duration::from_secs(5);
 
 /// How long the key of a cookie is that nobody was given, in bytes.
 const KEY: usize = 32;
@@ -66,9 +70,15 @@ fn settings(from: &config::Listener, shared: &Shared<'_>) -> Result<Settings, St
         (Source::Header(name), Some(trusted)) => Some((name.clone(), trusted.clone())),
         (_, _) => None,
     });
-    let telling = rules().filter_map(|rule| {
-        let Source::Header(name) = &rule.source else { return None };
-        Some(name.clone())
+    let naming = rules().filter_map(|rule| match &rule.source {
+        Source::Header(name) => Some(name.clone()),
+        Source::Cookie(_)
+        | Source::Query(_)
+        | Source::Path(_)
+        | Source::Basic
+        | Source::Json(_)
+        | Source::Address
+        | Source::Sni => None,
     });
     let in_bodies = rules().any(|rule| matches!(rule.source, Source::Json(_)));
     let tokens = from.identities().take_tokens();
@@ -78,12 +88,13 @@ fn settings(from: &config::Listener, shared: &Shared<'_>) -> Result<Settings, St
         max_body: http.max_body.map(|most| most as u64),
         trusted: http.trusted.clone(),
         spoofable: spoofable.collect(),
-        telling: telling.collect(),
+        naming: naming.collect(),
         affinity: http.cookie.as_ref().map(cookie).transpose()?.map(Arc::new),
         patience: Patience {
             first_byte: http.first_byte_timeout,
             body: http.body_timeout,
             idle: http.idle_timeout,
+            half: HALF,
         },
         connect_timeout: http.connect_timeout,
         head_timeout: http.head_timeout,

@@ -29,9 +29,9 @@ fn known(exchange: Exchange) -> Exchange {
             exchange.at("nginx", &[May::DropInterim], "1.22 knows no early hints")
         }
         "GET /reply/trailers" | "trailers up" => {
-            let why = "it drops trailers, as RFC 9110 6.5.1 lets it";
-            let dropped = &[May::DropTrailers];
-            exchange.at("nginx", dropped, why).at("fairlead", dropped, why)
+            let exchange = exchange.at("nginx", &[May::DropTrailers], "it drops trailers");
+            let why = "its HTTP/1 drops trailers, as one may (RFC 9110 6.5.1)";
+            exchange.at("fairlead", &[May::DropTrailers], why)
         }
         "GET /reply/hops" => {
             let why = "it is named in Connection: taken off (RFC 9110 7.6.1)";

@@ -71,6 +71,13 @@ key = "DIR/a.key"
 client_ca = "DIR/b.crt"
 client_auth = "optional"
 min_version = "1.3"
+alpn = ["x/1"]
+strict_sni = true
+
+[[listener.tls.sni]]
+hosts = ["b.example", "*.b.example"]
+certificate = "DIR/b.crt"
+key = "DIR/b.key"
 
 [listener.proxy_protocol]
 trusted = ["10.0.0.0/8", "::1/128"]
@@ -107,6 +114,92 @@ fn a_dump_of_tls_is_the_file_again() {
     assert!(tables.contains(said), "{dumped}");
     let again = toml::to_string(&dump(&right(&dumped))).unwrap();
     assert_eq!(again, dumped);
+}
+
+const SNI: &str = "[[listener.tls.sni]]\n";
+
+#[test]
+fn a_certificate_for_a_name_is_right_and_alone() {
+    let dir = files().display();
+    let sni = |hosts: &str, key: &str| {
+        let files = format!("certificate = \"{dir}/b.crt\"\nkey = \"{dir}/{key}\"\n");
+        tls("a.crt", "a.key", &format!("{SNI}hosts = {hosts}\n{files}"))
+    };
+    wrong(&sni("[]", "b.key"), "12:9: hosts: is empty");
+    wrong(&sni("[\"b_\", \"b..c\"]", "b.key"), "12:9: hosts: \"b..c\" is not the name of a host");
+    for bad in ["*", "*.", "a.*.b", "1.2.3.4", "a b", "a:1"] {
+        let expected = format!("12:9: hosts: {bad:?} is not the name of a host");
+        wrong(&sni(&format!("[{bad:?}]"), "b.key"), &expected);
+    }
+    wrong(&sni("[\"b\"]", "a.key"), "14:7: key: DIR/a.key: the key does not fit the certificate");
+    let twice = sni("[\"b.example\", \"B.example\"]", "b.key");
+    wrong(&twice, "12:9: there is already a certificate for \"b.example\"");
+}
+
+#[test]
+fn what_is_spoken_within_is_said_by_the_protocol_or_the_file() {
+    let alpn = |protocol: &str, more: &str| {
+        let listener = LISTENER.replace("\npool", &format!("\nprotocol = \"{protocol}\"\npool"));
+        let text = format!("{listener}{}{POOL}", tls("a.crt", "a.key", more));
+        right(&text).listeners[0].tls.as_ref().unwrap().alpn.clone()
+    };
+    assert_eq!(alpn("http", ""), ["h2", "http/1.1"]);
+    assert_eq!(alpn("http", "alpn = [\"http/1.1\"]\n"), ["http/1.1"]);
+    assert_eq!(alpn("tcp", ""), Vec::<String>::new());
+    assert_eq!(alpn("tcp", "alpn = [\"mqtt\"]\n"), ["mqtt"]);
+    wrong(&tls("a.crt", "a.key", "alpn = [\"\"]\n"), "11:8: alpn: \"\" is not the name");
+    let http = tls("a.crt", "a.key", "alpn = [\"h3\"]\n");
+    let listener = format!("{LISTENER}protocol = \"http\"\n{http}");
+    after_pool(&listener, "12:8: alpn: \"h3\" is not HTTP");
+}
+
+/// The least that TLS to upstreams needs.
+pub(super) fn least_to_upstreams() -> String {
+    let listener = LISTENER.replace("\npool", "\nprotocol = \"tcp\"\npool");
+    format!("{listener}{POOL}[pool.tls]\nca = \"{}/a.crt\"\n", files().display())
+}
+
+/// Every key of TLS to upstreams.
+pub(super) fn to_upstreams() -> String {
+    let listener = LISTENER.replace("\npool", "\nprotocol = \"tcp\"\npool");
+    let keys = r#"[pool.tls]
+ca = "DIR/a.crt"
+server_name = "app.example.com"
+certificate = "DIR/b.crt"
+key = "DIR/b.key"
+min_version = "1.3"
+alpn = ["x/1"]
+"#;
+    format!("{listener}{POOL}{}", keys.replace("DIR", &files().display().to_string()))
+}
+
+#[test]
+fn a_dump_of_tls_to_upstreams_is_the_file_again() {
+    let dumped = toml::to_string(&dump(&right(&to_upstreams()))).unwrap();
+    let text = to_upstreams();
+    let (_, said) = text.split_once("[pool.tls]").unwrap();
+    assert!(dumped.contains(said), "{dumped}");
+}
+
+#[test]
+fn tls_to_upstreams_names_who_signs_and_is_not_for_clis() {
+    let dir = files().display().to_string();
+    let tcp = LISTENER.replace("\npool", "\nprotocol = \"tcp\"\npool");
+    let bad = |keys: &str, listener: &str, expected: &str| {
+        let pool = format!("[pool.tls]\n{}\n{listener}", keys.replace("DIR", &dir));
+        after_pool(&pool, &expected.replace("DIR", &dir));
+    };
+    bad("", &tcp, "4:1: \"ca\" is missing in [pool.tls]");
+    bad("ca = \"DIR/empty\"", &tcp, "5:6: ca: DIR/empty: there is no certificate");
+    let ca = "ca = \"DIR/a.crt\"\n";
+    bad(&format!("{ca}key = \"DIR/b.key\""), &tcp, "4:1: \"certificate\" is missing in [pool.tls]");
+    bad(&format!("{ca}server_name = \"a b\""), &tcp, "6:15: server_name: \"a b\" is not the name");
+    bad(ca, LISTENER, "4:1: listener \"sdk\" speaks jsonrpc with this pool, and CLIs speak no TLS");
+    bad(
+        &format!("{ca}insecure_skip_verify = true"),
+        &tcp,
+        "6:1: unknown key \"insecure_skip_verify\"",
+    );
 }
 
 #[test]

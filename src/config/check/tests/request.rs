@@ -44,6 +44,17 @@ yields = "session"
 source = "source_ip"
 "#;
 
+#[test]
+fn a_name_that_is_asked_for_needs_tls_and_a_protocol_without_sessions() {
+    wrong("source = \"sni\"", "10:10: source = \"sni\" needs [listener.tls]");
+    let sdk = format!("{LISTENER}[[listener.identity]]\nsource = \"sni\"\n{POOL}");
+    let found = super::problems(&sdk);
+    assert!(
+        found[0].contains("source = \"sni\" needs protocol = \"tcp\" or \"http\""),
+        "{found:?}"
+    );
+}
+
 /// A whole file with all of them.
 pub(super) fn everything() -> String {
     format!("{LISTENER}{HTTP}{EVERYTHING}{POOL}")

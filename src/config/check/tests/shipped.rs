@@ -86,6 +86,7 @@ fn every_key_is_read() {
     flatten("", &dump(&right(&super::identity::with_files())), &mut read);
     flatten("", &dump(&right(&super::edge::everything())), &mut read);
     flatten("", &dump(&right(&super::health::everything())), &mut read);
+    flatten("", &dump(&right(&super::edge::to_upstreams())), &mut read);
     flatten("", &dump(&right(&super::request::everything())), &mut read);
     flatten("", &dump(&right(&super::http::everything())), &mut read);
     flatten("", &dump(&right(&super::tcp::everything())), &mut read);
@@ -111,6 +112,7 @@ fn defaults() -> BTreeMap<String, String> {
     );
     let mut found = BTreeMap::new();
     flatten("", &dump(&right(&super::health::least())), &mut found);
+    flatten("", &dump(&right(&super::edge::least_to_upstreams())), &mut found);
     flatten("", &dump(&right(&super::edge::least())), &mut found);
     flatten("", &dump(&right(&super::http::least())), &mut found);
     let tcp = format!("{LISTENER}{}{POOL}", super::tcp::TCP);

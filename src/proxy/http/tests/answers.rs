@@ -209,3 +209,15 @@ async fn to_http_1_0_an_answer_that_breaks_off_is_a_reset() {
     let ended = super::rig::within(read).await;
     assert_eq!(ended.map_err(|e| e.kind()), Err(std::io::ErrorKind::ConnectionReset));
 }
+
+#[tokio::test]
+async fn a_client_that_has_said_all_it_wants_gets_its_answer() {
+    let backend = Backend::new().await;
+    let rig = Rig::new(&[backend.address], |_| {}).await;
+    let mut client = rig.client().await;
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").await;
+    client.socket.shutdown().await.unwrap();
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.body.as_slice()), (200, &b"hi"[..]));
+    assert!(client.is_closed().await);
+}

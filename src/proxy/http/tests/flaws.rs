@@ -116,3 +116,16 @@ async fn a_slow_head_is_not_waited_for() {
     assert_eq!((answer.status, &answer.json()["reason"]), (408, &"client_timeout".into()));
     assert!(client.is_closed().await);
 }
+
+#[tokio::test]
+async fn nobody_has_taken_off_who_calls() {
+    let backend = Backend::new().await;
+    let name = http::HeaderName::from_static("x-user-id");
+    let rig = Rig::new(&[backend.address], |with| with.naming = vec![name]).await;
+    let ask = |option: &str| {
+        format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {option}\r\nX-User-Id: al\r\n\r\n")
+    };
+    assert_eq!(rig.ask(ask("close, X-User-ID").as_bytes()).await.status, 400);
+    assert_eq!(rig.ask(ask("close, x-other").as_bytes()).await.status, 200);
+    assert_eq!(backend.only().field("x-user-id").as_deref(), Some("al"));
+}

@@ -142,6 +142,9 @@ async fn what_is_not_sound_reaches_nobody() {
     let lied = ask(&mut send, lie, Some(&[b"hello"])).await;
     assert!(lied.is_err_and(|error| error.is_reset()));
     assert!(backend.got().is_empty(), "{:?}", backend.got());
+    let empty = post().header("content-length", "0").body(()).unwrap();
+    assert!(ask(&mut send, empty, Some(&[b"hello"])).await.is_err_and(|error| error.is_reset()));
+    assert!(backend.got().is_empty(), "{:?}", backend.got());
     // The others of its conn are served all the same.
     let fine = ask(&mut send, Request::get("http://a/").body(()).unwrap(), None).await;
     assert_eq!(fine.unwrap().0, 200);

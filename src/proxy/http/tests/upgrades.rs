@@ -119,3 +119,23 @@ async fn nothing_else_is_upgraded_to() {
         assert_eq!((answer.status, answer.body.as_slice()), (200, &b""[..]), "{request}");
     }
 }
+
+#[tokio::test]
+async fn an_upstream_has_last_words_when_its_client_has_none() {
+    let backend = Backend::serving(|mut socket, _| async move {
+        let mut buf = [0; 4096];
+        let _ = socket.read(&mut buf).await;
+        let yes = b"HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        socket.write_all(yes).await.unwrap();
+        while matches!(socket.read(&mut buf).await, Ok(n) if n > 0) {}
+        let _ = socket.write_all(b"last words").await;
+    })
+    .await;
+    let rig = Rig::new(&[backend.address], |_| {}).await;
+    let mut client = rig.client().await;
+    client.send(ASK).await;
+    client.until(b"\r\n\r\n").await;
+    client.socket.shutdown().await.unwrap();
+    client.until(b"last words").await;
+    assert!(client.is_closed().await);
+}
