@@ -41,6 +41,28 @@ fn a_client_that_says_no_more_after_its_request_gets_its_answer() {
 }
 
 #[test]
+fn a_client_that_says_no_more_is_not_worked_for_without_end() {
+    let gate = Gate::default();
+    let left = gate.clone();
+    let bed = bed(move |head, talk| {
+        if head.target != "/never" {
+            return talk.echo(head);
+        }
+        talk.rest()?;
+        // It says nothing, and sees whether anybody still listens.
+        let over = talk.read();
+        left.open();
+        over.map(drop)
+    });
+    let mut client = bed.client();
+    client.send(get("/never"));
+    bed.until_seen("/never", 0);
+    client.finish();
+    gate.wait();
+    assert_ne!(client.answer("GET").map(|a| a.status), Ok(200));
+}
+
+#[test]
 fn half_a_request_is_never_taken_for_a_whole_one() {
     let bed = bed(|head, talk| talk.echo(head));
     let halves = [
