@@ -101,3 +101,5 @@ mod tell;
 mod tls;
 #[path = "it/upstreams.rs"]
 mod upstreams;
+#[path = "it/users.rs"]
+mod users;

@@ -309,11 +309,14 @@ fn pool(pool: &Pool) -> Table {
     let balance = match pool.balance {
         Balance::RoundRobin => table([("balance", text("round_robin"))]),
         Balance::LeastLoaded => table([("balance", text("least_loaded"))]),
-        Balance::Consistent { affinity, factor } => table([
-            ("balance", text("consistent")),
-            ("affinity", text(affinity.word())),
-            ("balance_factor", factor.into()),
-        ]),
+        Balance::Consistent { affinity, factor } => {
+            let mut out =
+                table([("balance", text("consistent")), ("affinity", text(affinity.word()))]);
+            if factor.is_finite() {
+                out.insert("balance_factor".into(), factor.into());
+            }
+            out
+        }
     };
     out.extend(balance);
     out.insert("storage".into(), text(pool.storage.word()));

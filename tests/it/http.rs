@@ -286,6 +286,9 @@ async fn who_has_to_present_a_token_is_told_so() {
             assert!((1..=3600).contains(&wait) && json["retry_after"] == wait, "{wait}");
         }
     }
+    let seen: Vec<_> = rig.apps.iter().flat_map(App::heads).collect();
+    assert_eq!(seen.len(), 2);
+    assert!(seen.iter().all(|head| field(head, "authorization").is_none()), "it is ours: {seen:?}");
     // Wrong ones are looked at only so often.
     for _ in 0..3 {
         rig.get("/", &with("wrong")).await;

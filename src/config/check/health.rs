@@ -7,7 +7,7 @@ use toml::de::DeValue;
 use super::{listener, pool};
 use crate::config::file::Problems;
 use crate::config::keys;
-use crate::config::model::{Health, HttpProbe, Probe, Protocol, Statuses, Upstreams};
+use crate::config::model::{Balance, Health, HttpProbe, Probe, Protocol, Statuses, Upstreams};
 use crate::config::reader::Reader;
 use crate::config::values::{self, MS, Read, WEEK};
 
@@ -64,7 +64,7 @@ pub(super) fn read(pool: &Reader<'_>, problems: &Problems<'_>) -> (Health, Optio
     (health, at)
 }
 
-/// Gives each pool the probe that fits who uses it, and refuses one that does not.
+/// Gives each pool the probe and the bound of load that fit who uses it, and refuses a probe that does not.
 pub(super) fn settle(
     listeners: &[listener::Draft],
     pools: &mut [pool::Draft],
@@ -86,6 +86,12 @@ pub(super) fn settle(
             );
         } else if let (Some(at), true) = (&draft.tls_at, started) {
             problems.error(at, "CLIs that fairlead starts speak no TLS");
+        }
+        // A table knows where sessions are; of conns and requests only the hash does: who has two at once must not be split.
+        if let (Balance::Consistent { factor, .. }, None, false) =
+            (&mut pool.balance, speaks, draft.has_factor)
+        {
+            *factor = f64::INFINITY;
         }
         match (&draft.probe_at, speaks) {
             (None, None) if !started => pool.health.probe = Probe::Tcp,

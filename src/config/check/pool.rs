@@ -44,6 +44,8 @@ pub(super) struct Draft {
     pub(super) send_proxy_at: Range<usize>,
     /// Where it says how it is probed, if it does.
     pub(super) probe_at: Option<Range<usize>>,
+    /// Whether it says itself how uneven its load may be.
+    pub(super) has_factor: bool,
     /// For its listeners that do not say it themselves.
     pub(super) unknown_sessions: Option<UnknownSessions>,
     /// Nothing only if a problem was reported.
@@ -107,6 +109,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
         tls_at,
         send_proxy_at,
         probe_at,
+        has_factor: r.raw("balance_factor").is_some(),
         unknown_sessions,
         pool,
     }

@@ -172,7 +172,7 @@ pub enum Balance {
     Consistent {
         /// What is hashed.
         affinity: Affinity,
-        /// The most load of one CLI, as a multiple of the average; above 1.
+        /// The most load of one CLI, as a multiple of the average; above 1, infinite for no bound.
         factor: f64,
     },
 }

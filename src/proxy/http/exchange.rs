@@ -18,7 +18,7 @@ use super::io::Wire;
 use super::problem::{Problem, seconds};
 use super::relay::{self, Fault, Tally, With};
 use super::report::{Asked, Ended, Report};
-use crate::caller::{Caller, Owner};
+use crate::caller::{Caller, Owner, Proof};
 use crate::error::{Reason, Refusal};
 use crate::health::state::Seen;
 use crate::identity::request::{Body, Named, Presented};
@@ -413,6 +413,7 @@ impl Carried<'_> {
             framing: self.request.framing(stash),
             spoofable: &self.client.spoofable,
             affinity: settings.affinity.as_deref(),
+            token_is_ours: self.report.caller.as_ref().is_some_and(|c| c.proof == Proof::Token),
             upgrade: self.request.upgrade && !http2,
             expectation_met: self.met,
             http2,

@@ -78,6 +78,8 @@ pub struct Outward<'a> {
     pub spoofable: &'a [HeaderName],
     /// The cookie that its upstream does not see.
     pub affinity: Option<&'a Affinity>,
+    /// Its `Authorization` was for us alone: a token that our operator gave out.
+    pub token_is_ours: bool,
     /// It wants to go on as WebSocket.
     pub upgrade: bool,
     /// `Expect: 100-continue` was answered here.
@@ -182,6 +184,9 @@ fn goes_on(name: &HeaderName, with: &Outward<'_>) -> bool {
     }
     if *name == header::EXPECT {
         return !with.expectation_met;
+    }
+    if *name == header::AUTHORIZATION {
+        return !with.token_is_ours;
     }
     !with.spoofable.contains(name)
 }
@@ -340,6 +345,7 @@ mod tests {
             framing: Framing::None,
             spoofable: if believed { &[] } else { &SPOOFABLE },
             affinity: None,
+            token_is_ours: false,
             upgrade: false,
             expectation_met: false,
             http2: false,
@@ -360,6 +366,15 @@ mod tests {
 
     fn all(headers: &HeaderMap, name: &str) -> Vec<String> {
         headers.get_all(name).iter().map(|v| v.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_token_of_ours_is_for_us_alone() {
+        let origin = origin(false);
+        let fields = [("authorization", "Bearer secret")];
+        assert_eq!(all(&sent(&fields, &with(&origin)), "authorization"), ["Bearer secret"]);
+        let ours = Outward { token_is_ours: true, ..with(&origin) };
+        assert!(all(&sent(&fields, &ours), "authorization").is_empty());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
+use super::queue::Waiter;
 use super::{Decisions, Key, Pool};
 use crate::balance::{Balancer, Candidate, PlacementReason};
 use crate::caller::Owner;
@@ -60,13 +61,20 @@ pub(super) struct Pick {
 struct Waiting<'a> {
     pool: &'a Arc<Pool>,
     told: oneshot::Receiver<Room>,
+    over: bool,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        if self.over {
+            return;
+        }
         self.told.close();
         let room = self.told.try_recv().ok();
-        self.pool.decide(|_| drop(room));
+        self.pool.decide(|decisions| {
+            decisions.queue.remove(Waiter::is_gone);
+            drop(room);
+        });
     }
 }
 
@@ -85,8 +93,10 @@ impl Pool {
             Found::Room(room) => return self.picked(room),
             Found::Line(told) => told,
         };
-        let mut waiting = Waiting { pool: self, told };
-        match (&mut waiting.told).await {
+        let mut waiting = Waiting { pool: self, told, over: false };
+        let told = (&mut waiting.told).await;
+        waiting.over = true;
+        match told {
             Ok(room) => self.picked(room),
             Err(_) => Err(refused(
                 Reason::Overloaded,

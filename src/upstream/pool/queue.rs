@@ -72,7 +72,7 @@ impl Waiter {
         }
     }
 
-    fn is_gone(&self) -> bool {
+    pub(super) fn is_gone(&self) -> bool {
         match &self.who {
             Who::Seeker(_) => false,
             Who::Picker { reply, .. } => reply.is_closed(),
@@ -119,9 +119,6 @@ impl Pool {
     ) {
         if self.with.patience.timeout.is_zero() {
             return;
-        }
-        if decisions.queue.len() >= self.with.patience.length {
-            decisions.queue.remove(Waiter::is_gone);
         }
         let waiter = Waiter::picker(pick, reply);
         if let Some(out) = decisions.queue.push(line_of(&waiter.owner), waiter) {

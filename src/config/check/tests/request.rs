@@ -3,7 +3,7 @@
 use super::{LISTENER, POOL, after_pool, checked, right, show};
 use crate::caller::Proof;
 use crate::config::dump::dump;
-use crate::config::model::Listener;
+use crate::config::model::{Balance, Listener};
 
 const HTTP: &str = "protocol = \"http\"\n";
 
@@ -157,4 +157,24 @@ fn a_word_that_everybody_may_say_is_told() {
     let (_, warnings) = checked(&text).unwrap();
     let found = show(&warnings);
     assert!(found.contains("whoever connects can say who it is"), "{found}");
+}
+
+#[test]
+fn a_key_of_conns_and_requests_is_bounded_only_where_that_is_asked_for() {
+    let consistent = "balance = \"consistent\"\n";
+    let of = |protocol: &str, rest: &str| {
+        let text = format!("{LISTENER}protocol = \"{protocol}\"\n{POOL}{consistent}{rest}");
+        match right(&text).pools[0].balance {
+            Balance::Consistent { factor, .. } => factor,
+            Balance::RoundRobin | Balance::LeastLoaded => 0.0,
+        }
+    };
+    assert_eq!(of("jsonrpc", ""), 1.25);
+    for protocol in ["tcp", "http"] {
+        assert_eq!(of(protocol, ""), f64::INFINITY);
+        assert_eq!(of(protocol, "balance_factor = 2\n"), 2.0);
+    }
+    let dumped = dump(&right(&format!("{LISTENER}{HTTP}{POOL}{consistent}"))).to_string();
+    assert!(!dumped.contains("balance_factor"), "{dumped}");
+    assert_eq!(dump(&right(&dumped)).to_string(), dumped);
 }

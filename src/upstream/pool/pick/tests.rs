@@ -114,6 +114,12 @@ async fn who_goes_away_leaves_its_room_to_the_next() {
         drop(first);
         assert!(waits(third.as_mut()).await, "it is the second's");
     }
+    {
+        let mut fourth = std::pin::pin!(now(&pool, "d"));
+        assert!(waits(fourth.as_mut()).await);
+        assert_eq!(pool.metrics.queue_depth.get(), 1, "the third has its room");
+    }
+    assert_eq!(pool.metrics.queue_depth.get(), 0, "who is gone does not wait");
     assert!(third.await.is_ok());
 }
 
