@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use fairlead::drain::{Mode, Tasks};
 use fairlead::testing::Gateway;
@@ -124,6 +124,8 @@ async fn answer_probes(
 struct Relays {
     echoes: Vec<Echo>,
     gateway: Gateway,
+    /// Where its clients are: elsewhere a port may be another test's client's at the same time.
+    home: String,
 }
 
 /// What a test wants of its gateway.
@@ -168,7 +170,9 @@ async fn relays(count: usize, with: With<'_>) -> Relays {
         upstreams.join(", ")
     );
     let gateway = Gateway::start_with(&toml, &BTreeMap::new()).await.unwrap();
-    let relays = Relays { echoes, gateway };
+    static HOMES: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = HOMES.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let relays = Relays { echoes, gateway, home: format!("127.77.{high}.{low}") };
     relays.until_up(count).await;
     relays
 }
@@ -179,7 +183,7 @@ impl Relays {
     }
 
     async fn client(&self) -> TcpStream {
-        TcpStream::connect(self.address()).await.unwrap()
+        self.client_from(&self.home).await
     }
 
     async fn client_from(&self, ip: &str) -> TcpStream {
@@ -327,12 +331,12 @@ async fn who_can_be_taken_nowhere_is_reset() {
     for echo in &mut relays.echoes {
         echo.refuse().await;
     }
-    let client = relays.is_reset("127.0.0.1").await;
+    let client = relays.is_reset(&relays.home).await;
     // The one that is tried, and one more: not the third.
     assert_eq!(is_told_of(client, "unreachable", "UL").await["links"], 2);
     relays.echoes.iter().for_each(Echo::sicken);
     relays.until_up(0).await;
-    let client = relays.is_reset("127.0.0.1").await;
+    let client = relays.is_reset(&relays.home).await;
     is_told_of(client, "no_upstream", "UQ").await;
 }
 
@@ -519,7 +523,7 @@ async fn a_caller_has_as_many_conns_as_it_may_and_an_upstream_too() {
     let (mut one, mut two) = (callers.client().await, callers.client_from("127.0.0.9").await);
     said(&mut one, b"x").await;
     said(&mut two, b"x").await;
-    let more = callers.is_reset("127.0.0.1").await;
+    let more = callers.is_reset(&callers.home).await;
     is_told_of(more, "max_conns_per_caller", "FH").await;
     callers.until_rejected("max_conns_per_caller").await;
 
@@ -527,7 +531,7 @@ async fn a_caller_has_as_many_conns_as_it_may_and_an_upstream_too() {
     let full = relays(1, With { upstream, rest, ..With::default() }).await;
     let mut first = full.client().await;
     said(&mut first, b"x").await;
-    let waits = full.is_reset("127.0.0.1").await;
+    let waits = full.is_reset(&full.home).await;
     is_told_of(waits, "overloaded", "FQ").await;
     let rest = "[pool.caps]\nqueue_timeout = \"1h\"\n";
     let patient = relays(1, With { upstream, rest, ..With::default() }).await;
@@ -569,7 +573,7 @@ async fn a_conn_counts_as_one_request_of_its_caller() {
     for _ in 0..2 {
         said(&mut relays.client().await, b"x").await;
     }
-    let third = relays.is_reset("127.0.0.1").await;
+    let third = relays.is_reset(&relays.home).await;
     is_told_of(third, "rate_limited", "FH").await;
 }
 
