@@ -1,19 +1,22 @@
 //! One request: identify -> authorise -> place -> connect -> relay, and its answer, whoever gives it.
 
+mod request;
+
 use std::pin::Pin;
 use std::sync::Arc;
 
 use http::header::{self, HeaderValue};
-use http::{Method, StatusCode, Version, request};
+use http::{StatusCode, Version};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession as Exchange;
 
+use self::request::Request;
 use super::Place;
 use super::body::{self, Stash, Stop};
 use super::conn::Client;
 use super::connect;
 use super::guard::{Flaw, fields};
-use super::headers::{self, Framing, Outward};
+use super::headers::{self, Outward};
 use super::io::Wire;
 use super::problem::{Problem, seconds};
 use super::relay::{self, Fault, Tally, With};
@@ -26,16 +29,6 @@ use crate::proxy::admit::Keys;
 use crate::time;
 use crate::upstream::pool::{Key, Picked, Pool, Tried};
 use crate::wire::target;
-
-/// What is known of a request once its head was read.
-struct Request {
-    method: Method,
-    host: Option<HeaderValue>,
-    /// How long its body says it is; `None`: it does not say.
-    length: Option<u64>,
-    has_body: bool,
-    upgrade: bool,
-}
 
 /// What a request leaves behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,52 +134,6 @@ pub(super) async fn refuse(
     exchange.write_response_body(body, true).await.is_ok()
 }
 
-impl Request {
-    /// What a head says.
-    fn of(exchange: &mut Exchange) -> Self {
-        let length = length_of(exchange);
-        if length == Some(0) && exchange.is_http2() {
-            // Pingora would believe it, and not wait for the end of the stream.
-            exchange.req_header_mut().remove_header(&header::CONTENT_LENGTH);
-        }
-        let has_body = !exchange.is_body_empty();
-        let head = exchange.req_header();
-        let host = head.headers.get(header::HOST).cloned().or_else(|| {
-            let authority = head.uri.authority()?;
-            HeaderValue::from_str(authority.as_str()).ok()
-        });
-        let upgrade = headers::wants_websocket(&head.method, head.version, &head.headers);
-        let method = head.method.clone();
-        Request { method, host, length, has_body, upgrade: upgrade && !has_body }
-    }
-
-    fn framing(&self, stash: &Stash) -> Framing {
-        match self.length {
-            Some(length) => Framing::Length(length),
-            None if stash.is_whole && stash.is_empty() => Framing::None,
-            None if self.has_body => Framing::Chunks,
-            None => Framing::None,
-        }
-    }
-
-    /// Whether it may be sent twice (RFC 9110, 9.2.2).
-    fn is_idempotent(&self) -> bool {
-        let safe = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE];
-        safe.contains(&self.method) && !self.upgrade
-    }
-
-    fn host(&self) -> &str {
-        self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default()
-    }
-}
-
-/// How long a body says it is, once.
-fn length_of(exchange: &Exchange) -> Option<u64> {
-    let mut lengths = exchange.req_header().headers.get_all(header::CONTENT_LENGTH).iter();
-    let length = super::guard::number(lengths.next()?.as_bytes());
-    length.filter(|_| lengths.next().is_none())
-}
-
 struct Carried<'a> {
     client: &'a Client,
     exchange: &'a mut Exchange,
@@ -236,7 +183,7 @@ impl Carried<'_> {
     }
 
     /// The head of the request.
-    fn head(&self) -> &request::Parts {
+    fn head(&self) -> &http::request::Parts {
         self.exchange.req_header()
     }
 
