@@ -69,26 +69,31 @@ impl Client {
         let mut last = Ok(self.seen);
         loop {
             ticks.tick().await;
-            let with = self.with.clone();
-            let Ok(read) = tokio::task::spawn_blocking(move || Files::read(&with)).await else {
-                continue;
-            };
-            let now = read.as_ref().map(Files::fingerprint).map_err(ToString::to_string);
-            if now == last {
-                continue;
+            self.look(&pool, &mut last).await;
+        }
+    }
+
+    /// Looks at the files once. `last`: what was seen in them before.
+    async fn look(&self, pool: &str, last: &mut Result<u64, String>) {
+        let with = self.with.clone();
+        let Ok(read) = tokio::task::spawn_blocking(move || Files::read(&with)).await else {
+            return;
+        };
+        let now = read.as_ref().map(Files::fingerprint).map_err(ToString::to_string);
+        if now == *last {
+            return;
+        }
+        *last = now;
+        match read.and_then(|files| files.config(&self.with)) {
+            Ok(config) => {
+                *self.current.write() = Arc::new(config);
+                tracing::info!(kind = "tls", pool, "other certificates are in force");
             }
-            last = now;
-            match read.and_then(|files| files.config(&self.with)) {
-                Ok(config) => {
-                    *self.current.write() = Arc::new(config);
-                    tracing::info!(kind = "tls", pool, "other certificates are in force");
-                }
-                Err(error) => {
-                    tracing::warn!(
-                        kind = "tls", pool, %error,
-                        "the files on disk cannot be used: what is in force stays"
-                    );
-                }
+            Err(error) => {
+                tracing::warn!(
+                    kind = "tls", pool, %error,
+                    "the files on disk cannot be used: what is in force stays"
+                );
             }
         }
     }

@@ -30,7 +30,7 @@ fn visited(bench: &Bench, address: SocketAddr, check: Check) -> Arc<Member> {
 async fn until(member: &Member, state: State) {
     let fact = async {
         while member.state() != state {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), fact).await.expect("it is in another state");
@@ -80,7 +80,7 @@ async fn what_conns_saw_counts_and_has_it_probed_sooner() {
     let checks = r#"fairlead_upstream_health_checks_total{pool="p",result="ok",upstream="u"}"#;
     let fact = async {
         while bench.shows(checks) != Some(2.0) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), fact).await.unwrap();

@@ -182,24 +182,35 @@ async fn what_changes_on_disk_comes_into_force_if_it_is_right() {
     let address = upstream(new.sign("app.example.com", 4000), None).await;
     let client = Arc::new(Client::new(&old.trusted()).unwrap());
     let way = Way::new(&client, "app.example.com").unwrap();
-    let follow = Arc::clone(&client).follow("p".into());
-    let changing = async {
-        assert!(said(address, &way).await.is_err());
-        let first = client.config();
-        old.put("ca.crt", "not a certificate");
-        tokio::time::sleep(2 * LOOK).await;
-        assert!(Arc::ptr_eq(&first, &client.config()), "the old one stays");
+    let mut last = Ok(client.seen);
+    assert!(said(address, &way).await.is_err());
+    let first = client.config();
+    old.put("ca.crt", "not a certificate");
+    client.look("p", &mut last).await;
+    assert!(Arc::ptr_eq(&first, &client.config()), "the old one stays");
+    old.put("ca.crt", &std::fs::read_to_string(new.path("ca.crt")).unwrap());
+    client.look("p", &mut last).await;
+    said(address, &way).await.unwrap();
+    let second = client.config();
+    client.look("p", &mut last).await;
+    assert!(Arc::ptr_eq(&second, &client.config()), "nothing has changed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_are_looked_at_again_and_again() {
+    let (old, new) = (Ca::new(), Ca::new());
+    let client = Arc::new(Client::new(&old.trusted()).unwrap());
+    let first = client.config();
+    let changed = async {
+        tokio::time::sleep(10 * LOOK).await;
+        assert!(Arc::ptr_eq(&first, &client.config()), "nothing has changed");
         old.put("ca.crt", &std::fs::read_to_string(new.path("ca.crt")).unwrap());
-        let fact = async {
-            while said(address, &way).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        tokio::time::timeout(SECONDS, fact).await.expect("it is not in force");
+        tokio::time::sleep(2 * LOOK).await;
+        assert!(!Arc::ptr_eq(&first, &client.config()), "it is in force");
     };
     tokio::select! {
-        () = follow => unreachable!("it ends with the process"),
-        () = changing => {}
+        () = Arc::clone(&client).follow("p".into()) => unreachable!("it ends with the process"),
+        () = changed => {}
     }
 }
 
