@@ -17,6 +17,16 @@ pub enum ClientIo {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl ClientIo {
+    /// What is spoken within TLS, as the two agreed (ALPN, RFC 7301).
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            ClientIo::Plain(_) => None,
+            ClientIo::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+        }
+    }
+}
+
 impl AsyncRead for ClientIo {
     /// A client that ends TLS without saying so (`close_notify`) has ended it all the same: what it sent has lengths, so
     /// that nobody can cut it unseen.

@@ -116,7 +116,7 @@ impl Conn {
         rpc: Arc<RpcMetrics>,
         seed: u64,
     ) -> Self {
-        let Entered { io: client, peer, tls, shown, alpn: _ } = entered;
+        let Entered { io: client, peer, tls, shown } = entered;
         let origin = match &listener.edge.door {
             None => Origin::Direct(peer),
             Some(_) => Origin::door(peer, tls, shown),

@@ -127,7 +127,7 @@ pub struct Conn {
 
 /// Serves a client that was let in, until it or its upstream has done.
 pub fn serve(entered: Entered, listener: Arc<Listener>, id: ConnId, watcher: Watcher) -> Conn {
-    let Entered { io, peer, tls, shown, alpn: _ } = entered;
+    let Entered { io, peer, tls, shown } = entered;
     let origin = match &listener.edge.door {
         None => Origin::Direct(peer),
         Some(_) => Origin::door(peer, tls, shown),
@@ -206,7 +206,7 @@ impl Conn {
         let Stage::Accepted(client) = std::mem::replace(&mut self.stage, Stage::Over) else {
             return Ok(());
         };
-        let placing = Box::pin(self.place(client.socket()));
+        let placing = Box::pin(self.place(&client));
         self.stage = Stage::Placing(client, placing);
         Ok(())
     }

@@ -485,6 +485,30 @@ async fn upstreams_are_told_of_a_verified_certificate() {
 }
 
 #[tokio::test]
+async fn upstreams_are_told_what_a_client_asks_for_in_tls() {
+    let ca = Ca::new();
+    let folder = Folder::new(&ca);
+    let listener = format!("{}alpn = [\"echo/2\", \"echo/1\"]\n", folder.tls());
+    let pool = "send_proxy = \"v2\"\n";
+    let relays = relays(1, With { listener: &listener, pool, ..With::default() }).await;
+    for (sni, alpn, agreed) in [
+        (true, vec!["echo/1", "echo/0"], Some("echo/1")),
+        (true, vec![], None),
+        (false, vec![], None),
+    ] {
+        let mut with = (*ca.trusting(None)).clone();
+        with.enable_sni = sni;
+        with.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(with));
+        let name = ServerName::try_from("LOCALHOST").unwrap();
+        let mut client = connector.connect(name, relays.client().await).await.unwrap();
+        let tlvs = header(&mut client).await.tlvs;
+        assert_eq!(tlvs.get(Kind::Authority), sni.then_some(&b"localhost"[..]));
+        assert_eq!(tlvs.get(Kind::Alpn), agreed.map(str::as_bytes));
+    }
+}
+
+#[tokio::test]
 async fn a_drain_lets_conns_go_on_until_its_time_is_up() {
     let rest = "[drain]\ndrain_timeout = \"1s\"\n";
     let relays = relays(1, With { rest, ..With::default() }).await;

@@ -59,7 +59,7 @@ pub struct Client {
 
 /// Serves a client until it, or we, have done.
 pub async fn serve(entered: Entered, listener: Arc<Listener>, id: ConnId, watcher: Watcher) {
-    let Entered { io, peer, tls, shown, alpn: _ } = entered;
+    let Entered { io, peer, tls, shown } = entered;
     let metrics = Arc::clone(&listener.edge.metrics);
     metrics.accepted.inc();
     let _counted = GaugeGuard::enter(&metrics.connections);
