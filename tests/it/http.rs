@@ -345,6 +345,32 @@ async fn over_tls_the_client_chooses_which_http_it_speaks() {
     );
 }
 
+#[tokio::test]
+async fn a_client_whose_tls_ends_without_a_word_is_answered_all_the_same() {
+    let ca = Ca::new();
+    let folder = Folder::new(&ca);
+    let rig = rig(&folder.tls(), "").await;
+    let mut client = over_tls(&rig, &ca, &[b"http/1.1"]).await;
+    for app in &rig.apps {
+        app.answers.send_replace(false);
+    }
+    send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let asked =
+        || rig.apps.iter().any(|app| app.heads().iter().any(|head| head.starts_with("GET / ")));
+    within("an upstream is asked", async {
+        while !asked() {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    // A FIN, and no close_notify.
+    socket2::SockRef::from(client.get_ref().0).shutdown(std::net::Shutdown::Write).unwrap();
+    for app in &rig.apps {
+        app.answers.send_replace(true);
+    }
+    assert_eq!(answer(&mut client).await.status, 200);
+}
+
 async fn send(stream: &mut (impl AsyncWrite + Unpin), text: &str) {
     stream.write_all(text.as_bytes()).await.unwrap();
     stream.flush().await.unwrap();

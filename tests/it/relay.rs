@@ -509,6 +509,28 @@ async fn upstreams_are_told_what_a_client_asks_for_in_tls() {
 }
 
 #[tokio::test]
+async fn tls_that_ends_without_a_word_is_a_cut_and_no_end() {
+    let ca = Ca::new();
+    let folder = Folder::new(&ca);
+    let relays = relays(1, With { listener: &folder.tls(), ..With::default() }).await;
+    let connector = tokio_rustls::TlsConnector::from(ca.trusting(None));
+    for says_so in [true, false] {
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = connector.connect(name, relays.client().await).await.unwrap();
+        said(&mut client, b"half of it").await;
+        if says_so {
+            client.shutdown().await.unwrap();
+        } else {
+            let socket = socket2::SockRef::from(client.get_ref().0);
+            socket.shutdown(std::net::Shutdown::Write).unwrap();
+        }
+        assert_eq!(ends_well(client.get_mut().0).await, says_so);
+        let (result, termination) = if says_so { ("ok", "--") } else { ("reset", "CB") };
+        is_told(client.get_ref().0, result, termination).await;
+    }
+}
+
+#[tokio::test]
 async fn a_drain_lets_conns_go_on_until_its_time_is_up() {
     let rest = "[drain]\ndrain_timeout = \"1s\"\n";
     let relays = relays(1, With { rest, ..With::default() }).await;

@@ -29,7 +29,6 @@ use crate::id::ConnId;
 use crate::identity::request::{Body, Request};
 use crate::identity::{Evidence, Shown};
 use crate::listen::door::Entered;
-use crate::listen::io::ClientIo;
 use crate::observe::metrics::GaugeGuard;
 use crate::proxy::callers::{Seat, Who};
 use crate::time::{self, Duration};
@@ -64,7 +63,12 @@ pub async fn serve(entered: Entered, listener: Arc<Listener>, id: ConnId, watche
     metrics.accepted.inc();
     let _counted = GaugeGuard::enter(&metrics.connections);
     let trusted = listener.with.trusted.iter().any(|range| range.contains(peer.ip()));
-    let origin = Origin::new(peer.ip(), local_port(&io), tls.is_some(), trusted);
+    let origin = Origin::new(
+        peer.ip(),
+        io.socket().local_addr().map_or(0, |at| at.port()),
+        tls.is_some(),
+        trusted,
+    );
     let Some(origin) = origin else { return };
     let believed = |ranges: &[Cidr]| ranges.iter().any(|range| range.contains(peer.ip()));
     let names = listener.with.spoofable.iter().filter(|(_, ranges)| !believed(ranges));
@@ -74,14 +78,6 @@ pub async fn serve(entered: Entered, listener: Arc<Listener>, id: ConnId, watche
         return metrics.rejected.inc("max_conns_per_caller");
     };
     client.serve(ClientStream::new(io, Arc::new(Wire::default()), Arc::clone(&metrics))).await;
-}
-
-fn local_port(io: &ClientIo) -> u16 {
-    let address = match io {
-        ClientIo::Plain(socket) => socket.local_addr(),
-        ClientIo::Tls(stream) => stream.get_ref().0.local_addr(),
-    };
-    address.map_or(0, |address| address.port())
 }
 
 impl Client {

@@ -13,11 +13,11 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
-use crate::upstream::io::UpstreamIo;
+use crate::stream::Io;
 
 /// See the module's head.
 #[derive(Debug)]
-pub(super) struct Secure(pub(super) UpstreamIo);
+pub(super) struct Secure(pub(super) Io);
 
 impl AsyncRead for Secure {
     fn poll_read(

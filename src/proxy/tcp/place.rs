@@ -11,13 +11,11 @@ use crate::error::Reason;
 use crate::health::state::Seen;
 use crate::identity::mtls::Field;
 use crate::identity::request::Presented;
-use crate::listen::io::ClientIo;
 use crate::proxy::origin::Origin;
-use crate::proxy::relay::Side as _;
+use crate::stream::Io;
 use crate::tenancy;
 use crate::time::{self, Duration};
 use crate::upstream::connect::dial;
-use crate::upstream::io::UpstreamIo;
 use crate::upstream::member::{Linked, Member};
 use crate::upstream::pool::{Key, Picked, Tried};
 
@@ -36,7 +34,7 @@ pub(super) struct Way {
 pub(super) struct Placed {
     pub(super) picked: Picked,
     pub(super) linked: Linked,
-    pub(super) socket: UpstreamIo,
+    pub(super) socket: Io,
     pub(super) way: Way,
 }
 
@@ -62,7 +60,7 @@ impl Conn {
     /// Places and connects.
     pub(super) fn place(
         &self,
-        client: &ClientIo,
+        client: &Io,
     ) -> impl Future<Output = Result<Placed, Unplaced>> + Send + use<> {
         let keys = &self.listener.edge.keys;
         let caller = &self.visitor.caller;
@@ -81,7 +79,7 @@ impl Conn {
     }
 
     /// What the upstream is told first.
-    fn first(&self, client: &ClientIo) -> Vec<u8> {
+    fn first(&self, client: &Io) -> Vec<u8> {
         let Some(version) = self.listener.with.send_proxy else { return Vec::new() };
         let id = self.id.0.to_string();
         let told = Told {
@@ -160,7 +158,7 @@ impl Wanted {
     }
 }
 
-async fn reach(member: &Member, with: &Settings, first: &[u8]) -> io::Result<UpstreamIo> {
+async fn reach(member: &Member, with: &Settings, first: &[u8]) -> io::Result<Io> {
     let address = member.address().ok_or(io::ErrorKind::NotConnected)?;
     dial(address, member.way(), with.connect_timeout, with.watchfulness, first).await
 }

@@ -9,8 +9,8 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::stream::Io;
 use crate::upstream::connect::{Watchfulness, dial};
-use crate::upstream::io::UpstreamIo;
 
 const SECONDS: Duration = Duration::from_secs(20);
 
@@ -106,7 +106,7 @@ fn way(with: &PoolTls, name: &str) -> Way {
 }
 
 /// What comes back, or why nothing does.
-async fn said(address: SocketAddr, way: &Way) -> io::Result<UpstreamIo> {
+async fn said(address: SocketAddr, way: &Way) -> io::Result<Io> {
     let mut stream = dial(address, Some(way), SECONDS, Watchfulness::default(), b"").await?;
     stream.write_all(b"ping").await?;
     stream.flush().await?;
@@ -116,7 +116,7 @@ async fn said(address: SocketAddr, way: &Way) -> io::Result<UpstreamIo> {
     Ok(stream)
 }
 
-fn wrong(result: io::Result<UpstreamIo>) -> rustls::Error {
+fn wrong(result: io::Result<Io>) -> rustls::Error {
     let error = result.unwrap_err().into_inner().unwrap();
     *error.downcast().unwrap()
 }
