@@ -1,5 +1,7 @@
 //! A connection to a client or an upstream, plain or within TLS. Adds nothing to a plain one.
 
+pub mod files;
+
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
