@@ -80,6 +80,18 @@ async fn an_upstream_that_cannot_be_reached_is_passed_over() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_cannot_be_reached_is_down_before_a_probe_says_so() {
+    let health = "probe = \"ping\"\ninterval = \"1h\"\ndead_after = \"2h\"\nfall = 1\nrise = 2\n";
+    let mut relays = relays(2, With { health, ..With::default() }).await;
+    relays.echoes[0].refuse().await;
+    for _ in 0..2 {
+        assert_eq!(said(&mut relays.client().await, b"x").await.0, 1);
+    }
+    let down = [("upstream", "echo-0"), ("state", "down")];
+    relays.until("it is down", |m| m.sum("fairlead_upstream_state", &down) == 1.0).await;
+}
+
+#[tokio::test]
 async fn who_can_be_taken_nowhere_is_reset() {
     let listener = "[listener.tcp]\nconnect_retries = 1\n";
     let mut relays = relays(3, With { listener, ..With::default() }).await;
