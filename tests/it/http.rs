@@ -17,6 +17,7 @@ use super::tell::{lines, log};
 
 /// An upstream that answers with its name, and keeps the heads of what it is asked.
 struct App {
+    name: &'static str,
     address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
     /// Whether it answers.
@@ -36,7 +37,7 @@ impl App {
                 more.spawn_aside("app conn", serve(socket, name, Arc::clone(&all), may.clone()));
             }
         });
-        App { address, heads, answers }
+        App { name, address, heads, answers }
     }
 
     fn heads(&self) -> Vec<String> {
@@ -93,7 +94,8 @@ async fn rig(listener: &str, pool: &str) -> Rig {
         App::new("c").await,
         App::new("other").await,
     ];
-    let at = |app: &App| format!("{{ address = \"{}\" }}", app.address);
+    // With names of their own: where a user belongs must not depend on chance.
+    let at = |app: &App| format!("{{ address = \"{}\", name = \"{}\" }}", app.address, app.name);
     let (ours, other) = apps.split_at(3);
     let ours: Vec<_> = ours.iter().map(at).collect();
     let toml = format!(
@@ -236,6 +238,33 @@ async fn requests_go_to_the_pool_of_their_host_and_path() {
         );
     }
     assert_eq!(rig.apps[3].heads().len(), 1);
+}
+
+#[tokio::test]
+async fn a_cookie_of_one_pool_counts_for_no_other() {
+    let apps = vec![App::new("a").await, App::new("b").await];
+    let both = format!("[\"{}\", \"{}\"]", apps[0].address, apps[1].address);
+    let toml = format!(
+        "[runtime]\nworkers = 2\n[metrics]\nbind = \"127.0.0.1:0\"\n\
+         [[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"one\"\n\
+         [listener.http.cookie]\nname = \"stick\"\n\
+         [[listener.route]]\npath = \"/two/\"\npool = \"two\"\n\
+         [[pool]]\nname = \"one\"\nupstreams = {both}\n\
+         [[pool]]\nname = \"two\"\nbalance = \"round_robin\"\nupstreams = {both}\n"
+    );
+    let rig = Rig { gateway: Gateway::start(&toml).await.unwrap(), apps };
+    rig.until("all are up", |m| m.sum("fairlead_upstream_state", &[("state", "up")]) == 4.0).await;
+    let set = |answer: &Answer| field(&answer.head, "set-cookie");
+    let first = set(&rig.get("/", "").await).unwrap();
+    let cookie = format!("Cookie: {}\r\n", first.split(';').next().unwrap());
+    assert_eq!(set(&rig.get("/", &cookie).await), None, "it holds");
+    // Both have an upstream of that name.
+    for _ in 0..4 {
+        assert!(set(&rig.get("/two/", &cookie).await).is_some());
+    }
+    let heads: Vec<_> = rig.apps.iter().map(|app| app.heads()).collect();
+    let of_two = |heads: &Vec<String>| heads.iter().filter(|h| h.starts_with("GET /two/ ")).count();
+    assert_eq!(heads.iter().map(of_two).collect::<Vec<_>>(), [2, 2], "nobody is aimed at");
 }
 
 #[tokio::test]
