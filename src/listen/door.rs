@@ -7,16 +7,16 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 use super::tls::Terminator;
 use crate::identity::{Shown, mtls};
 use crate::stream::Io;
-use crate::time::Duration;
+use crate::time::{self, Duration};
 use crate::wire::cidr::Cidr;
 use crate::wire::proxy_protocol::{self, Decoder, Header};
 
-/// Clients of a listener that may be on their way in at a time, beside which others are refused.
+/// Clients of a listener that may be on their way in at a time, for whose end others wait.
 pub const UNDER_WAY: usize = 1024;
 
 /// How much of a PROXY header is looked at at a time, in bytes.
@@ -55,7 +55,7 @@ impl Entered {
 /// Why a client did not come in.
 #[derive(Debug)]
 pub enum Refused {
-    /// Too many others are on their way in.
+    /// Others were on their way in for as long as it could wait.
     Crowded,
     /// It took too long.
     Late,
@@ -96,7 +96,7 @@ impl Refused {
 
 impl Door {
     /// `trusted`: from here a PROXY header must come; `None`: none is looked for. `deadline`: how long a client has from
-    /// being accepted to the end of its handshake. `under_way`: how many may be on their way at a time.
+    /// being accepted to the end of its handshake. `under_way`: how many may be on their way at a time; others wait.
     pub fn new(
         tls: Option<Arc<Terminator>>,
         trusted: Option<Vec<Cidr>>,
@@ -113,8 +113,10 @@ impl Door {
 
     /// Lets a client in. Errors: it is not; its socket is closed.
     pub async fn enter(&self, socket: TcpStream, peer: SocketAddr) -> Result<Entered, Refused> {
-        let _place = self.under_way.try_acquire().map_err(|_| Refused::Crowded)?;
-        timeout(self.deadline, self.pass(socket, peer)).await.unwrap_or(Err(Refused::Late))
+        let until = time::now() + self.deadline;
+        let place = timeout_at(until, self.under_way.acquire()).await;
+        let Ok(Ok(_place)) = place else { return Err(Refused::Crowded) };
+        timeout_at(until, self.pass(socket, peer)).await.unwrap_or(Err(Refused::Late))
     }
 
     async fn pass(&self, socket: TcpStream, peer: SocketAddr) -> Result<Entered, Refused> {
@@ -197,6 +199,10 @@ fn failed(error: io::Error) -> Refused {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::{Pin, pin};
+    use std::task::Poll;
+
     use tokio::net::TcpListener;
 
     use super::*;
@@ -208,20 +214,40 @@ mod tests {
         (client, server, peer)
     }
 
+    /// A door for one at a time.
+    fn narrow(deadline: Duration) -> Door {
+        Door::new(None, Some(vec!["127.0.0.1".parse().unwrap()]), deadline, 1)
+    }
+
+    /// Whether it has not come in, having been given a chance.
+    async fn is_coming(entering: Pin<&mut impl Future<Output = Result<Entered, Refused>>>) -> bool {
+        let mut entering = Some(entering);
+        let polled = poll_fn(|cx| Poll::Ready(entering.take().map(|e| e.poll(cx).is_pending())));
+        polled.await == Some(true)
+    }
+
     #[tokio::test]
-    async fn beside_a_bound_of_others_nobody_comes_in() {
-        let trusted = Some(vec!["127.0.0.1".parse().unwrap()]);
-        let door = Door::new(None, trusted, Duration::from_secs(60), 1);
+    async fn who_comes_while_others_are_on_their_way_waits_for_them() {
+        let door = narrow(Duration::from_secs(60));
         let ((first, silent, from), (second, socket, peer)) = (pair().await, pair().await);
         second.try_write(b"PROXY UNKNOWN\r\n").unwrap();
-        let mut coming = std::pin::pin!(door.enter(silent, from));
-        let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(coming.as_mut().poll(cx)));
-        assert!(polled.await.is_pending(), "the first is on its way");
-        assert!(matches!(door.enter(socket, peer).await, Err(Refused::Crowded)));
+        let mut ahead = pin!(door.enter(silent, from));
+        assert!(is_coming(ahead.as_mut()).await);
+        socket.readable().await.unwrap();
+        let mut behind = pin!(door.enter(socket, peer));
+        assert!(is_coming(behind.as_mut()).await, "though all that it has to say is there");
         drop(first);
-        assert!(matches!(coming.await, Err(Refused::Gone)));
-        let (third, socket, peer) = pair().await;
-        third.try_write(b"PROXY UNKNOWN\r\n").unwrap();
-        assert!(door.enter(socket, peer).await.is_ok(), "the first gave its place back");
+        assert!(matches!(ahead.await, Err(Refused::Gone)));
+        assert!(behind.await.is_ok(), "the first gave its place back");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_others_has_no_longer_than_they() {
+        let door = narrow(Duration::from_millis(50));
+        let ((_first, silent, from), (_second, socket, peer)) = (pair().await, pair().await);
+        let taken = door.under_way.acquire().await.unwrap();
+        assert!(matches!(door.enter(silent, from).await, Err(Refused::Crowded)));
+        drop(taken);
+        assert!(matches!(door.enter(socket, peer).await, Err(Refused::Late)));
     }
 }
