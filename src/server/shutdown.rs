@@ -154,10 +154,6 @@ async fn accept(
         }
         let id = ConnId(NEXT_CONN.fetch_add(1, Ordering::Relaxed));
         let (watcher, listener) = (watcher.clone(), listener.clone());
-        if let Err(refused) =
-            workers.hand_over(Accepted { id, socket: stream, peer, listener, entry, watcher })
-        {
-            refused.listener.edge().metrics.rejected.inc("busy");
-        }
+        workers.hand_over(Accepted { id, socket: stream, peer, listener, entry, watcher }).await;
     }
 }

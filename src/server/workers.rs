@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::thread;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
@@ -22,7 +24,7 @@ use crate::proxy::http;
 use crate::proxy::jsonrpc::Conn;
 use crate::proxy::tcp;
 
-/// Conns that may wait for one worker to take them.
+/// Conns that may wait for one worker to take them. More wait in the kernel.
 const WAITING: usize = 1024;
 
 /// A client that was accepted.
@@ -44,13 +46,13 @@ pub(super) enum Entrance {
     ByProxy,
 }
 
-struct Worker {
+struct Worker<T> {
     conns: Arc<AtomicUsize>,
-    queue: mpsc::Sender<Accepted>,
+    queue: mpsc::Sender<T>,
 }
 
 /// See the module's head.
-pub(super) struct Workers(Vec<Worker>);
+pub(super) struct Workers<T = Accepted>(Vec<Worker<T>>);
 
 impl Workers {
     /// Starts `count` threads.
@@ -72,21 +74,39 @@ impl Workers {
         }
         Ok(Workers(workers))
     }
+}
 
+impl<T> Workers<T> {
     /// Conns that are served now.
     pub(super) fn conns(&self) -> usize {
         self.0.iter().map(|w| w.conns.load(Ordering::Relaxed)).sum()
     }
 
-    /// Hands a client to the worker with the fewest. Gives it back if that one does not take it.
-    pub(super) fn hand_over(&self, accepted: Accepted) -> Result<(), Accepted> {
-        let least = self.0.iter().min_by_key(|w| w.conns.load(Ordering::Relaxed));
-        let Some(worker) = least else { return Err(accepted) };
+    /// Hands a client to the worker with the fewest, or where that one has no room, to the first that has. Waits until one
+    /// does: whoever accepts waits so long, and the kernel keeps who comes meanwhile.
+    pub(super) async fn hand_over(&self, accepted: T) {
+        let least = self.0.iter().min_by_key(|worker| worker.conns.load(Ordering::Relaxed));
+        let room = match least.map(|worker| (worker, worker.queue.try_reserve())) {
+            Some((worker, Ok(room))) => Some((worker, room)),
+            Some((_, Err(_))) | None => self.room().await,
+        };
+        // None: the workers have ended, and the client's socket is closed.
+        let Some((worker, room)) = room else { return };
         worker.conns.fetch_add(1, Ordering::Relaxed);
-        worker.queue.try_send(accepted).map_err(|error| {
-            worker.conns.fetch_sub(1, Ordering::Relaxed);
-            error.into_inner()
-        })
+        room.send(accepted);
+    }
+
+    /// The first room that there is.
+    async fn room(&self) -> Option<(&Worker<T>, mpsc::Permit<'_, T>)> {
+        let rooms =
+            self.0.iter().map(async |worker| Some((worker, worker.queue.reserve().await.ok()?)));
+        let mut rooms: FuturesUnordered<_> = rooms.collect();
+        while let Some(room) = rooms.next().await {
+            if room.is_some() {
+                return room;
+            }
+        }
+        None
     }
 }
 
@@ -214,5 +234,47 @@ impl Coming {
                 tasks.spawn("tcp", watcher, Served { conn, _counted: counted, _entry: entry });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEADLINE: crate::time::Duration = crate::time::Duration::from_secs(20);
+
+    fn workers(count: usize) -> (Workers<u32>, Vec<mpsc::Receiver<u32>>) {
+        let worker = |_| {
+            let (queue, taken) = mpsc::channel(1);
+            (Worker { conns: Arc::default(), queue }, taken)
+        };
+        let (all, taken) = (0..count).map(worker).unzip();
+        (Workers(all), taken)
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_all_workers_are_behind_waits_for_the_first_that_is_not() {
+        let (workers, mut taken) = workers(3);
+        for client in 0..3 {
+            workers.hand_over(client).await;
+        }
+        let mut waiting = std::pin::pin!(workers.hand_over(3));
+        let polled = std::future::poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx)));
+        assert!(polled.await.is_pending());
+        assert_eq!(workers.conns(), 3, "it is nobody's yet");
+        assert!(taken[1].recv().await.is_some());
+        tokio::time::timeout(DEADLINE, waiting).await.unwrap();
+        assert_eq!((taken[1].recv().await, workers.conns()), (Some(3), 4));
+    }
+
+    #[tokio::test]
+    async fn one_that_is_behind_stops_nobody() {
+        let (workers, mut taken) = workers(2);
+        for client in 0..9 {
+            tokio::time::timeout(DEADLINE, workers.hand_over(client)).await.unwrap();
+            // The first takes none.
+            let _ = taken[1].try_recv();
+        }
+        assert_eq!(taken[0].try_recv(), Ok(0));
     }
 }
