@@ -16,10 +16,10 @@ pub mod problem;
 pub mod relay;
 mod report;
 pub mod routes;
-mod secure;
 #[cfg(test)]
 mod tests;
 pub mod trace;
+pub mod upstream;
 
 use std::sync::Arc;
 

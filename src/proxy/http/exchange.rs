@@ -2,6 +2,7 @@
 
 mod request;
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -353,7 +354,6 @@ impl Carried<'_> {
             Some(_) => None,
             None => HeaderValue::from_str(&address.to_string()).ok(),
         };
-        let http2 = matches!(connected.session, relay::Upstream::H2(_));
         let outward = Outward {
             origin: &self.client.origin,
             host: self.request.host.as_ref().or(unsaid.as_ref()),
@@ -361,15 +361,15 @@ impl Carried<'_> {
             spoofable: &self.client.spoofable,
             affinity: settings.affinity.as_deref(),
             token_is_ours: self.report.caller.as_ref().is_some_and(|c| c.proof == Proof::Token),
-            upgrade: self.request.upgrade && !http2,
+            upgrade: self.request.upgrade,
             expectation_met: self.met,
-            http2,
         };
         let (head, traced) = headers::request(self.head(), &outward);
         self.report.traced = traced;
         let cookie = self.cookie(pool, picked);
         let with = With {
             wire: self.wire,
+            outgoing: &connected.outgoing,
             stash,
             max_body: settings.max_body,
             patience: settings.patience,
@@ -421,12 +421,11 @@ impl Carried<'_> {
         }
     }
 
-    fn failed(&self, pool: &Pool, picked: &Picked, error: &pingora::Error) {
+    fn failed(&self, pool: &Pool, picked: &Picked, error: &io::Error) {
         pool.served(&picked.member, false);
         picked.member.hint(Seen::LinkFailed);
         if picked.member.may_complain(time::now()) {
-            let cause = error.etype().as_str();
-            tracing::warn!(upstream = picked.member.name, cause, "no connection to the upstream");
+            tracing::warn!(upstream = picked.member.name, %error, "no connection to the upstream");
         }
     }
 }

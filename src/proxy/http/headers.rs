@@ -84,8 +84,6 @@ pub struct Outward<'a> {
     pub upgrade: bool,
     /// `Expect: 100-continue` was answered here.
     pub expectation_met: bool,
-    /// Its upstream speaks HTTP/2.
-    pub http2: bool,
 }
 
 /// Fields that belong to one connection.
@@ -160,16 +158,10 @@ pub fn request(from: &request::Parts, with: &Outward<'_>) -> (request::Parts, Op
         headers.append(name.clone(), value.clone());
     }
     cookies(&from.headers, &mut headers, with.affinity);
-    // The frames of HTTP/2 say where a body ends.
-    if !(with.http2 && with.framing == Framing::Chunks) {
-        frame(&mut headers, with.framing);
-    }
+    frame(&mut headers, with.framing);
     if with.upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    }
-    if with.http2 && from.headers.get(header::TE).is_some_and(|te| te == "trailers") {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     forward(&from.headers, &mut headers, with);
     let traced = traced(&from.headers, &mut headers);

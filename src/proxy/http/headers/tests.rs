@@ -18,7 +18,6 @@ fn with(origin: &Origin) -> Outward<'_> {
         token_is_ours: false,
         upgrade: false,
         expectation_met: false,
-        http2: false,
     }
 }
 
@@ -69,8 +68,6 @@ fn what_belongs_to_a_connection_ends_here() {
     for (name, _) in fields.iter().filter(|(name, _)| *name != "accept") {
         assert!(!headers.contains_key(*name), "{name}");
     }
-    let te = sent(&fields, &Outward { http2: true, ..with(&origin) });
-    assert_eq!(all(&te, "te"), ["trailers"]);
 }
 
 #[test]
@@ -137,8 +134,6 @@ fn a_body_is_framed_in_one_way() {
     assert_eq!(words(&of(Framing::None)), (String::new(), String::new()));
     assert_eq!(words(&of(Framing::Length(7))), ("7".into(), String::new()));
     assert_eq!(words(&of(Framing::Chunks)), (String::new(), "chunked".into()));
-    let http2 = Outward { framing: Framing::Chunks, http2: true, ..with(&origin) };
-    assert_eq!(words(&sent(&fields, &http2)), (String::new(), String::new()));
 }
 
 #[test]
