@@ -9,6 +9,7 @@ pub mod conn;
 pub mod connect;
 pub mod cookie;
 pub mod exchange;
+pub mod forwarded;
 pub mod guard;
 pub mod headers;
 pub mod io;

@@ -50,8 +50,9 @@ pub async fn carry(
     wire: Option<&Wire>,
     mut cut: Pin<&mut (impl Future<Output = ()> + Send)>,
 ) -> After {
-    let mut report = Report::new(time::now());
-    let request = Request::of(exchange);
+    let mut report = Report::new(time::now(), None);
+    let request = Request::of(client, exchange);
+    report.from = request.from;
     let mut carried = Carried { client, exchange, wire, request, report: &mut report, met: false };
     let done = carried.go(cut.as_mut()).await;
     let ended = done.err().map(|ended| unanswered(ended, &report.tally));
@@ -205,12 +206,12 @@ impl Carried<'_> {
 
     /// Who calls.
     fn identify(&self) -> Result<Caller, Ended> {
-        self.client.identify(self.head()).map_err(Ended::Refused)
+        self.client.identify(self.head(), self.request.from).map_err(Ended::Refused)
     }
 
     /// Whether it may ask now.
     fn authorise(&self, caller: &Caller) -> Result<(), Ended> {
-        self.client.charge(caller).map_err(Ended::Refused)
+        self.client.charge(caller, self.request.from).map_err(Ended::Refused)
     }
 
     /// Where it is to go.
@@ -266,7 +267,7 @@ impl Carried<'_> {
         }
         let bytes = stash.joined();
         let body = (!bytes.is_empty()).then(|| Body { bytes: &bytes, whole: stash.is_whole });
-        let request = self.client.shows(self.head(), body);
+        let request = self.client.shows(self.head(), self.request.from, body);
         let (peer, sni) = (self.client.address(), self.client.sni());
         let presented = Presented { request: Some(request), peer, sni };
         keys.of_named(caller, &keys.named(&presented))
@@ -356,6 +357,7 @@ impl Carried<'_> {
         };
         let outward = Outward {
             origin: &self.client.origin,
+            from: self.request.from,
             host: self.request.host.as_ref().or(unsaid.as_ref()),
             framing: self.request.framing(stash),
             spoofable: &self.client.spoofable,

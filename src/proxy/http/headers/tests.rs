@@ -11,6 +11,7 @@ fn with(origin: &Origin) -> Outward<'_> {
     let believed = origin.trusted;
     Outward {
         origin,
+        from: None,
         host: None,
         framing: Framing::None,
         spoofable: if believed { &[] } else { &SPOOFABLE },
@@ -113,6 +114,18 @@ fn a_trusted_proxy_is_believed_and_added_to() {
     assert_eq!(all(&headers, "x-real-ip"), ["203.0.113.1"]);
     assert_eq!(all(&headers, "forwarded"), ["for=203.0.113.1, for=192.0.2.1;proto=https"]);
     assert_eq!(all(&headers, "x-user-id"), ["al"]);
+}
+
+#[test]
+fn the_client_of_a_proxy_that_tells_no_real_ip_is_told() {
+    let origin = origin(true);
+    let of = |from: Option<&str>| {
+        let from = from.map(|from| from.parse().unwrap());
+        let headers = sent(&[], &Outward { from, ..with(&origin) });
+        all(&headers, "x-real-ip").join(",")
+    };
+    assert_eq!(of(Some("203.0.113.1")), "203.0.113.1");
+    assert_eq!(of(None), "", "nobody knows");
 }
 
 #[test]
