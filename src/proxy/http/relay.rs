@@ -224,7 +224,6 @@ impl Relay<'_> {
     fn patience(&self) -> Duration {
         let patience = &self.with.patience;
         match self.answer {
-            Answer::Awaited if self.with.outgoing.is_blocked() => patience.idle,
             Answer::Awaited if self.is_said() => patience.first_byte,
             Answer::Awaited => patience.body,
             Answer::Coming | Answer::Over => patience.idle,

@@ -22,7 +22,10 @@ async fn echo(times: usize) -> Backend {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", MUCH * times);
         socket.write_all(head.as_bytes()).await.unwrap();
         while let Ok(n @ 1..) = socket.read(&mut buf).await {
-            let said: Vec<u8> = buf[..n].iter().flat_map(|byte| vec![*byte; times]).collect();
+            let mut said = Vec::with_capacity(n * times);
+            for byte in &buf[..n] {
+                said.resize(said.len() + times, *byte);
+            }
             if socket.write_all(&said).await.is_err() {
                 return;
             }
@@ -33,7 +36,7 @@ async fn echo(times: usize) -> Backend {
 
 #[tokio::test]
 async fn an_upstream_that_answers_while_it_reads_is_not_stalled() {
-    for times in [1, 4] {
+    for times in [1, 2] {
         let backend = echo(times).await;
         let rig = Rig::new(&[backend.address], |_| {}).await;
         let Client { socket, .. } = rig.client().await;
@@ -85,7 +88,7 @@ async fn one_that_takes_nothing_is_given_up() {
     })
     .await;
     let short = Duration::from_millis(300);
-    let rig = Rig::new(&[backend.address], |with| with.patience.idle = short).await;
+    let rig = Rig::new(&[backend.address], |with| with.patience.body = short).await;
     assert!(answer(&rig).await.starts_with(b"HTTP/1.1 504"));
 }
 
