@@ -9,6 +9,7 @@
 //! | decisions | [`balance`] [`session`] [`health`] [`tenancy`] | where it goes, who has it, is it well, who may: pure |
 //! | who calls | [`identity`] | what was presented, and whom it proves: pure |
 //! | asked for | [`config`] | what the operator wrote |
+//! | bytes | [`stream`] | a connection, plain or within TLS |
 //! | leaving | [`drain`] | the one place that starts tasks, and waits for them |
 //! | telling | [`observe`] | metrics, log lines, readiness |
 //! | keeping | [`ledger`] | whose each session is, in memory or in a file |
@@ -37,6 +38,7 @@ pub mod rate;
 pub mod rpc;
 pub mod server;
 pub mod session;
+pub mod stream;
 pub mod tenancy;
 #[cfg(feature = "testing")]
 pub mod testing;

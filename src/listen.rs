@@ -3,5 +3,4 @@
 
 pub mod bind;
 pub mod door;
-pub mod io;
 pub mod tls;

@@ -22,9 +22,8 @@ use tokio::sync::mpsc;
 use crate::config::Config;
 use crate::drain::Mode;
 use crate::ledger::LedgerError;
-use crate::listen::tls::TlsError;
+use crate::stream::files::TlsError;
 use crate::upstream::source::managed::StateError;
-use crate::upstream::tls::Unusable;
 
 use signals::Signals;
 
@@ -43,7 +42,7 @@ pub enum StartError {
     /// A listener cannot speak TLS.
     Tls(String, TlsError),
     /// TLS cannot be spoken with the upstreams of a pool.
-    PoolTls(String, Unusable),
+    PoolTls(String, TlsError),
     /// The system refuses something basic: a thread, a runtime, a signal.
     System(&'static str, io::Error),
 }

@@ -6,7 +6,6 @@ pub mod ask;
 pub mod connect;
 pub mod cut;
 pub mod hub;
-pub mod io;
 pub mod member;
 pub mod pool;
 pub mod seat;

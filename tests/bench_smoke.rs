@@ -7,7 +7,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+
+use fairlead::time::{self, Duration};
 
 use serde_json::Value;
 
@@ -83,9 +84,9 @@ impl Rig {
 
     /// Waits until a request is answered with 200.
     fn answers(self) -> Rig {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = time::now() + Duration::from_secs(20);
         while !asked(self.front).is_some_and(|answer| answer.starts_with(b"HTTP/1.1 200")) {
-            assert!(Instant::now() < deadline, "nobody answers");
+            assert!(time::now() < deadline, "nobody answers");
         }
         self
     }
@@ -170,7 +171,7 @@ fn every_event_of_a_stream_over_http_arrives() {
     let rig = Rig::web("sse", "http", "").answers();
     let result = rig.load("--conns 3 http events --events 20 --rate 100 --warm-up 0 --seconds 0.2");
     let events = result["messages"].as_u64().unwrap();
-    assert!(events > 0 && events % 20 == 0, "{result}");
+    assert!(events > 0 && events.is_multiple_of(20), "{result}");
 }
 
 #[test]

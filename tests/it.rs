@@ -73,6 +73,8 @@ mod proxied;
 mod rates;
 #[path = "it/relay.rs"]
 mod relay;
+#[path = "it/relays.rs"]
+mod relays;
 #[path = "it/resets.rs"]
 mod resets;
 #[path = "it/restart.rs"]

@@ -12,7 +12,7 @@ const ROWS: &[&[&str]] = &[
     &["rpc", "wire", "balance", "session", "health", "tenancy"],
     &["identity"],
     &["config"],
-    &["drain"],
+    &["drain", "stream"],
     &["observe"],
     &["ledger"],
     &["upstream"],

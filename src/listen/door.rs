@@ -9,9 +9,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::io::ClientIo;
 use super::tls::Terminator;
 use crate::identity::{Shown, mtls};
+use crate::stream::Io;
 use crate::time::Duration;
 use crate::wire::cidr::Cidr;
 use crate::wire::proxy_protocol::{self, Decoder, Header};
@@ -35,13 +35,11 @@ pub struct Door {
 #[derive(Debug)]
 pub struct Entered {
     /// Where its first frame comes from.
-    pub io: ClientIo,
+    pub io: Io,
     /// Where it is, as far as is known.
     pub peer: SocketAddr,
     /// Version and cipher of TLS; `None`: there is none.
     pub tls: Option<String>,
-    /// What is spoken within TLS, as the two agreed (ALPN, RFC 7301); `None`: they did not.
-    pub alpn: Option<Box<[u8]>>,
     /// What it showed.
     pub shown: Shown,
 }
@@ -50,7 +48,7 @@ impl Entered {
     /// A client that had nothing to pass.
     pub fn plain(socket: TcpStream, peer: SocketAddr) -> Self {
         let shown = Shown::default();
-        Entered { io: ClientIo::Plain(socket), peer, tls: None, alpn: None, shown }
+        Entered { io: Io::Plain(socket), peer, tls: None, shown }
     }
 }
 
@@ -148,9 +146,8 @@ impl Door {
         };
         let tls = format!("{version} {cipher}");
         let sni = connection.server_name().map(|name| name.to_ascii_lowercase().into());
-        let alpn = connection.alpn_protocol().map(Into::into);
         let shown = Shown { certificate, proxied, sni };
-        Ok(Entered { io: ClientIo::Tls(Box::new(stream)), peer, tls: Some(tls), alpn, shown })
+        Ok(Entered { io: Io::tls(stream), peer, tls: Some(tls), shown })
     }
 }
 

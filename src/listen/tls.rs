@@ -4,53 +4,25 @@
 mod by_name;
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 use prometheus::IntGauge;
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
-use rustls::version::{TLS12, TLS13};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use self::by_name::ByName;
-use crate::config::{ClientAuth, MinVersion, Tls};
-use crate::time::Duration;
-use crate::wire::certificates::{self, MAX_FILE};
-
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+use crate::config::{ClientAuth, Tls};
+use crate::stream::files::{self, TlsError, Watched, read};
+use crate::wire::certificates;
 
 /// What TLS keeps of what the socket does not take, in bytes.
 const UNSENT: usize = 32 * 1024;
-
-/// Why TLS cannot be spoken with what is on disk.
-#[derive(Debug)]
-pub enum TlsError {
-    /// A file cannot be read.
-    Read(PathBuf, io::Error),
-    /// What is in a file is of no use.
-    Content(PathBuf, certificates::Error),
-    /// The library refuses it.
-    Refused(rustls::Error),
-}
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TlsError::Read(path, error) => write!(f, "cannot read {}: {error}", path.display()),
-            TlsError::Content(path, error) => write!(f, "{}: {error}", path.display()),
-            TlsError::Refused(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-impl std::error::Error for TlsError {}
 
 /// The TLS of one listener.
 pub struct Terminator {
@@ -92,18 +64,10 @@ impl Terminator {
 
     /// Follows the files for ever: what is right on disk comes into force, what is not is told once.
     pub async fn follow(self: Arc<Self>, listener: String) {
-        let mut ticks = tokio::time::interval(LOOK);
-        let mut last = Ok(self.seen);
+        let mut watched = Watched::new(self.seen);
         loop {
-            ticks.tick().await;
             let with = self.with.clone();
-            let read = tokio::task::spawn_blocking(move || Files::read(&with));
-            let Ok(read) = read.await else { continue };
-            let now = read.as_ref().map(Files::fingerprint).map_err(ToString::to_string);
-            if now == last {
-                continue;
-            }
-            last = now;
+            let read = watched.changed(move || Files::read(&with), Files::fingerprint).await;
             match read.and_then(|files| files.config(&self.with)) {
                 Ok((config, ends)) => {
                     *self.current.write() = Arc::new(config);
@@ -161,23 +125,18 @@ impl Files {
         Ok(Files { pairs: paths(with).map(pair).collect::<Result<_, _>>()?, client_ca })
     }
 
-    /// The same for the same files: so that no key is kept to be compared.
     fn fingerprint(&self) -> u64 {
-        let pairs = self.pairs.iter().flat_map(|pair| [Some(&pair.certificate), Some(&pair.key)]);
-        pairs.chain([self.client_ca.as_ref()]).fold(0, |hash, file| {
-            twox_hash::XxHash3_64::oneshot_with_seed(hash, file.map_or(&[], Vec::as_slice))
-        })
+        let pairs = self.pairs.iter().flat_map(|pair| [&pair.certificate, &pair.key]);
+        files::fingerprint(pairs.chain(&self.client_ca))
     }
 
     /// What handshakes use, and when each of its certificates ends.
     fn config(&self, with: &Tls) -> Result<(ServerConfig, Vec<i64>), TlsError> {
         let (names, ends) = self.certificates(with)?;
-        let versions: &[_] = match with.min_version {
-            MinVersion::V12 => &[&TLS12, &TLS13],
-            MinVersion::V13 => &[&TLS13],
-        };
         let builder = ServerConfig::builder_with_provider(certificates::provider());
-        let builder = builder.with_protocol_versions(versions).map_err(TlsError::Refused)?;
+        let builder = builder
+            .with_protocol_versions(files::versions(with.min_version))
+            .map_err(TlsError::Refused)?;
         let builder = match (&with.client_ca, &self.client_ca) {
             (Some(ca), Some(roots)) => {
                 let required = ca.auth == ClientAuth::Required;
@@ -217,11 +176,4 @@ impl Files {
         }
         Ok((names, ends))
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let cannot = |error| TlsError::Read(path.to_owned(), error);
-    let mut bytes = Vec::new();
-    File::open(path).map_err(cannot)?.take(MAX_FILE).read_to_end(&mut bytes).map_err(cannot)?;
-    Ok(bytes)
 }

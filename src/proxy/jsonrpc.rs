@@ -30,10 +30,10 @@ use crate::config::Pattern;
 use crate::drain::Mode;
 use crate::id::{ConnId, SessionId};
 use crate::listen::door::Entered;
-use crate::listen::io::ClientIo;
 use crate::observe::audit::Hush;
 use crate::observe::metrics::RpcMetrics;
 use crate::rpc::mux::{End, Mux, Now, Settings, Ticket};
+use crate::stream::Io;
 use crate::time::{self, Duration, Instant};
 use crate::upstream::hub::{Event, Inbox, Joined, Notice};
 use crate::upstream::pool::{Pool, Visitor};
@@ -83,7 +83,7 @@ pub struct Conn {
     listener: Arc<Listener>,
     rpc: Arc<RpcMetrics>,
     mux: Mux,
-    client: ClientIo,
+    client: Io,
     client_flow: Flow,
     links: Vec<LinkIo>,
     /// A link was added that nobody has polled yet.
@@ -116,7 +116,7 @@ impl Conn {
         rpc: Arc<RpcMetrics>,
         seed: u64,
     ) -> Self {
-        let Entered { io: client, peer, tls, shown, alpn: _ } = entered;
+        let Entered { io: client, peer, tls, shown } = entered;
         let origin = match &listener.edge.door {
             None => Origin::Direct(peer),
             Some(_) => Origin::door(peer, tls, shown),

@@ -9,7 +9,6 @@
 mod half;
 mod patience;
 mod pipe;
-mod side;
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -20,7 +19,7 @@ use tokio::time::Sleep;
 use self::half::{Broken, Half};
 use self::patience::Patience;
 pub use self::patience::{Late, Limits};
-pub use self::side::Side;
+use crate::stream::Io;
 use crate::time::{self, Duration, Instant};
 
 /// One of the two.
@@ -50,9 +49,9 @@ pub fn reset(socket: &TcpStream) {
 }
 
 /// See the module's head. Polled by hand, so that whoever holds it is one future and not two.
-pub struct Relay<C, U> {
-    client: C,
-    upstream: U,
+pub struct Relay {
+    client: Io,
+    upstream: Io,
     /// From the client to the upstream.
     up: Half,
     down: Half,
@@ -62,9 +61,9 @@ pub struct Relay<C, U> {
     pace: Duration,
 }
 
-impl<C: Side, U: Side> Relay<C, U> {
+impl Relay {
     /// Nothing has been moved yet. `until`: when it is over in any case.
-    pub fn new(client: C, upstream: U, until: Option<Instant>) -> Self {
+    pub fn new(client: Io, upstream: Io, until: Option<Instant>) -> Self {
         Relay {
             client,
             upstream,

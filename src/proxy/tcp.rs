@@ -17,15 +17,14 @@ use self::place::{Placed, Unplaced};
 use super::callers::{Seat, Who};
 use super::edge::Edge;
 use super::origin::Origin;
-use super::relay::{self, Relay, Side as _};
+use super::relay::{self, Relay};
 use crate::drain::{Mode, Watcher};
 use crate::id::ConnId;
 use crate::listen::door::Entered;
-use crate::listen::io::ClientIo;
+use crate::stream::Io;
 use crate::time::{self, Duration, Instant};
 use crate::upstream::connect::Watchfulness;
 use crate::upstream::cut::{Cut, Why};
-use crate::upstream::io::UpstreamIo;
 use crate::upstream::member::Linked;
 
 use crate::upstream::pool::{Picked, Pool, Visitor};
@@ -95,11 +94,11 @@ enum Ended {
 #[expect(clippy::large_enum_variant, reason = "nearly all conns are in the largest one")]
 enum Stage {
     /// Nothing was done yet.
-    Accepted(ClientIo),
+    Accepted(Io),
     /// An upstream is looked for. Boxed: it is forgotten when that is done.
-    Placing(ClientIo, Pin<Box<dyn Future<Output = Result<Placed, Unplaced>> + Send>>),
+    Placing(Io, Pin<Box<dyn Future<Output = Result<Placed, Unplaced>> + Send>>),
     /// The link and the room on the upstream are held as long as bytes pass.
-    Relaying(Relay<ClientIo, UpstreamIo>, Linked, Picked),
+    Relaying(Relay, Linked, Picked),
     Over,
 }
 
@@ -127,7 +126,7 @@ pub struct Conn {
 
 /// Serves a client that was let in, until it or its upstream has done.
 pub fn serve(entered: Entered, listener: Arc<Listener>, id: ConnId, watcher: Watcher) -> Conn {
-    let Entered { io, peer, tls, shown, alpn: _ } = entered;
+    let Entered { io, peer, tls, shown } = entered;
     let origin = match &listener.edge.door {
         None => Origin::Direct(peer),
         Some(_) => Origin::door(peer, tls, shown),
@@ -206,7 +205,7 @@ impl Conn {
         let Stage::Accepted(client) = std::mem::replace(&mut self.stage, Stage::Over) else {
             return Ok(());
         };
-        let placing = Box::pin(self.place(client.socket()));
+        let placing = Box::pin(self.place(&client));
         self.stage = Stage::Placing(client, placing);
         Ok(())
     }
@@ -236,7 +235,7 @@ impl Conn {
 }
 
 /// Whether the client's connection broke. That it has sent something, or said all, does not say so.
-fn has_left(client: &ClientIo, cx: &mut Context<'_>) -> bool {
+fn has_left(client: &Io, cx: &mut Context<'_>) -> bool {
     let mut byte = [0];
     let peeked = client.socket().poll_peek(cx, &mut ReadBuf::new(&mut byte));
     matches!(peeked, Poll::Ready(Err(_)))

@@ -7,8 +7,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use super::io::UpstreamIo;
 use super::tls::Way;
+use crate::stream::Io;
 use crate::time::Duration;
 
 /// What the kernel takes as a time of keepalive.
@@ -71,12 +71,12 @@ pub async fn dial(
     limit: Duration,
     with: Watchfulness,
     first: &[u8],
-) -> io::Result<UpstreamIo> {
+) -> io::Result<Io> {
     let connecting = connect_saying(address, limit, with, first);
-    let Some(way) = way else { return connecting.await.map(UpstreamIo::Plain) };
+    let Some(way) = way else { return connecting.await.map(Io::Plain) };
     let dialing = async {
         let stream = way.shake(connecting.await?).await?;
-        Ok(UpstreamIo::Tls(Box::new(stream)))
+        Ok(Io::tls(stream))
     };
     tokio::time::timeout(limit, dialing).await?
 }

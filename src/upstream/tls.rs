@@ -3,38 +3,21 @@
 //! logs what is in a file.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
-use rustls::version::{TLS12, TLS13};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::config::{MinVersion, PoolTls};
-use crate::time::Duration;
-use crate::wire::certificates::{self, MAX_FILE};
-
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
-
-/// Why TLS cannot be spoken with what is on disk, in words. Has nothing of a file but its name.
-#[derive(Debug)]
-pub struct Unusable(String);
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Unusable {}
+use crate::config::PoolTls;
+use crate::stream::files::{self, TlsError, Watched, read};
+use crate::wire::certificates;
 
 /// The TLS of one pool.
 pub struct Client {
@@ -47,7 +30,7 @@ pub struct Client {
 
 impl Client {
     /// Reads the files. Errors: they cannot be used.
-    pub fn new(with: &PoolTls) -> Result<Self, Unusable> {
+    pub fn new(with: &PoolTls) -> Result<Self, TlsError> {
         let files = Files::read(with)?;
         let current = RwLock::new(Arc::new(files.config(with)?));
         Ok(Client { with: with.clone(), current, seen: files.fingerprint() })
@@ -65,25 +48,15 @@ impl Client {
 
     /// Follows the files for ever: what is right on disk comes into force, what is not is told once.
     pub async fn follow(self: Arc<Self>, pool: String) {
-        let mut ticks = tokio::time::interval(LOOK);
-        let mut last = Ok(self.seen);
+        let mut watched = Watched::new(self.seen);
         loop {
-            ticks.tick().await;
-            self.look(&pool, &mut last).await;
+            let with = self.with.clone();
+            let read = watched.changed(move || Files::read(&with), Files::fingerprint).await;
+            self.renew(read, &pool);
         }
     }
 
-    /// Looks at the files once. `last`: what was seen in them before.
-    async fn look(&self, pool: &str, last: &mut Result<u64, String>) {
-        let with = self.with.clone();
-        let Ok(read) = tokio::task::spawn_blocking(move || Files::read(&with)).await else {
-            return;
-        };
-        let now = read.as_ref().map(Files::fingerprint).map_err(ToString::to_string);
-        if now == *last {
-            return;
-        }
-        *last = now;
+    fn renew(&self, read: Result<Files, TlsError>, pool: &str) {
         match read.and_then(|files| files.config(&self.with)) {
             Ok(config) => {
                 *self.current.write() = Arc::new(config);
@@ -143,31 +116,22 @@ struct Files {
 }
 
 impl Files {
-    fn read(with: &PoolTls) -> Result<Self, Unusable> {
+    fn read(with: &PoolTls) -> Result<Self, TlsError> {
         let own = with.own.as_ref().map(|(certificate, key)| Ok((read(certificate)?, read(key)?)));
         Ok(Files { ca: read(&with.ca)?, own: own.transpose()? })
     }
 
-    /// The same for the same files: so that no key is kept to be compared.
     fn fingerprint(&self) -> u64 {
         let own = self.own.iter().flat_map(|(certificate, key)| [certificate, key]);
-        std::iter::once(&self.ca)
-            .chain(own)
-            .fold(0, |hash, file| twox_hash::XxHash3_64::oneshot_with_seed(hash, file))
+        files::fingerprint(std::iter::once(&self.ca).chain(own))
     }
 
-    fn config(&self, with: &PoolTls) -> Result<ClientConfig, Unusable> {
-        let of = |path: &Path, error: certificates::Error| {
-            Unusable(format!("{}: {error}", path.display()))
-        };
+    fn config(&self, with: &PoolTls) -> Result<ClientConfig, TlsError> {
+        let of = |path: &PathBuf, error| TlsError::Content(path.clone(), error);
         let roots = certificates::roots(&self.ca).map_err(|error| of(&with.ca, error))?;
-        let versions: &[_] = match with.min_version {
-            MinVersion::V12 => &[&TLS12, &TLS13],
-            MinVersion::V13 => &[&TLS13],
-        };
         let builder = ClientConfig::builder_with_provider(certificates::provider());
-        let builder = builder.with_protocol_versions(versions);
-        let builder = builder.map_err(|error| Unusable(error.to_string()))?;
+        let builder = builder.with_protocol_versions(files::versions(with.min_version));
+        let builder = builder.map_err(TlsError::Refused)?;
         let builder = builder.with_root_certificates(roots);
         let mut config = match (&self.own, &with.own) {
             (Some((certificate, key)), Some((certificate_path, key_path))) => {
@@ -181,13 +145,6 @@ impl Files {
         config.alpn_protocols = with.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Ok(config)
     }
-}
-
-fn read(path: &PathBuf) -> Result<Vec<u8>, Unusable> {
-    let cannot = |error| Unusable(format!("cannot read {}: {error}", path.display()));
-    let mut bytes = Vec::new();
-    File::open(path).map_err(cannot)?.take(MAX_FILE).read_to_end(&mut bytes).map_err(cannot)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! Upstreams by name: CLIs come and go with what DNS says, and nobody who works on one notices.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use fairlead::testing::{Client, Disk, FakeCli, FakeConfig, FakeDns, Gateway, Says};
 
+use crate::owners::{Dir, tokens};
 use crate::rig::{
-    Metrics, create, eventually, is_ours, opened, refused, resume, send, turn, used, within,
+    Metrics, ask, create, eventually, is_ours, opened, refused, restarted, resume, send, turn,
+    used, within,
 };
 
 const NAME: &str = "cli.default.svc.cluster.local";
@@ -32,7 +35,7 @@ async fn start(count: u8, named: u8, more: &str) -> Rig {
     let dns = FakeDns::start().await.unwrap();
     let first: Vec<u8> = (1..=named).collect();
     dns.says(NAME, if named == 0 { Says::NoSuchName } else { addresses(&first) });
-    let mut rig = with(dns, more).await;
+    let mut rig = with(dns, "", more).await;
     for last in 1..=count {
         rig.start_cli(last, Disk::new()).await;
     }
@@ -42,13 +45,14 @@ async fn start(count: u8, named: u8, more: &str) -> Rig {
     rig
 }
 
-async fn with(dns: FakeDns, more: &str) -> Rig {
+/// `top`: keys before all tables; `more`: keys of the pool.
+async fn with(dns: FakeDns, top: &str, more: &str) -> Rig {
     // A port that is free on the first address is taken as free on the others.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
     let toml = format!(
-        "[[listener]]\nname = \"sdk\"\nbind = \"127.0.0.1:0\"\npool = \"p\"\n\
+        "{top}[[listener]]\nname = \"sdk\"\nbind = \"127.0.0.1:0\"\npool = \"p\"\n\
          [[pool]]\nname = \"p\"\nbalance = \"round_robin\"\n\
          upstreams = [{{ address = \"{NAME}:{port}\", headless = true }}]\n{more}\
          [pool.health]\ninterval = \"100ms\"\n[metrics]\nbind = \"127.0.0.1:0\"\n\
@@ -67,6 +71,12 @@ impl Rig {
 
     async fn client(&self) -> Client {
         Client::connect(self.gateway.addresses().listeners[0]).await.unwrap()
+    }
+
+    async fn known(&self, user: &str) -> Client {
+        let client = self.client().await;
+        ask(&client, "connect", serde_json::json!({"token": format!("{user}-token")})).await;
+        client
     }
 
     async fn metrics(&self) -> Metrics {
@@ -89,12 +99,23 @@ impl Rig {
         self.until("it is asked for again", |m| asked(m) >= before + 2.0).await;
     }
 
+    async fn restart_gateway(&mut self) {
+        self.gateway = restarted(&self.gateway, &self.toml, &BTreeMap::new()).await;
+        eventually("it is ready", async || self.ready().await.0 == 200).await;
+    }
+
     fn name(&self, last: u8) -> String {
         format!("127.0.0.{last}:{}", self.port)
     }
 
     fn has(&self, number: usize, session: &str) -> bool {
         self.clis[number].sessions().iter().any(|id| id == session)
+    }
+
+    /// Whose disks have a session.
+    fn homes(&self, session: &str) -> Vec<usize> {
+        let has = |n: &usize| self.clis[*n].disk().sessions().iter().any(|id| id == session);
+        (0..self.clis.len()).filter(has).collect()
     }
 
     async fn ready(&self) -> (u16, String) {
@@ -194,7 +215,7 @@ async fn a_cli_that_comes_back_while_it_has_work_is_the_same_one() {
 async fn an_answer_is_believed_as_long_as_its_time_to_live_says() {
     let dns = FakeDns::start().await.unwrap();
     dns.says(NAME, Says::Addresses(vec![ip(1)], 3600));
-    let mut rig = with(dns, "").await;
+    let mut rig = with(dns, "", "").await;
     rig.start_cli(1, Disk::new()).await;
     rig.until_up(1).await;
     let client = rig.client().await;
@@ -225,7 +246,7 @@ async fn fairlead_serves_before_the_name_is_resolved_and_says_that_it_is_not_rea
 async fn a_cli_that_lost_its_address_is_found_at_another_with_its_sessions() {
     let dns = FakeDns::start().await.unwrap();
     dns.says(NAME, addresses(&[1]));
-    let mut rig = with(dns, "").await;
+    let mut rig = with(dns, "", "").await;
     let disk = Disk::new();
     rig.start_cli(1, disk.clone()).await;
     rig.until_up(1).await;
@@ -252,20 +273,49 @@ async fn sessions_are_where_they_were_after_a_restart_of_fairlead() {
     for session in sessions {
         used(&client, session).await;
     }
-    let home = |rig: &Rig, session: &str| {
-        (0..3).filter(|n| rig.clis[*n].disk().sessions().contains(&session.to_owned())).collect()
-    };
-    let before: Vec<Vec<usize>> = sessions.iter().map(|s| home(&rig, s)).collect();
+    let before: Vec<_> = sessions.iter().map(|session| rig.homes(session)).collect();
     assert!(before.iter().all(|homes| homes.len() == 1), "{before:?}");
-    rig.gateway.leave(fairlead::drain::Mode::Now);
-    within("the gateway ends", rig.gateway.ended()).await;
-    rig.gateway = Gateway::start(&rig.toml).await.unwrap();
-    eventually("it is ready", async || rig.ready().await.0 == 200).await;
+    rig.restart_gateway().await;
     let client = rig.client().await;
     for session in sessions {
         resume(&client, session).await;
         turn(&client, session, "x").await;
     }
-    let after: Vec<Vec<usize>> = sessions.iter().map(|s| home(&rig, s)).collect();
+    let after: Vec<_> = sessions.iter().map(|session| rig.homes(session)).collect();
+    assert_eq!(before, after);
+}
+
+#[tokio::test]
+async fn sessions_are_their_owners_after_a_restart_of_fairlead() {
+    let dns = FakeDns::start().await.unwrap();
+    dns.says(NAME, addresses(&[1, 2, 3]));
+    let dir = Dir::new();
+    tokens(&dir, &["alice", "bob"]);
+    let path = dir.0.display();
+    let top = format!("state_dir = \"{path}/state\"\n");
+    let identity = format!(
+        "[[listener.identity]]\nsource = \"token\"\ntokens = {{ file = \"{path}/tokens.toml\" }}\n"
+    );
+    let mut rig = with(dns, &top, &identity).await;
+    for last in 1..=3 {
+        rig.start_cli(last, Disk::new()).await;
+    }
+    rig.until_up(3).await;
+    let alice = rig.known("alice").await;
+    let sessions = ["a", "b", "c", "d"];
+    for session in sessions {
+        used(&alice, session).await;
+    }
+    let before: Vec<_> = sessions.iter().map(|session| rig.homes(session)).collect();
+    alice.close().await;
+    rig.restart_gateway().await;
+    let (alice, bob) = (rig.known("alice").await, rig.known("bob").await);
+    for session in sessions {
+        is_ours(&refused(&bob, "session.resume", opened(session)).await, -32042, "access_denied");
+        resume(&alice, session).await;
+        let said = turn(&alice, session, "x").await;
+        assert_eq!(said, "You said \"x\". I remember 1 earlier messages.");
+    }
+    let after: Vec<_> = sessions.iter().map(|session| rig.homes(session)).collect();
     assert_eq!(before, after);
 }

@@ -17,6 +17,7 @@ use super::tell::{lines, log};
 
 /// An upstream that answers with its name, and keeps the heads of what it is asked.
 struct App {
+    name: &'static str,
     address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
     /// Whether it answers.
@@ -36,7 +37,7 @@ impl App {
                 more.spawn_aside("app conn", serve(socket, name, Arc::clone(&all), may.clone()));
             }
         });
-        App { address, heads, answers }
+        App { name, address, heads, answers }
     }
 
     fn heads(&self) -> Vec<String> {
@@ -93,7 +94,8 @@ async fn rig(listener: &str, pool: &str) -> Rig {
         App::new("c").await,
         App::new("other").await,
     ];
-    let at = |app: &App| format!("{{ address = \"{}\" }}", app.address);
+    // With names of their own: where a user belongs must not depend on chance.
+    let at = |app: &App| format!("{{ address = \"{}\", name = \"{}\" }}", app.address, app.name);
     let (ours, other) = apps.split_at(3);
     let ours: Vec<_> = ours.iter().map(at).collect();
     let toml = format!(
@@ -239,6 +241,33 @@ async fn requests_go_to_the_pool_of_their_host_and_path() {
 }
 
 #[tokio::test]
+async fn a_cookie_of_one_pool_counts_for_no_other() {
+    let apps = vec![App::new("a").await, App::new("b").await];
+    let both = format!("[\"{}\", \"{}\"]", apps[0].address, apps[1].address);
+    let toml = format!(
+        "[runtime]\nworkers = 2\n[metrics]\nbind = \"127.0.0.1:0\"\n\
+         [[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"one\"\n\
+         [listener.http.cookie]\nname = \"stick\"\n\
+         [[listener.route]]\npath = \"/two/\"\npool = \"two\"\n\
+         [[pool]]\nname = \"one\"\nupstreams = {both}\n\
+         [[pool]]\nname = \"two\"\nbalance = \"round_robin\"\nupstreams = {both}\n"
+    );
+    let rig = Rig { gateway: Gateway::start(&toml).await.unwrap(), apps };
+    rig.until("all are up", |m| m.sum("fairlead_upstream_state", &[("state", "up")]) == 4.0).await;
+    let set = |answer: &Answer| field(&answer.head, "set-cookie");
+    let first = set(&rig.get("/", "").await).unwrap();
+    let cookie = format!("Cookie: {}\r\n", first.split(';').next().unwrap());
+    assert_eq!(set(&rig.get("/", &cookie).await), None, "it holds");
+    // Both have an upstream of that name.
+    for _ in 0..4 {
+        assert!(set(&rig.get("/two/", &cookie).await).is_some());
+    }
+    let heads: Vec<_> = rig.apps.iter().map(|app| app.heads()).collect();
+    let of_two = |heads: &Vec<String>| heads.iter().filter(|h| h.starts_with("GET /two/ ")).count();
+    assert_eq!(heads.iter().map(of_two).collect::<Vec<_>>(), [2, 2], "nobody is aimed at");
+}
+
+#[tokio::test]
 async fn a_name_that_only_a_trusted_proxy_may_say_counts_from_nowhere_else() {
     let from =
         |range: &str| identity("header", &format!("name = \"x-user-id\"\ntrusted = [\"{range}\"]"));
@@ -364,6 +393,32 @@ async fn over_tls_only_what_was_agreed_is_spoken() {
     let _ = within("it is closed", stream.read_to_end(&mut said)).await;
     assert!(said.is_empty(), "{}", said.escape_ascii());
     assert!(rig.apps.iter().all(|app| app.heads().is_empty()));
+}
+
+#[tokio::test]
+async fn a_client_whose_tls_ends_without_a_word_is_answered_all_the_same() {
+    let ca = Ca::new();
+    let folder = Folder::new(&ca);
+    let rig = rig(&folder.tls(), "").await;
+    let mut client = over_tls(&rig, &ca, &[b"http/1.1"]).await;
+    for app in &rig.apps {
+        app.answers.send_replace(false);
+    }
+    send(&mut client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let asked =
+        || rig.apps.iter().any(|app| app.heads().iter().any(|head| head.starts_with("GET / ")));
+    within("an upstream is asked", async {
+        while !asked() {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    // A FIN, and no close_notify.
+    socket2::SockRef::from(client.get_ref().0).shutdown(std::net::Shutdown::Write).unwrap();
+    for app in &rig.apps {
+        app.answers.send_replace(true);
+    }
+    assert_eq!(answer(&mut client).await.status, 200);
 }
 
 async fn send(stream: &mut (impl AsyncWrite + Unpin), text: &str) {

@@ -188,6 +188,24 @@ impl Setup {
     }
 }
 
+/// Ends a gateway, and starts another one.
+pub(crate) async fn restarted(old: &Gateway, toml: &str, env: &BTreeMap<&str, &str>) -> Gateway {
+    old.leave(fairlead::drain::Mode::Now);
+    within("the gateway ends", old.ended()).await;
+    // Of a process of its own nothing would be left; here a task may hold the ledger a moment longer.
+    let started = async {
+        loop {
+            match Gateway::start_with(toml, env).await {
+                Err(why) if why.contains("in use by another process") => {
+                    tokio::task::yield_now().await;
+                }
+                started => return started.unwrap(),
+            }
+        }
+    };
+    within("the ledger is free", started).await
+}
+
 /// A gateway in front of its CLIs.
 pub(crate) struct Rig {
     pub(crate) clis: Vec<FakeCli>,
@@ -203,20 +221,7 @@ impl Rig {
 
     /// Ends the gateway and starts another one like it, in front of the same CLIs.
     pub(crate) async fn restart_gateway(&mut self) {
-        self.gateway.leave(fairlead::drain::Mode::Now);
-        within("the gateway ends", self.gateway.ended()).await;
-        // Of a process of its own nothing would be left; here a task may hold the ledger a moment longer.
-        let started = async {
-            loop {
-                match Gateway::start_with(&self.setup.toml(), &self.setup.env).await {
-                    Err(why) if why.contains("in use by another process") => {
-                        tokio::task::yield_now().await;
-                    }
-                    started => return started.unwrap(),
-                }
-            }
-        };
-        self.gateway = within("the ledger is free", started).await;
+        self.gateway = restarted(&self.gateway, &self.setup.toml(), &self.setup.env).await;
     }
 
     /// Starts a CLI again on its port and its disk, as a new process.

@@ -56,6 +56,26 @@ async fn a_client_that_ends_its_side_of_tls_still_gets_its_answer_and_a_whole_en
 }
 
 #[tokio::test]
+async fn a_client_whose_tls_ends_without_a_word_still_gets_its_answer() {
+    let ca = Ca::new();
+    let folder = Folder::new(&ca);
+    let rig = clis(1).listener(&folder.tls()).start().await;
+    let connector = tokio_rustls::TlsConnector::from(ca.trusting(None));
+    let socket = TcpStream::connect(rig.gateway.addresses().listeners[0]).await.unwrap();
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let mut client = connector.connect(name, socket).await.unwrap();
+    let create =
+        json!({"jsonrpc": "2.0", "id": 7, "method": "session.create", "params": opened("s")});
+    client.write_all(&wire::frame(&create.to_string())).await.unwrap();
+    client.flush().await.unwrap();
+    // A FIN, and no close_notify.
+    socket2::SockRef::from(client.get_ref().0).shutdown(std::net::Shutdown::Write).unwrap();
+    let mut heard = String::new();
+    within("a whole end", client.read_to_string(&mut heard)).await.unwrap();
+    assert!(heard.contains(r#""id":7,"result""#), "{heard}");
+}
+
+#[tokio::test]
 async fn a_client_without_the_certificate_that_is_wanted_is_refused_and_counted() {
     log();
     let (ca, other) = (Ca::new(), Ca::new());

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use fairlead::drain::Tasks;
 use fairlead::testing::{FakeDns, Gateway, Says};
@@ -236,7 +236,7 @@ async fn conns_go_to_all_the_addresses_of_a_name_and_stay_where_they_are() {
 async fn requests_go_on_in_tls_to_an_upstream_that_shows_what_is_meant_and_to_no_other() {
     let ca = Ca::new();
     let folder = Folder::new(&ca);
-    let upstream = secure_web(&ca.server_of("app.example.com")).await;
+    let (upstream, _) = secure_web(&ca.server_of("app.example.com")).await;
     for (name, status, body) in [("app.example.com", "200", "1"), ("other.example.com", "503", "")]
     {
         let toml = format!(
@@ -259,22 +259,60 @@ async fn requests_go_on_in_tls_to_an_upstream_that_shows_what_is_meant_and_to_no
     }
 }
 
-/// Answers every request with `hi`, within TLS, and keeps the connection.
-async fn secure_web(signed: &Signed) -> SocketAddr {
+#[tokio::test]
+async fn requests_in_tls_go_over_a_kept_connection() {
+    let ca = Ca::new();
+    let folder = Folder::new(&ca);
+    let (upstream, served) = secure_web(&ca.server_of("app.example.com")).await;
+    let toml = format!(
+        "[runtime]\nworkers = 1\n[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n\
+         protocol = \"http\"\npool = \"p\"\n[metrics]\nbind = \"127.0.0.1:0\"\n\
+         [[pool]]\nname = \"p\"\nupstreams = [\"{upstream}\"]\n{}",
+        tls(&folder, "app.example.com")
+    );
+    let rig = Rig(Gateway::start(&toml).await.unwrap());
+    rig.until_state("up", 1).await;
+    for _ in 0..2 {
+        let mut conn = rig.connect().await;
+        for _ in 0..3 {
+            conn.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            let mut heard = Vec::new();
+            while !heard.ends_with(b"\r\n\r\nhi") {
+                heard.push(within("an answer", conn.read_u8()).await.unwrap());
+            }
+        }
+    }
+    // Probes shake hands, too, and ask nothing.
+    assert_eq!(*served.lock().unwrap(), [6]);
+}
+
+/// Answers every request with `hi`, within TLS, and keeps the connection. Also: how many requests came over each that
+/// brought any.
+async fn secure_web(signed: &Signed) -> (SocketAddr, Arc<Mutex<Vec<usize>>>) {
+    let served = Arc::new(Mutex::new(Vec::new()));
+    let all = Arc::clone(&served);
     let acceptor = acceptor(signed);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let served = Tasks::new();
+    let tasks = Tasks::new();
     Tasks::new().spawn_aside("accept", async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            served.spawn_aside("web", async move {
+            let (acceptor, all) = (acceptor.clone(), Arc::clone(&all));
+            tasks.spawn_aside("web", async move {
                 let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                let mut asked = Vec::new();
+                let (mut asked, mut place) = (Vec::new(), None);
                 while let Ok(byte) = stream.read_u8().await {
                     asked.push(byte);
                     if asked.ends_with(b"\r\n\r\n") {
                         asked.clear();
+                        {
+                            let mut all = all.lock().unwrap();
+                            let place = *place.get_or_insert_with(|| {
+                                all.push(0);
+                                all.len() - 1
+                            });
+                            all[place] += 1;
+                        }
                         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
                         let _ = stream.write_all(answer).await;
                         let _ = stream.flush().await;
@@ -283,5 +321,5 @@ async fn secure_web(signed: &Signed) -> SocketAddr {
             });
         }
     });
-    address
+    (address, served)
 }

@@ -30,7 +30,6 @@ use crate::id::ConnId;
 use crate::identity::request::{Body, Request};
 use crate::identity::{Evidence, Shown};
 use crate::listen::door::Entered;
-use crate::listen::io::ClientIo;
 use crate::observe::metrics::GaugeGuard;
 use crate::proxy::callers::{Seat, Who};
 use crate::time::{self, Duration};
@@ -51,8 +50,6 @@ pub struct Client {
     pub(super) listener: Arc<Listener>,
     pub(super) peer: SocketAddr,
     pub(super) tls: Option<String>,
-    /// What is spoken within TLS, as the two agreed.
-    alpn: Option<Box<[u8]>>,
     pub(super) origin: Origin,
     /// Fields that name who calls, and do not count from here.
     pub(super) spoofable: Vec<HeaderName>,
@@ -62,29 +59,26 @@ pub struct Client {
 
 /// Serves a client until it, or we, have done.
 pub async fn serve(entered: Entered, listener: Arc<Listener>, id: ConnId, watcher: Watcher) {
-    let Entered { io, peer, tls, shown, alpn } = entered;
+    let Entered { io, peer, tls, shown } = entered;
     let metrics = Arc::clone(&listener.edge.metrics);
     metrics.accepted.inc();
     let _counted = GaugeGuard::enter(&metrics.connections);
     let trusted = listener.with.trusted.iter().any(|range| range.contains(peer.ip()));
-    let origin = Origin::new(peer.ip(), local_port(&io), tls.is_some(), trusted);
+    let origin = Origin::new(
+        peer.ip(),
+        io.socket().local_addr().map_or(0, |at| at.port()),
+        tls.is_some(),
+        trusted,
+    );
     let Some(origin) = origin else { return };
     let believed = |ranges: &[Cidr]| ranges.iter().any(|range| range.contains(peer.ip()));
     let names = listener.with.spoofable.iter().filter(|(_, ranges)| !believed(ranges));
     let spoofable = names.map(|(name, _)| name.clone()).collect();
-    let client = Client { id, listener, peer, tls, alpn, origin, spoofable, shown, watcher };
+    let client = Client { id, listener, peer, tls, origin, spoofable, shown, watcher };
     let Ok(_seat) = client.seat() else {
         return metrics.rejected.inc("max_conns_per_caller");
     };
     client.serve(ClientStream::new(io, Arc::new(Wire::default()), Arc::clone(&metrics))).await;
-}
-
-fn local_port(io: &ClientIo) -> u16 {
-    let address = match io {
-        ClientIo::Plain(socket) => socket.local_addr(),
-        ClientIo::Tls(stream) => stream.get_ref().0.local_addr(),
-    };
-    address.map_or(0, |address| address.port())
 }
 
 impl Client {
@@ -113,7 +107,7 @@ impl Client {
             begins = timeout(self.listener.with.head_timeout, stream.begins()) => begins,
             _ = leaving.signalled() => return,
         };
-        let agreed = self.alpn.as_deref() == Some(b"h2");
+        let agreed = stream.alpn() == Some(b"h2");
         match begins {
             Ok(Begins::Http2) if agreed || self.tls.is_none() => self.http2(stream).await,
             // Within TLS, HTTP/2 is spoken where that was agreed, and nothing else then (RFC 9113, 3.2).

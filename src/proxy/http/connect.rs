@@ -130,7 +130,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::upstream::io::UpstreamIo;
+    use crate::stream::Io;
 
     const WAY: Way =
         (UpstreamId(1), SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1));
@@ -140,7 +140,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (theirs, _) = listener.accept().await.unwrap();
-        keep(WAY, Box::new(UpstreamStream::new(UpstreamIo::Plain(ours))), now);
+        keep(WAY, Box::new(UpstreamStream::new(Io::Plain(ours))), now);
         theirs
     }
 

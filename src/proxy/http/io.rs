@@ -23,8 +23,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::guard::chunks::Chunks;
 use super::guard::head::{self, Length};
 use super::guard::{Bounds, Flaw};
-use crate::listen::io::ClientIo;
 use crate::observe::metrics::ListenerMetrics;
+use crate::stream::{Io, forgiving};
 use crate::time::Duration;
 
 /// What is read of the client at a time, while nobody has given a buffer for it.
@@ -79,7 +79,7 @@ enum At {
 
 /// See the module's head.
 pub struct ClientStream {
-    io: ClientIo,
+    io: Io,
     at: At,
     /// What came and was not read yet.
     came: BytesMut,
@@ -114,7 +114,7 @@ pub enum NoHead {
 
 impl ClientStream {
     /// Around a client's stream.
-    pub fn new(io: ClientIo, wire: Arc<Wire>, metrics: Arc<ListenerMetrics>) -> Self {
+    pub fn new(io: Io, wire: Arc<Wire>, metrics: Arc<ListenerMetrics>) -> Self {
         let (came, out) = (BytesMut::new(), BytesMut::new());
         ClientStream { io, at: At::Over, came, out, wire, metrics }
     }
@@ -124,6 +124,11 @@ impl ClientStream {
         &self.wire
     }
 
+    /// What is spoken within TLS, as the two agreed.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.io.alpn()
+    }
+
     /// Whether the request was read to its last byte.
     pub fn is_over(&self) -> bool {
         matches!(self.at, At::Over)
@@ -131,12 +136,8 @@ impl ClientStream {
 
     /// Makes sure that the client does not take the end of the conn for the end of an answer.
     pub fn break_off(&self) {
-        let socket = match &self.io {
-            ClientIo::Plain(socket) => socket,
-            ClientIo::Tls(stream) => stream.get_ref().0,
-        };
         // An error: it is gone already.
-        let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
+        let _ = socket2::SockRef::from(self.io.socket()).set_linger(Some(Duration::ZERO));
     }
 
     /// Whether something came that nobody has read.
@@ -148,7 +149,8 @@ impl ClientStream {
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut glance = [std::mem::MaybeUninit::uninit(); GLANCE];
         let mut buf = ReadBuf::uninit(&mut glance);
-        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+        // What clients say has lengths.
+        forgiving(ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf)))?;
         self.metrics.bytes_in.inc_by(buf.filled().len() as u64);
         self.came.extend_from_slice(buf.filled());
         Poll::Ready(Ok(buf.filled().len()))
@@ -261,7 +263,7 @@ impl ClientStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        forgiving(ready!(Pin::new(&mut self.io).poll_read(cx, buf)))?;
         self.metrics.bytes_in.inc_by((buf.filled().len() - before) as u64);
         Poll::Ready(Ok(()))
     }

@@ -20,7 +20,7 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::upstream::io::UpstreamIo;
+use crate::stream::Io;
 
 /// What is held back to go out in one piece, and what may be held before more is read for it.
 const HOLD: usize = 16 * 1024;
@@ -78,7 +78,7 @@ impl Outgoing {
 /// See the module's head.
 #[derive(Debug)]
 pub struct UpstreamStream {
-    io: UpstreamIo,
+    io: Io,
     /// What was written and has not gone out yet.
     out: BytesMut,
     /// What TLS may hold, too.
@@ -90,7 +90,7 @@ pub struct UpstreamStream {
 
 impl UpstreamStream {
     /// Around an upstream's stream.
-    pub fn new(io: UpstreamIo) -> Self {
+    pub fn new(io: Io) -> Self {
         let outgoing = Arc::default();
         UpstreamStream { io, out: BytesMut::new(), unflushed: false, late: false, outgoing }
     }
@@ -267,7 +267,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (theirs, _) = listener.accept().await.unwrap();
-        (UpstreamStream::new(UpstreamIo::Plain(ours)), theirs)
+        (UpstreamStream::new(Io::Plain(ours)), theirs)
     }
 
     /// Reads once, without waiting.

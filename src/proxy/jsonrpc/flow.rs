@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Conn, GOODBYE};
-use crate::listen::io::ClientIo;
 use crate::proxy::buffers::with_buffer;
 use crate::rpc::mux::{End, Now};
 use crate::rpc::out::Outgoing;
+use crate::stream::{Io, forgiving};
 use crate::time::{Duration, Instant};
 
 /// How many slices one write takes.
@@ -103,7 +103,7 @@ impl Flow {
     }
 }
 
-/// Reads once. `None`: nothing is there; 0 bytes: the peer is done.
+/// Reads once. `None`: nothing is there; 0 bytes: the peer is done, whether or not it ended its TLS: frames have lengths.
 pub(super) fn read(
     cx: &mut Context<'_>,
     socket: &mut (impl AsyncRead + Unpin),
@@ -111,8 +111,7 @@ pub(super) fn read(
 ) -> Option<io::Result<usize>> {
     let mut buf = ReadBuf::new(buffer);
     match Pin::new(socket).poll_read(cx, &mut buf) {
-        Poll::Ready(Ok(())) => Some(Ok(buf.filled().len())),
-        Poll::Ready(Err(error)) => Some(Err(error)),
+        Poll::Ready(read) => Some(forgiving(read).map(|()| buf.filled().len())),
         Poll::Pending => None,
     }
 }
@@ -172,7 +171,7 @@ impl Conn {
         let end = self.end.unwrap_or(End::Client);
         let late = self.timer.as_mut().is_none_or(|timer| timer.as_mut().poll(cx).is_ready());
         let Conn { client, .. } = self;
-        if let ClientIo::Tls(client) = client {
+        if let Io::Tls(client) = client {
             // Its end may still be on its way; said again, it changes nothing, and who is gone is seen below.
             let _ = Pin::new(client).poll_shutdown(cx);
         }

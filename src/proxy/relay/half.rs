@@ -4,12 +4,12 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use super::patience::Sight;
 use super::pipe::{self, Pipe};
-use super::side::Side;
 use crate::proxy::buffers::{self, Buffer, READ};
+use crate::stream::Io;
 
 /// Reads in a row that each fill a buffer, after which bytes go through a pipe: the kernel then moves them without a copy.
 const BULK: u8 = 4;
@@ -105,8 +105,8 @@ impl Half {
     pub(super) fn poll_step(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut impl Side,
-        sink: &mut impl Side,
+        source: &mut Io,
+        sink: &mut Io,
     ) -> Poll<Result<(), Broken>> {
         ready!(self.poll_move(cx, source, sink))?;
         if self.stage == Stage::Ending {
@@ -120,8 +120,8 @@ impl Half {
     pub(super) fn poll_move(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut impl Side,
-        sink: &mut impl Side,
+        source: &mut Io,
+        sink: &mut Io,
     ) -> Poll<Result<bool, Broken>> {
         match self.stage {
             Stage::Open => {}
@@ -140,7 +140,7 @@ impl Half {
     fn poll_take(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut impl Side,
+        source: &mut Io,
         plain: bool,
     ) -> Poll<io::Result<()>> {
         let pipe = if plain && self.full >= BULK { pipe::take() } else { None };
@@ -155,7 +155,7 @@ impl Half {
             None => {
                 let mut buffer = buffers::take();
                 let mut into = ReadBuf::new(&mut buffer);
-                ready!(source.poll_take(cx, &mut into))?;
+                ready!(Pin::new(source).poll_read(cx, &mut into))?;
                 let n = into.filled().len();
                 self.full = if n == READ { self.full.saturating_add(1) } else { 0 };
                 (n, Held::Copied(buffer, 0))
@@ -173,7 +173,7 @@ impl Half {
     }
 
     /// Writes what waits; ready when nothing does.
-    fn poll_give(&mut self, cx: &mut Context<'_>, sink: &mut impl Side) -> Poll<io::Result<()>> {
+    fn poll_give(&mut self, cx: &mut Context<'_>, sink: &mut Io) -> Poll<io::Result<()>> {
         while self.waiting > 0 {
             let n = match &mut self.held {
                 Held::Nothing => 0,

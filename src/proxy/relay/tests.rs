@@ -8,8 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
-use crate::listen::io::ClientIo;
 use crate::proxy::buffers;
+use crate::stream::Io;
 use crate::wire::certificates::provider;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -24,7 +24,7 @@ struct Line {
     /// Resets the client's end when it is dropped.
     client_socket: std::net::TcpStream,
     upstream: TcpStream,
-    relay: Relay<ClientIo, TcpStream>,
+    relay: Relay,
 }
 
 async fn pair() -> (TcpStream, TcpStream) {
@@ -50,12 +50,12 @@ async fn line(tls: bool, until: Option<Instant>) -> Line {
         let (client, io) = handshake(client, accepted).await;
         (Box::new(client), io)
     } else {
-        (Box::new(client), ClientIo::Plain(accepted))
+        (Box::new(client), Io::Plain(accepted))
     };
-    Line { client, client_socket, upstream, relay: Relay::new(io, connected, until) }
+    Line { client, client_socket, upstream, relay: Relay::new(io, Io::Plain(connected), until) }
 }
 
-async fn handshake(client: TcpStream, accepted: TcpStream) -> (impl Ends, ClientIo) {
+async fn handshake(client: TcpStream, accepted: TcpStream) -> (impl Ends, Io) {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["fairlead".into()]).unwrap();
     let certificate = certificate.self_signed(&key).unwrap();
@@ -76,16 +76,16 @@ async fn handshake(client: TcpStream, accepted: TcpStream) -> (impl Ends, Client
         (TlsAcceptor::from(Arc::new(server.unwrap())), TlsConnector::from(Arc::new(trusting)));
     let name = ServerName::try_from("fairlead").unwrap();
     let (client, server) = tokio::join!(connector.connect(name, client), acceptor.accept(accepted));
-    (client.unwrap(), ClientIo::Tls(Box::new(server.unwrap())))
+    (client.unwrap(), Io::tls(server.unwrap()))
 }
 
 /// Runs the relay to its end; its sockets are closed with it.
-async fn relayed(mut relay: Relay<ClientIo, TcpStream>, limits: Limits) -> End {
+async fn relayed(mut relay: Relay, limits: Limits) -> End {
     std::future::poll_fn(|cx| relay.poll(cx, &limits)).await
 }
 
 /// Runs the relay beside something that it must outlive.
-async fn during<T>(relay: &mut Relay<ClientIo, TcpStream>, what: impl Future<Output = T>) -> T {
+async fn during<T>(relay: &mut Relay, what: impl Future<Output = T>) -> T {
     let limits = Limits::default();
     tokio::select! {
         done = what => done,
@@ -404,9 +404,5 @@ fn who_said_all_and_takes_nothing_more_is_gone() {
 
 #[test]
 fn an_idle_relay_is_small() {
-    assert!(
-        size_of::<Relay<ClientIo, TcpStream>>() <= 272,
-        "{}",
-        size_of::<Relay<ClientIo, TcpStream>>()
-    );
+    assert!(size_of::<Relay>() <= 272, "{}", size_of::<Relay>());
 }

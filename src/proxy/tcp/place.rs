@@ -5,8 +5,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
-
 use super::{Conn, Listener, SendProxy, Settings};
 use crate::caller::Owner;
 use crate::error::Reason;
@@ -14,10 +12,10 @@ use crate::health::state::Seen;
 use crate::identity::mtls::Field;
 use crate::identity::request::Presented;
 use crate::proxy::origin::Origin;
+use crate::stream::Io;
 use crate::tenancy;
 use crate::time::{self, Duration};
 use crate::upstream::connect::dial;
-use crate::upstream::io::UpstreamIo;
 use crate::upstream::member::{Linked, Member};
 use crate::upstream::pool::{Key, Picked, Tried};
 
@@ -36,7 +34,7 @@ pub(super) struct Way {
 pub(super) struct Placed {
     pub(super) picked: Picked,
     pub(super) linked: Linked,
-    pub(super) socket: UpstreamIo,
+    pub(super) socket: Io,
     pub(super) way: Way,
 }
 
@@ -59,10 +57,10 @@ struct Wanted {
 }
 
 impl Conn {
-    /// Places and connects. `socket`: the client's.
+    /// Places and connects.
     pub(super) fn place(
         &self,
-        socket: &TcpStream,
+        client: &Io,
     ) -> impl Future<Output = Result<Placed, Unplaced>> + Send + use<> {
         let keys = &self.listener.edge.keys;
         let caller = &self.visitor.caller;
@@ -75,19 +73,19 @@ impl Conn {
             listener: Arc::clone(&self.listener),
             key: keys.of_named(caller, &named),
             owner: tenancy::owner_of_new(caller, named.user.as_deref()),
-            first: self.first(socket),
+            first: self.first(client),
         };
         wanted.find()
     }
 
     /// What the upstream is told first.
-    fn first(&self, socket: &TcpStream) -> Vec<u8> {
+    fn first(&self, client: &Io) -> Vec<u8> {
         let Some(version) = self.listener.with.send_proxy else { return Vec::new() };
         let id = self.id.0.to_string();
         let told = Told {
-            addresses: addresses(&self.origin, || socket.local_addr().ok()),
+            addresses: addresses(&self.origin, || client.socket().local_addr().ok()),
             unique_id: Some(&id),
-            tls: tls(&self.origin),
+            tls: tls(&self.origin, client.alpn()),
         };
         match version {
             SendProxy::V1 => write_v1(&told),
@@ -105,15 +103,22 @@ fn addresses(origin: &Origin, ours: impl FnOnce() -> Option<SocketAddr>) -> Opti
 }
 
 /// The client's TLS with us.
-fn tls(origin: &Origin) -> Option<ToldTls<'_>> {
+fn tls<'a>(origin: &'a Origin, alpn: Option<&'a [u8]>) -> Option<ToldTls<'a>> {
     let version = origin.tls()?.split(' ').next()?;
-    let certificate = origin.shown().and_then(|shown| shown.certificate.as_ref());
+    let shown = origin.shown()?;
+    let certificate = shown.certificate.as_ref();
     let cn = match certificate.map(|names| names.of(Field::Cn)) {
         Some([cn]) => Some(&**cn),
         // Who could be two is nobody.
         Some(_) | None => None,
     };
-    Some(ToldTls { version, verified: certificate.is_some(), cn, ..ToldTls::default() })
+    Some(ToldTls {
+        version,
+        authority: shown.sni.as_deref(),
+        alpn,
+        verified: certificate.is_some(),
+        cn,
+    })
 }
 
 impl Wanted {
@@ -153,7 +158,7 @@ impl Wanted {
     }
 }
 
-async fn reach(member: &Member, with: &Settings, first: &[u8]) -> io::Result<UpstreamIo> {
+async fn reach(member: &Member, with: &Settings, first: &[u8]) -> io::Result<Io> {
     let address = member.address().ok_or(io::ErrorKind::NotConnected)?;
     dial(address, member.way(), with.connect_timeout, with.watchfulness, first).await
 }

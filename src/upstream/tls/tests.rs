@@ -9,8 +9,10 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::config::MinVersion;
+use crate::stream::Io;
+use crate::time::Duration;
 use crate::upstream::connect::{Watchfulness, dial};
-use crate::upstream::io::UpstreamIo;
 
 const SECONDS: Duration = Duration::from_secs(20);
 
@@ -106,7 +108,7 @@ fn way(with: &PoolTls, name: &str) -> Way {
 }
 
 /// What comes back, or why nothing does.
-async fn said(address: SocketAddr, way: &Way) -> io::Result<UpstreamIo> {
+async fn said(address: SocketAddr, way: &Way) -> io::Result<Io> {
     let mut stream = dial(address, Some(way), SECONDS, Watchfulness::default(), b"").await?;
     stream.write_all(b"ping").await?;
     stream.flush().await?;
@@ -116,7 +118,7 @@ async fn said(address: SocketAddr, way: &Way) -> io::Result<UpstreamIo> {
     Ok(stream)
 }
 
-fn wrong(result: io::Result<UpstreamIo>) -> rustls::Error {
+fn wrong(result: io::Result<Io>) -> rustls::Error {
     let error = result.unwrap_err().into_inner().unwrap();
     *error.downcast().unwrap()
 }
@@ -182,18 +184,15 @@ async fn what_changes_on_disk_comes_into_force_if_it_is_right() {
     let address = upstream(new.sign("app.example.com", 4000), None).await;
     let client = Arc::new(Client::new(&old.trusted()).unwrap());
     let way = Way::new(&client, "app.example.com").unwrap();
-    let mut last = Ok(client.seen);
+    let look = || client.renew(Files::read(client.with()), "p");
     assert!(said(address, &way).await.is_err());
     let first = client.config();
     old.put("ca.crt", "not a certificate");
-    client.look("p", &mut last).await;
+    look();
     assert!(Arc::ptr_eq(&first, &client.config()), "the old one stays");
     old.put("ca.crt", &std::fs::read_to_string(new.path("ca.crt")).unwrap());
-    client.look("p", &mut last).await;
+    look();
     said(address, &way).await.unwrap();
-    let second = client.config();
-    client.look("p", &mut last).await;
-    assert!(Arc::ptr_eq(&second, &client.config()), "nothing has changed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -202,10 +201,10 @@ async fn files_are_looked_at_again_and_again() {
     let client = Arc::new(Client::new(&old.trusted()).unwrap());
     let first = client.config();
     let changed = async {
-        tokio::time::sleep(10 * LOOK).await;
+        tokio::time::sleep(10 * files::LOOK).await;
         assert!(Arc::ptr_eq(&first, &client.config()), "nothing has changed");
         old.put("ca.crt", &std::fs::read_to_string(new.path("ca.crt")).unwrap());
-        tokio::time::sleep(2 * LOOK).await;
+        tokio::time::sleep(2 * files::LOOK).await;
         assert!(!Arc::ptr_eq(&first, &client.config()), "it is in force");
     };
     tokio::select! {
