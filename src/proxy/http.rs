@@ -4,6 +4,7 @@
 //! Pingora reads and writes HTTP; everything else is here, and nothing of it asks Pingora what a request means before
 //! [`guard`] has seen that it means one thing.
 
+mod bare;
 pub mod body;
 pub mod conn;
 pub mod connect;

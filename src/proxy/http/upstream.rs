@@ -11,15 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
-use async_trait::async_trait;
 use bytes::{Buf as _, BufMut as _, BytesMut};
-use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    TimingDigest, UniqueID, UniqueIDType,
-};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::bare::bare;
 use crate::stream::Io;
 
 /// What is held back to go out in one piece, and what may be held before more is read for it.
@@ -217,41 +212,7 @@ impl AsyncWrite for UpstreamStream {
     }
 }
 
-#[async_trait]
-impl Shutdown for UpstreamStream {
-    async fn shutdown(&mut self) {
-        // It has no errors.
-        let _ = tokio::io::AsyncWriteExt::shutdown(self).await;
-    }
-}
-
-impl UniqueID for UpstreamStream {
-    fn id(&self) -> UniqueIDType {
-        0
-    }
-}
-
-impl Ssl for UpstreamStream {}
-
-impl GetTimingDigest for UpstreamStream {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for UpstreamStream {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for UpstreamStream {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        None
-    }
-}
-
-impl Peek for UpstreamStream {}
+bare!(UpstreamStream);
 
 #[cfg(test)]
 mod tests {
