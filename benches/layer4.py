@@ -107,8 +107,7 @@ class Bench:
             argv = self.proxy(target, splice, port=port, metrics=metrics, origin=back)
             with Process(PROXY_CORE, argv, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as proxy:
                 wait_for(port, proxy)
-                # fairlead listens before it knows that the origin is there.
-                wait_for_answer(port)
+                web.wait_for_answer(port)
                 return measure(port, web.worker_of(proxy.pid) if target == "nginx" else proxy.pid, origin.pid)
 
     def proxy(self, target, splice, **at):
@@ -160,20 +159,6 @@ class Bench:
             left = anonymous(proxy)
             return {"KiB per idle conn": (held - before) / count, "KiB per conn after closing": (left - before) / count}
         return self.run(target, SMALL, False, measure)
-
-
-def wait_for_answer(port):
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            with socket.create_connection(("127.0.0.1", port), 1) as one:
-                one.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-                if one.recv(1):
-                    return
-        except OSError:
-            pass
-        time.sleep(0.05)
-    raise Failed(f"nobody answers on port {port}")
 
 
 def anonymous(pid):

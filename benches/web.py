@@ -10,9 +10,11 @@ import argparse
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import run
@@ -167,6 +169,7 @@ class Bench:
             with Process(PROXY_CORE, self.proxy(target, port, metrics, ports, by), stderr=subprocess.DEVNULL,
                          stdout=subprocess.DEVNULL) as proxy:
                 wait_for(port, proxy)
+                wait_for_answer(port)
                 pid = worker_of(proxy.pid) if target == "nginx" else proxy.pid
                 return self.measure(port, [*watch, "--watch", f"proxy={pid}"], load)
 
@@ -201,6 +204,21 @@ class Bench:
         if done.returncode != 0:
             raise Failed(done.stderr.strip())
         return json.loads(done.stdout)
+
+
+def wait_for_answer(port):
+    """Who listens may not know yet that an origin is there."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 1) as one:
+                one.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                if one.recv(12).endswith(b" 200"):
+                    return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise Failed(f"nobody answers on port {port}")
 
 
 def worker_of(pid):
