@@ -6,11 +6,9 @@ out: haproxy, nginx and libnginx-mod-stream are Debian packages.
 It ends only what it started. What the numbers mean: README.md beside this file.
 """
 
-import argparse
 import json
 import re
 import resource
-import shutil
 import socket
 import subprocess
 import sys
@@ -109,8 +107,7 @@ class Bench:
             argv = self.proxy(target, splice, port=port, metrics=metrics, origin=back)
             with Process(PROXY_CORE, argv, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as proxy:
                 wait_for(port, proxy)
-                # fairlead listens before it knows that the origin is there.
-                wait_for_answer(port)
+                web.wait_for_answer(port)
                 return measure(port, web.worker_of(proxy.pid) if target == "nginx" else proxy.pid, origin.pid)
 
     def proxy(self, target, splice, **at):
@@ -164,20 +161,6 @@ class Bench:
         return self.run(target, SMALL, False, measure)
 
 
-def wait_for_answer(port):
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            with socket.create_connection(("127.0.0.1", port), 1) as one:
-                one.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-                if one.recv(1):
-                    return
-        except OSError:
-            pass
-        time.sleep(0.05)
-    raise Failed(f"nobody answers on port {port}")
-
-
 def anonymous(pid):
     """Resident anonymous memory, in KiB."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -200,54 +183,25 @@ def table(name, rounds):
     return "\n".join(lines) + "\n"
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    default = Path(run.os.environ.get("CARGO_TARGET_DIR", run.ROOT / "target")) / "release"
-    parser.add_argument("--bin-dir", default=default, help="where the built programs are")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each measured run")
-    parser.add_argument("--idle", type=int, default=9500, help="conns that do nothing")
-    parser.add_argument("--only", metavar="REGEX", help="only scenarios whose name matches")
-    parser.add_argument("--out", help="a file for the tables and every round, as JSON")
-    args = parser.parse_args()
-    at = lambda name: shutil.which(name) or shutil.which(name, path="/usr/sbin")
-    args.peers = {"haproxy": at("haproxy"), "nginx": at("nginx") if MODULE.exists() else None}
-    for name in [name for name, path in args.peers.items() if not path]:
-        why = f"{MODULE} is not there (libnginx-mod-stream)" if name == "nginx" and at("nginx") else "it is not installed"
-        print(f"without {name}: {why}", file=sys.stderr)
-    return args
-
-
 def main():
-    args = arguments()
+    args = web.parser(__doc__)
+    args.add_argument("--idle", type=int, default=9500, help="conns that do nothing")
+    args = args.parse_args()
+    args.peers = {"haproxy": web.installed("haproxy"), "nginx": web.installed("nginx") if MODULE.exists() else None}
+    for name in [name for name, path in args.peers.items() if not path]:
+        why = f"{MODULE} is not there (libnginx-mod-stream)" if web.installed(name) else "it is not installed"
+        print(f"without {name}: {why}", file=sys.stderr)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if most < 2 * args.idle + 100:
         sys.exit(f"{args.idle} idle conns need {2 * args.idle + 100} descriptors, and {most} are allowed: --idle fewer")
-    raw = {}
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(args, scratch)
         proxies = list(bench.proxies)
-        plans = {name: (["direct", *proxies], lambda t, what=what: bench.loaded(t, *what))
+        plans = {name: (["direct", *proxies], lambda target, what=what: bench.loaded(target, *what))
                  for name, what in scenarios(args.seconds).items()}
         plans[f"tcp idle, {args.idle} conns"] = (proxies, bench.idle)
-        chosen = {name: plan for name, plan in plans.items() if not args.only or re.search(args.only, name)}
-        for number in range(args.rounds):
-            for name, (targets, measure) in chosen.items():
-                # Another order in each round, so that none always follows the same neighbour.
-                for target in targets[number % len(targets):] + targets[:number % len(targets)]:
-                    print(f"round {number + 1}/{args.rounds}: {name}: {target}", file=sys.stderr)
-                    rounds = raw.setdefault(name, {one: [] for one in targets})
-                    try:
-                        rounds[target].append(measure(target))
-                    except Failed as error:
-                        sys.exit(f"failed: {target}: {error}")
-    about = run.machine(args.peers["haproxy"])
-    text = ["# " + ", ".join(f"{key}: {value}" for key, value in about.items()), ""]
-    text += [table(name, rounds) for name, rounds in raw.items()]
-    print("\n".join(text))
-    if args.out:
-        Path(args.out).write_text(json.dumps({"about": about, "scenarios": raw}, indent=1) + "\n")
+        web.compare(args, plans, table)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ import argparse
 import json
 import re
 import shutil
-import statistics
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import run
@@ -168,6 +169,7 @@ class Bench:
             with Process(PROXY_CORE, self.proxy(target, port, metrics, ports, by), stderr=subprocess.DEVNULL,
                          stdout=subprocess.DEVNULL) as proxy:
                 wait_for(port, proxy)
+                wait_for_answer(port)
                 pid = worker_of(proxy.pid) if target == "nginx" else proxy.pid
                 return self.measure(port, [*watch, "--watch", f"proxy={pid}"], load)
 
@@ -202,6 +204,21 @@ class Bench:
         if done.returncode != 0:
             raise Failed(done.stderr.strip())
         return json.loads(done.stdout)
+
+
+def wait_for_answer(port):
+    """Who listens may not know yet that an origin is there."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 1) as one:
+                one.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                if one.recv(12).endswith(b" 200"):
+                    return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise Failed(f"nobody answers on port {port}")
 
 
 def worker_of(pid):
@@ -240,47 +257,56 @@ def table(name, rounds):
     return "\n".join(lines) + "\n"
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def parser(about):
+    """The arguments that `layer4.py` takes too."""
+    found = argparse.ArgumentParser(description=about.split("\n")[0])
     default = Path(run.os.environ.get("CARGO_TARGET_DIR", run.ROOT / "target")) / "release"
-    parser.add_argument("--bin-dir", default=default, help="where the built programs are")
-    parser.add_argument("--envoy", help="Envoy's binary")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each measured run")
-    parser.add_argument("--only", metavar="REGEX", help="only scenarios whose name matches")
-    parser.add_argument("--out", help="a file for the tables and every round, as JSON")
-    args = parser.parse_args()
-    at = lambda name: shutil.which(name) or shutil.which(name, path="/usr/sbin")
-    args.peers = {"haproxy": at("haproxy"), "nginx": at("nginx"), "envoy": args.envoy or at("envoy")}
-    for name in [name for name, path in args.peers.items() if not path]:
-        print(f"without {name}: it is not installed", file=sys.stderr)
-    return args
+    found.add_argument("--bin-dir", default=default, help="where the built programs are")
+    found.add_argument("--rounds", type=int, default=5)
+    found.add_argument("--seconds", type=float, default=2.0, help="of each measured run")
+    found.add_argument("--only", metavar="REGEX", help="only scenarios whose name matches")
+    found.add_argument("--out", help="a file for the tables and every round, as JSON")
+    return found
 
 
-def main():
-    args = arguments()
-    raw = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        bench = Bench(args, scratch)
-        chosen = {name: what for name, what in scenarios(args.seconds).items()
-                  if not args.only or re.search(args.only, name)}
-        for number in range(args.rounds):
-            for name, (load, by) in chosen.items():
-                targets = bench.targets(by)
-                # Another order in each round, so that none always follows the same neighbour.
-                for target in targets[number % len(targets):] + targets[:number % len(targets)]:
-                    print(f"round {number + 1}/{args.rounds}: {name}: {target}", file=sys.stderr)
-                    rounds = raw.setdefault(name, {one: [] for one in targets})
-                    try:
-                        rounds[target].append(numbers(bench.run(target, load, by)))
-                    except Failed as error:
-                        sys.exit(f"failed: {target}: {error}")
+def installed(name):
+    """Where a program is; `None`: nowhere."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin")
+
+
+def compare(args, plans, table):
+    """Runs each plan (a name, who takes part, and what measures one of them) in turn, and shows them as `table` does."""
+    chosen = {name: plan for name, plan in plans.items() if not args.only or re.search(args.only, name)}
+    raw = {name: {one: [] for one in targets} for name, (targets, _) in chosen.items()}
+    for number in range(args.rounds):
+        for name, (targets, measure) in chosen.items():
+            # Another order in each round, so that none always follows the same neighbour.
+            for target in targets[number % len(targets):] + targets[:number % len(targets)]:
+                print(f"round {number + 1}/{args.rounds}: {name}: {target}", file=sys.stderr)
+                try:
+                    raw[name][target].append(measure(target))
+                except Failed as error:
+                    sys.exit(f"failed: {target}: {error}")
     about = run.machine(args.peers["haproxy"])
     text = ["# " + ", ".join(f"{key}: {value}" for key, value in about.items()), ""]
     text += [table(name, rounds) for name, rounds in raw.items()]
     print("\n".join(text))
     if args.out:
         Path(args.out).write_text(json.dumps({"about": about, "scenarios": raw}, indent=1) + "\n")
+
+
+def main():
+    args = parser(__doc__)
+    args.add_argument("--envoy", help="Envoy's binary")
+    args = args.parse_args()
+    args.peers = {name: installed(name) for name in ("haproxy", "nginx", "envoy")}
+    args.peers["envoy"] = args.envoy or args.peers["envoy"]
+    for name in [name for name, path in args.peers.items() if not path]:
+        print(f"without {name}: it is not installed", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = Bench(args, scratch)
+        compare(args, {name: (bench.targets(by), lambda target, load=load, by=by: numbers(bench.run(target, load, by)))
+                       for name, (load, by) in scenarios(args.seconds).items()}, table)
 
 
 if __name__ == "__main__":

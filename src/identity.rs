@@ -45,6 +45,13 @@ pub struct Evidence<'a> {
     pub request: Option<request::Request<'a>>,
 }
 
+impl Evidence<'_> {
+    /// Where the client is, as far as is known.
+    fn from(&self) -> Option<IpAddr> {
+        self.request.map_or(self.peer, |request| request.from)
+    }
+}
+
 /// What a conn shows before its first frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
@@ -146,7 +153,7 @@ impl Extractor {
             Extractor::Jwt(verifier) => evidence.token.map(|token| verifier.verify(token, now)),
             Extractor::Mtls(rule) => rule.find(evidence.shown?.certificate.as_ref()?).map(Ok),
             Extractor::ProxyTlv(rule) => rule.find(evidence.shown?.proxied.as_ref()?).map(Ok),
-            Extractor::SourceIp(ranges) => ranges.find(evidence.peer?).map(Ok),
+            Extractor::SourceIp(ranges) => ranges.find(evidence.from()?).map(Ok),
             Extractor::Request(rule) => {
                 let Evidence { request, peer, .. } = *evidence;
                 // A name that was asked for proves nothing.

@@ -3,10 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's own functions")]
 
-use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+
+use fairlead::time::{self, Duration};
 
 use serde_json::Value;
 
@@ -22,37 +24,50 @@ impl Drop for Running {
     }
 }
 
-/// A fake CLI behind fairlead.
+/// What the load generator meets behind fairlead.
 struct Rig {
     front: SocketAddr,
     proxy: Running,
-    _cli: Running,
+    _back: Running,
     config: PathBuf,
 }
 
 impl Rig {
+    /// In front of a fake CLI.
     fn start(name: &str) -> Rig {
-        let mut cli = Command::new(env!("CARGO_BIN_EXE_fake-cli"))
+        let cli = Command::new(env!("CARGO_BIN_EXE_fake-cli"))
             .args(["--events", EVENTS, "--answer-bytes", "360"])
             .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .spawn();
+        Rig::before(cli.unwrap(), name, "jsonrpc", "limits.max_client_queue = \"64KiB\"", "")
+    }
+
+    /// In front of what answers HTTP.
+    fn web(name: &str, protocol: &str, identity: &str) -> Rig {
+        let origin =
+            Command::new(env!("CARGO_BIN_EXE_bench-origin")).stdout(Stdio::piped()).spawn();
+        Rig::before(origin.unwrap(), name, protocol, "", identity)
+    }
+
+    /// `back`: prints the port that it listens on.
+    fn before(mut back: Child, name: &str, protocol: &str, top: &str, listener: &str) -> Rig {
         let mut line = String::new();
-        BufReader::new(cli.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim().rsplit_once(' ').unwrap().1.to_owned();
+        BufReader::new(back.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let port = line.trim().rsplit(' ').next().unwrap().to_owned();
         let front = free();
         let config = std::env::temp_dir().join(format!("fairlead-{name}-{}.toml", front.port()));
         let text = format!(
             r#"
             runtime.workers = 1
-            limits.max_client_queue = "64KiB"
+            {top}
             [[listener]]
             name = "bench"
             bind = "{front}"
-            protocol = "jsonrpc"
-            pool = "cli"
+            protocol = "{protocol}"
+            pool = "back"
+            {listener}
             [[pool]]
-            name = "cli"
+            name = "back"
             upstreams = ["127.0.0.1:{port}"]
             "#
         );
@@ -64,7 +79,16 @@ impl Rig {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        Rig { front, proxy: Running(proxy), _cli: Running(cli), config }
+        Rig { front, proxy: Running(proxy), _back: Running(back), config }
+    }
+
+    /// Waits until a request is answered with 200.
+    fn answers(self) -> Rig {
+        let deadline = time::now() + Duration::from_secs(20);
+        while !asked(self.front).is_some_and(|answer| answer.starts_with(b"HTTP/1.1 200")) {
+            assert!(time::now() < deadline, "nobody answers");
+        }
+        self
     }
 
     fn load(&self, arguments: &str) -> Value {
@@ -83,6 +107,16 @@ impl Drop for Rig {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.config);
     }
+}
+
+/// The first bytes of an answer, if there is one.
+fn asked(address: SocketAddr) -> Option<[u8; 12]> {
+    let mut socket = TcpStream::connect(address).ok()?;
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").ok()?;
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).ok()?;
+    Some(answer)
 }
 
 fn free() -> SocketAddr {
@@ -114,4 +148,35 @@ fn idle_conns_come_through_a_peak() {
     let rig = Rig::start("idle");
     let result = rig.load("--conns 5 idle --settle 0.05");
     assert!(result["idle"].as_u64().unwrap() > 0, "{result}");
+}
+
+#[test]
+fn every_request_over_http_is_answered_whatever_it_is_sticky_by() {
+    let header = "[[listener.identity]]\nsource = \"header\"\nname = \"x-user-id\"";
+    let json = "[[listener.identity]]\nsource = \"json\"\npointer = \"/sessionId\"";
+    let span = "--warm-up 0.05 --seconds 0.2";
+    for (name, identity, what) in [
+        ("header", header, format!("--conns 3 http header {span}")),
+        ("json", json, format!("--conns 3 http json {span}")),
+        ("large", json, format!("--conns 3 http json --bytes 16384 {span}")),
+    ] {
+        let rig = Rig::web(name, "http", identity).answers();
+        let result = rig.load(&what);
+        assert!(result["messages"].as_u64().unwrap() > 0, "{name}: {result}");
+    }
+}
+
+#[test]
+fn every_event_of_a_stream_over_http_arrives() {
+    let rig = Rig::web("sse", "http", "").answers();
+    let result = rig.load("--conns 3 http events --events 20 --rate 100 --warm-up 0 --seconds 0.2");
+    let events = result["messages"].as_u64().unwrap();
+    assert!(events > 0 && events.is_multiple_of(20), "{result}");
+}
+
+#[test]
+fn every_message_through_a_relay_is_answered() {
+    let rig = Rig::web("tcp", "tcp", "").answers();
+    let result = rig.load("--conns 3 http header --warm-up 0.05 --seconds 0.2");
+    assert!(result["messages"].as_u64().unwrap() > 0, "{result}");
 }

@@ -28,6 +28,8 @@ use crate::wire::cidr::Cidr;
 pub struct Request<'a> {
     /// Its header fields.
     pub headers: &'a HeaderMap,
+    /// Where its client is, which a proxy may have sent it for; `None`: nobody knows.
+    pub from: Option<IpAddr>,
     /// The path of its target, as it was sent.
     pub path: &'a str,
     /// What stands behind the question mark.
@@ -50,7 +52,7 @@ pub struct Body<'a> {
 pub struct Presented<'a> {
     /// The request; `None`: there are no requests on this listener.
     pub request: Option<Request<'a>>,
-    /// Where the client is, as far as is known.
+    /// Where the conn comes from, as far as is known.
     pub peer: Option<IpAddr>,
     /// The name that it asked for in TLS, if any.
     pub sni: Option<&'a str>,
@@ -94,7 +96,8 @@ impl Source {
 
     fn read<'a>(&self, presented: &Presented<'a>) -> Option<Cow<'a, str>> {
         if let Source::Address = self {
-            return presented.peer.map(|peer| peer.to_canonical().to_string().into());
+            let from = presented.request.map_or(presented.peer, |request| request.from);
+            return from.map(|from| from.to_canonical().to_string().into());
         }
         if let Source::Sni = self {
             return presented.sni.filter(|name| is_name(name)).map(Cow::Borrowed);

@@ -130,8 +130,8 @@ pub struct TurnEnd<'a> {
 /// `kind = "http"`: an HTTP request ended.
 #[derive(Clone, Debug)]
 pub struct RequestEnd<'a> {
-    /// Where the client is, as proven by the PROXY protocol where that is used.
-    pub client_addr: SocketAddr,
+    /// Where the client is, as trusted proxies say where there are some.
+    pub client_addr: &'a str,
     /// The listener that accepted it.
     pub listener: &'a str,
     /// TLS version and cipher, if any.
@@ -207,7 +207,7 @@ impl RequestEnd<'_> {
     /// Writes the line.
     pub fn log(&self) {
         line!("http", self.end, {
-            client_addr = %self.client_addr,
+            client_addr = self.client_addr,
             listener = self.listener,
             tls = self.tls,
             protocol = self.protocol,

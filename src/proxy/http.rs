@@ -4,11 +4,13 @@
 //! Pingora reads and writes HTTP; everything else is here, and nothing of it asks Pingora what a request means before
 //! [`guard`] has seen that it means one thing.
 
+mod bare;
 pub mod body;
 pub mod conn;
 pub mod connect;
 pub mod cookie;
 pub mod exchange;
+pub mod forwarded;
 pub mod guard;
 pub mod headers;
 pub mod io;
@@ -16,10 +18,10 @@ pub mod problem;
 pub mod relay;
 mod report;
 pub mod routes;
-mod secure;
 #[cfg(test)]
 mod tests;
 pub mod trace;
+pub mod upstream;
 
 use std::sync::Arc;
 

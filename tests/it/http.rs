@@ -375,6 +375,27 @@ async fn over_tls_the_client_chooses_which_http_it_speaks() {
 }
 
 #[tokio::test]
+async fn over_tls_only_what_was_agreed_is_spoken() {
+    let ca = Ca::new();
+    let folder = Folder::new(&ca);
+    let plain = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let rig = rig(&folder.tls(), "").await;
+    for protocols in [&[&b"http/1.1"[..]][..], &[]] {
+        let mut stream = over_tls(&rig, &ca, protocols).await;
+        send(&mut stream, preface).await;
+        assert_eq!(answer(&mut stream).await.status, 505);
+    }
+    let mut stream = over_tls(&rig, &ca, &[b"h2"]).await;
+    send(&mut stream, plain).await;
+    let mut said = Vec::new();
+    // An error: it did not say goodbye.
+    let _ = within("it is closed", stream.read_to_end(&mut said)).await;
+    assert!(said.is_empty(), "{}", said.escape_ascii());
+    assert!(rig.apps.iter().all(|app| app.heads().is_empty()));
+}
+
+#[tokio::test]
 async fn a_client_whose_tls_ends_without_a_word_is_answered_all_the_same() {
     let ca = Ca::new();
     let folder = Folder::new(&ca);
@@ -490,6 +511,40 @@ async fn a_caller_has_so_many_conns_and_no_more() {
     drop(one);
     rig.until("it is gone", |m| m.sum("fairlead_listener_connections", &[]) == 0.0).await;
     assert_eq!(rig.get("/", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn who_comes_through_a_trusted_proxy_is_who_that_says() {
+    log();
+    let rate = "rate = { requests = 2, per = \"1h\", burst = 2 }\n";
+    let trusted = "[listener.http]\ntrusted = [\"127.0.0.1/32\"]\n";
+    let by_address = identity("source_ip", "");
+    let rig = rig(&format!("{rate}{trusted}{by_address}"), STICKY).await;
+    let forwarded = |from: &str| format!("X-Forwarded-For: {from}\r\n");
+    let mut met = BTreeSet::new();
+    for client in 1..20 {
+        let first = rig.get("/proxied", &forwarded(&format!("192.0.2.{client}"))).await;
+        // What the client wrote itself stands before what the proxy wrote.
+        let next =
+            rig.get("/proxied", &forwarded(&format!("198.51.100.7, 192.0.2.{client}"))).await;
+        assert_eq!((first.status, next.status), (200, 200));
+        assert_eq!(first.body, next.body, "the same client, the same upstream");
+        met.insert(first.body);
+        let third = rig.get("/", &forwarded(&format!("192.0.2.{client}"))).await;
+        assert_eq!(third.status, 429);
+    }
+    assert_eq!(met.len(), 3, "clients are spread");
+    let seen = |l: &Value| l["path"] == "/proxied" && l["client_addr"] == "192.0.2.7";
+    assert_eq!(lines().into_iter().filter(seen).count(), 2);
+    // Nobody else is believed.
+    for (client, status) in [(1, 200), (2, 200), (3, 429)] {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.77.200.1:0".parse().unwrap()).unwrap();
+        let mut socket = socket.connect(rig.address()).await.unwrap();
+        let fields = forwarded(&format!("203.0.113.{client}"));
+        send(&mut socket, &format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")).await;
+        assert_eq!(answer(&mut socket).await.status, status, "{client}");
+    }
 }
 
 #[tokio::test]

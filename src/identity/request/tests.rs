@@ -9,7 +9,7 @@ use super::*;
 /// A request that names nobody.
 fn empty() -> Request<'static> {
     static NO_HEADERS: std::sync::LazyLock<HeaderMap> = std::sync::LazyLock::new(HeaderMap::new);
-    Request { headers: &NO_HEADERS, path: "/", query: None, body: None }
+    Request { headers: &NO_HEADERS, from: None, path: "/", query: None, body: None }
 }
 
 fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
@@ -31,7 +31,7 @@ fn user(rule: &Rule, request: Request<'_>) -> Option<String> {
 
 fn in_headers(source: Source, fields: &[(&'static str, &str)]) -> Option<String> {
     let headers = headers(fields);
-    let request = Request { headers: &headers, path: "/", query: None, body: None };
+    let request = Request { headers: &headers, from: None, path: "/", query: None, body: None };
     user(&rule(source), request)
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use http::header::{HeaderName, HeaderValue};
-use http::{Version, request};
+use http::{HeaderMap, Version, request};
 use pingora::protocols::Digest;
 use pingora::protocols::http::ServerSession as Exchange;
 use pingora::protocols::http::v2::server::{self, H2Accept, HttpSession as Http2Exchange};
@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::Listener;
 use super::exchange::{self, After};
+use super::forwarded;
 use super::guard::Flaw;
 use super::headers::Origin;
 use super::io::{Begins, ClientStream, NoHead, Wire};
@@ -106,10 +107,12 @@ impl Client {
             begins = timeout(self.listener.with.head_timeout, stream.begins()) => begins,
             _ = leaving.signalled() => return,
         };
+        let agreed = stream.alpn() == Some(b"h2");
         match begins {
-            Ok(Begins::Http1) => self.http1(stream).await,
-            Ok(Begins::Http2) => self.http2(stream).await,
-            Ok(Begins::Nothing) | Err(_) => {}
+            Ok(Begins::Http2) if agreed || self.tls.is_none() => self.http2(stream).await,
+            // Within TLS, HTTP/2 is spoken where that was agreed, and nothing else then (RFC 9113, 3.2).
+            Ok(Begins::Http1 | Begins::Http2) if !agreed => self.http1(stream).await,
+            Ok(Begins::Http1 | Begins::Http2 | Begins::Nothing) | Err(_) => {}
         }
     }
 
@@ -187,7 +190,11 @@ impl Client {
 
     /// Answers what is no request, and closes.
     async fn turn_away(&self, exchange: Exchange, problem: Problem) {
-        Report::new(time::now()).end(self, None, Some(&Ended::Refused(problem.clone())));
+        Report::new(time::now(), self.address()).end(
+            self,
+            None,
+            Some(&Ended::Refused(problem.clone())),
+        );
         self.part(exchange, Some(problem)).await;
     }
 
@@ -283,32 +290,51 @@ impl Client {
     pub(super) fn shows<'a>(
         &self,
         request: &'a request::Parts,
+        from: Option<IpAddr>,
         body: Option<Body<'a>>,
     ) -> Request<'a> {
         let (path, query) = (request.uri.path(), request.uri.query());
-        Request { headers: &request.headers, path, query, body }
+        Request { headers: &request.headers, from, path, query, body }
     }
 
-    /// Who calls, by what the conn and this request show.
-    pub(super) fn identify(&self, request: &request::Parts) -> Result<Caller, Problem> {
+    /// Where the client of a request is: who sent it, or whom a trusted proxy sent it for.
+    pub(super) fn from(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        let address = self.address()?;
+        if !self.origin.trusted {
+            return Some(address);
+        }
+        forwarded::client(headers, &self.listener.with.trusted, address)
+    }
+
+    /// Who calls, by what the conn and this request show. `from`: where its client is.
+    pub(super) fn identify(
+        &self,
+        request: &request::Parts,
+        from: Option<IpAddr>,
+    ) -> Result<Caller, Problem> {
         let edge = &self.listener.edge;
         // Where no token is asked for here, it is for the upstream.
         let asked = self.listener.with.challenge.is_some();
         let token = bearer(&request.headers).filter(|_| asked);
-        let now = time::now();
-        if let Some(wait) = token.and_then(|_| edge.callers.wait(self.peer.ip(), now)) {
+        let (now, site) = (time::now(), from.unwrap_or(self.peer.ip()));
+        if let Some(wait) = token.and_then(|_| edge.callers.wait(site, now)) {
             return Err(Problem::TooManyFailures(wait));
         }
         let shown = Some(&self.shown);
-        let request = Some(self.shows(request, None));
+        let request = Some(self.shows(request, from, None));
         let evidence = Evidence { token, peer: self.address(), shown, request };
         match (edge.claims)(&evidence, time::wall()) {
             Some(Ok(claim)) => Ok(edge.caller_of(&claim)),
             Some(Err(reason)) => {
-                edge.callers.failed(self.peer.ip(), now);
+                edge.callers.failed(site, now);
                 tracing::warn!(
-                    kind = "audit", action = "authenticate", decision = "deny", reason,
-                    conn_id = self.id.0, client_addr = %self.peer, listener = edge.name,
+                    kind = "audit",
+                    action = "authenticate",
+                    decision = "deny",
+                    reason,
+                    conn_id = self.id.0,
+                    client_addr = self.named(from),
+                    listener = edge.name,
                     "the credentials are not accepted"
                 );
                 Err(Problem::BadCredentials)
@@ -322,10 +348,18 @@ impl Client {
         }
     }
 
+    /// Where a client is, for log lines. The port of one behind a proxy is not known.
+    pub(super) fn named(&self, from: Option<IpAddr>) -> String {
+        match from {
+            Some(from) if from != self.peer.ip() => from.to_string(),
+            Some(_) | None => self.peer.to_string(),
+        }
+    }
+
     /// Takes one request of the caller's share.
-    pub(super) fn charge(&self, caller: &Caller) -> Result<(), Problem> {
+    pub(super) fn charge(&self, caller: &Caller, from: Option<IpAddr>) -> Result<(), Problem> {
         let now = time::now();
-        let who = Who::of(caller, self.peer.ip());
+        let who = Who::of(caller, from.unwrap_or(self.peer.ip()));
         let share = self.listener.edge.callers.share(&who, now);
         share.map_or(Ok(()), |share| share.take(now)).map_err(Problem::TooOften)
     }

@@ -1,27 +1,22 @@
 //! Connections to upstreams: one that is kept from an earlier request, or a new one. Each worker keeps its own, so that nobody
 //! waits for another thread; what is kept is bounded in number and time, and is looked at before it is used again.
 //!
-//! Pingora makes the connections, and speaks HTTP over them. Its own pool is left alone: it gives each idle connection a task,
-//! which has to be woken before the connection can be used.
+//! Pingora speaks HTTP over them. Its own pool is left alone: it gives each idle connection a task, which has to be woken
+//! before the connection can be used.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use ahash::AHashMap;
-use pingora::ErrorType::ConnectError;
-use pingora::OrErr as _;
-use pingora::connectors::TransportConnector;
-use pingora::protocols::Stream;
-use pingora::protocols::http::v1::client::HttpSession as Http1;
-use pingora::upstreams::peer::HttpPeer;
+use pingora::protocols::http::v1::client::HttpSession as Upstream;
 use tokio::io::{AsyncRead as _, ReadBuf};
 
-use super::relay::Upstream;
-use super::secure::Secure;
+use super::upstream::{Outgoing, UpstreamStream};
 use crate::id::UpstreamId;
 use crate::time::{self, Duration, Instant};
 use crate::upstream::connect::{Watchfulness, dial};
@@ -37,57 +32,51 @@ const LOOK: Duration = Duration::from_secs(5);
 /// One way to an upstream. It may move.
 pub type Way = (UpstreamId, SocketAddr);
 
-type Idle = AHashMap<Way, VecDeque<(Stream, Instant)>>;
+type Idle = AHashMap<Way, VecDeque<(Box<UpstreamStream>, Instant)>>;
 
 thread_local! {
     static IDLE: RefCell<Idle> = RefCell::default();
-    static CONNECTOR: Arc<TransportConnector> = Arc::new(TransportConnector::new(None));
 }
 
 /// A connection that is in use, and whether it was used before.
 pub struct Connected {
     /// The connection.
     pub session: Upstream,
+    /// What is on its way there.
+    pub outgoing: Arc<Outgoing>,
     /// It was kept from an earlier request: the upstream may have closed it meanwhile.
     pub reused: bool,
 }
 
 /// Connects, over TLS where `tls` says how. Errors: nobody is there, or not in time, or shows a wrong certificate.
-pub async fn connect(
-    way: Way,
-    tls: Option<&tls::Way>,
-    timeout: Duration,
-) -> pingora::Result<Connected> {
+pub async fn connect(way: Way, tls: Option<&tls::Way>, timeout: Duration) -> io::Result<Connected> {
     if let Some(stream) = kept(way) {
-        return Ok(Connected { session: Upstream::H1(Http1::new(stream)), reused: true });
+        return Ok(Connected::over(stream, true));
     }
-    if tls.is_some() {
-        let stream = dial(way.1, tls, timeout, Watchfulness::default(), b"").await;
-        let stream = stream.or_err(ConnectError, "cannot connect in TLS")?;
-        if stream.alpn().is_some_and(|spoken| spoken != b"http/1.1") {
-            return pingora::Error::e_explain(ConnectError, "it wants no HTTP/1.1");
-        }
-        let stream: Stream = Box::new(Secure(stream));
-        return Ok(Connected { session: Upstream::H1(Http1::new(stream)), reused: false });
+    let stream = dial(way.1, tls, timeout, Watchfulness::default(), b"").await?;
+    if stream.alpn().is_some_and(|spoken| spoken != b"http/1.1") {
+        return Err(io::Error::other("it does not speak HTTP/1.1"));
     }
-    let mut peer = HttpPeer::new(way.1, false, String::new());
-    peer.options.connection_timeout = Some(timeout);
-    peer.options.total_connection_timeout = Some(timeout);
-    let connector = CONNECTOR.with(Arc::clone);
-    let stream = connector.new_stream(&peer).await?;
-    Ok(Connected { session: Upstream::H1(Http1::new(stream)), reused: false })
+    Ok(Connected::over(Box::new(UpstreamStream::new(stream)), false))
+}
+
+impl Connected {
+    fn over(stream: Box<UpstreamStream>, reused: bool) -> Self {
+        let outgoing = Arc::clone(stream.outgoing());
+        Connected { session: Upstream::new(stream), outgoing, reused }
+    }
 }
 
 /// Keeps a connection that can serve another request.
-pub async fn give_back(way: Way, session: Upstream) {
-    let Upstream::H1(mut session) = session else { return };
+pub async fn give_back(way: Way, mut session: Upstream) {
     session.respect_keepalive();
-    if let Some(stream) = session.reuse().await {
+    let Some(stream) = session.reuse().await else { return };
+    if let Ok(stream) = stream.into_any().downcast() {
         keep(way, stream, time::now());
     }
 }
 
-fn keep(way: Way, stream: Stream, now: Instant) {
+fn keep(way: Way, stream: Box<UpstreamStream>, now: Instant) {
     IDLE.with_borrow_mut(|idle| {
         let kept = idle.entry(way).or_default();
         if kept.len() >= MOST {
@@ -116,7 +105,7 @@ fn sweep(now: Instant) {
 }
 
 /// The one that was used last, of those that can be used again.
-fn kept(way: Way) -> Option<Stream> {
+fn kept(way: Way) -> Option<Box<UpstreamStream>> {
     IDLE.with_borrow_mut(|idle| {
         let kept = idle.get_mut(&way)?;
         loop {
@@ -129,7 +118,7 @@ fn kept(way: Way) -> Option<Stream> {
 }
 
 /// Whether an upstream that was asked nothing says nothing: one that ended, or sent something, is of no more use.
-fn is_silent(stream: &mut Stream) -> bool {
+fn is_silent(stream: &mut UpstreamStream) -> bool {
     let mut byte = [0];
     let mut buf = ReadBuf::new(&mut byte);
     Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf).is_pending()
@@ -137,18 +126,29 @@ fn is_silent(stream: &mut Stream) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::stream::Io;
 
     const WAY: Way =
         (UpstreamId(1), SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1));
 
     /// One that is kept, and its other end.
-    fn kept_now(now: Instant) -> DuplexStream {
-        let (ours, theirs) = duplex(16);
-        keep(WAY, Box::new(ours), now);
+    async fn kept_now(now: Instant) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (theirs, _) = listener.accept().await.unwrap();
+        keep(WAY, Box::new(UpstreamStream::new(Io::Plain(ours))), now);
         theirs
+    }
+
+    /// The one that was kept last, once something can be read of it.
+    async fn heard() {
+        let ours = IDLE.with_borrow_mut(|idle| idle.get_mut(&WAY).unwrap().pop_back()).unwrap();
+        ours.0.readable().await;
+        IDLE.with_borrow_mut(|idle| idle.get_mut(&WAY).unwrap().push_back(ours));
     }
 
     fn count() -> usize {
@@ -157,7 +157,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_kept_is_used_by_its_way_alone_and_once() {
-        let _end = kept_now(time::now());
+        let _end = kept_now(time::now()).await;
         assert!(kept((UpstreamId(2), WAY.1)).is_none());
         assert!(kept((WAY.0, SocketAddr::new(WAY.1.ip(), 2))).is_none());
         assert!(kept(WAY).is_some() && kept(WAY).is_none());
@@ -165,29 +165,34 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_ended_or_said_something_is_not_used() {
-        drop(kept_now(time::now()));
-        let mut end = kept_now(time::now());
+        drop(kept_now(time::now()).await);
+        heard().await;
+        let mut end = kept_now(time::now()).await;
         end.write_all(b"x").await.unwrap();
+        heard().await;
         assert!(kept(WAY).is_none());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn nothing_is_kept_for_too_long() {
         let now = time::now();
-        let _ends = (kept_now(now), kept_now(now + KEPT / 2));
-        drop(kept_now(now + KEPT / 2));
+        let _ends = (kept_now(now).await, kept_now(now + KEPT / 2).await);
+        drop(kept_now(now + KEPT / 2).await);
+        heard().await;
         sweep(now + KEPT - Duration::from_millis(1));
         assert_eq!(count(), 2, "the one that ended is gone");
         sweep(now + KEPT);
         assert_eq!(count(), 1);
-        tokio::time::advance(KEPT * 2).await;
-        assert!(kept(WAY).is_none());
+        let _old = kept_now(now - KEPT).await;
+        assert!(kept(WAY).is_some_and(|_| kept(WAY).is_none()), "the old one is not used");
     }
 
     #[tokio::test]
     async fn only_so_many_are_kept() {
         let now = time::now();
-        let _ends: Vec<_> = (0..MOST + 10).map(|_| kept_now(now)).collect();
+        for _ in 0..MOST + 10 {
+            let _end = kept_now(now).await;
+        }
         assert_eq!(count(), MOST);
     }
 }

@@ -2,6 +2,7 @@
 
 mod request;
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -49,8 +50,9 @@ pub async fn carry(
     wire: Option<&Wire>,
     mut cut: Pin<&mut (impl Future<Output = ()> + Send)>,
 ) -> After {
-    let mut report = Report::new(time::now());
-    let request = Request::of(exchange);
+    let mut report = Report::new(time::now(), None);
+    let request = Request::of(client, exchange);
+    report.from = request.from;
     let mut carried = Carried { client, exchange, wire, request, report: &mut report, met: false };
     let done = carried.go(cut.as_mut()).await;
     let ended = done.err().map(|ended| unanswered(ended, &report.tally));
@@ -204,12 +206,12 @@ impl Carried<'_> {
 
     /// Who calls.
     fn identify(&self) -> Result<Caller, Ended> {
-        self.client.identify(self.head()).map_err(Ended::Refused)
+        self.client.identify(self.head(), self.request.from).map_err(Ended::Refused)
     }
 
     /// Whether it may ask now.
     fn authorise(&self, caller: &Caller) -> Result<(), Ended> {
-        self.client.charge(caller).map_err(Ended::Refused)
+        self.client.charge(caller, self.request.from).map_err(Ended::Refused)
     }
 
     /// Where it is to go.
@@ -265,7 +267,7 @@ impl Carried<'_> {
         }
         let bytes = stash.joined();
         let body = (!bytes.is_empty()).then(|| Body { bytes: &bytes, whole: stash.is_whole });
-        let request = self.client.shows(self.head(), body);
+        let request = self.client.shows(self.head(), self.request.from, body);
         let (peer, sni) = (self.client.address(), self.client.sni());
         let presented = Presented { request: Some(request), peer, sni };
         keys.of_named(caller, &keys.named(&presented))
@@ -353,23 +355,23 @@ impl Carried<'_> {
             Some(_) => None,
             None => HeaderValue::from_str(&address.to_string()).ok(),
         };
-        let http2 = matches!(connected.session, relay::Upstream::H2(_));
         let outward = Outward {
             origin: &self.client.origin,
+            from: self.request.from,
             host: self.request.host.as_ref().or(unsaid.as_ref()),
             framing: self.request.framing(stash),
             spoofable: &self.client.spoofable,
             affinity: settings.affinity.as_deref(),
             token_is_ours: self.report.caller.as_ref().is_some_and(|c| c.proof == Proof::Token),
-            upgrade: self.request.upgrade && !http2,
+            upgrade: self.request.upgrade,
             expectation_met: self.met,
-            http2,
         };
         let (head, traced) = headers::request(self.head(), &outward);
         self.report.traced = traced;
         let cookie = self.cookie(pool, picked);
         let with = With {
             wire: self.wire,
+            outgoing: &connected.outgoing,
             stash,
             max_body: settings.max_body,
             patience: settings.patience,
@@ -421,12 +423,11 @@ impl Carried<'_> {
         }
     }
 
-    fn failed(&self, pool: &Pool, picked: &Picked, error: &pingora::Error) {
+    fn failed(&self, pool: &Pool, picked: &Picked, error: &io::Error) {
         pool.served(&picked.member, false);
         picked.member.hint(Seen::LinkFailed);
         if picked.member.may_complain(time::now()) {
-            let cause = error.etype().as_str();
-            tracing::warn!(upstream = picked.member.name, cause, "no connection to the upstream");
+            tracing::warn!(upstream = picked.member.name, %error, "no connection to the upstream");
         }
     }
 }

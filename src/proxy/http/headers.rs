@@ -11,9 +11,9 @@ use http::{Method, StatusCode, Version, request, response};
 use smallvec::SmallVec;
 
 use super::cookie::Affinity;
+use super::forwarded::X_FORWARDED_FOR;
 use super::trace;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -70,6 +70,8 @@ pub enum Framing {
 pub struct Outward<'a> {
     /// Where its client is.
     pub origin: &'a Origin,
+    /// Where the client of this request is, as far as is known.
+    pub from: Option<IpAddr>,
     /// For which host it is; `None`: its client did not say.
     pub host: Option<&'a HeaderValue>,
     /// How long its body is.
@@ -84,8 +86,6 @@ pub struct Outward<'a> {
     pub upgrade: bool,
     /// `Expect: 100-continue` was answered here.
     pub expectation_met: bool,
-    /// Its upstream speaks HTTP/2.
-    pub http2: bool,
 }
 
 /// Fields that belong to one connection.
@@ -160,16 +160,10 @@ pub fn request(from: &request::Parts, with: &Outward<'_>) -> (request::Parts, Op
         headers.append(name.clone(), value.clone());
     }
     cookies(&from.headers, &mut headers, with.affinity);
-    // The frames of HTTP/2 say where a body ends.
-    if !(with.http2 && with.framing == Framing::Chunks) {
-        frame(&mut headers, with.framing);
-    }
+    frame(&mut headers, with.framing);
     if with.upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    }
-    if with.http2 && from.headers.get(header::TE).is_some_and(|te| te == "trailers") {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     forward(&from.headers, &mut headers, with);
     let traced = traced(&from.headers, &mut headers);
@@ -265,13 +259,21 @@ fn forward(from: &HeaderMap, to: &mut HeaderMap, with: &Outward<'_>) {
         (X_FORWARDED_PROTO, or(X_FORWARDED_PROTO, Some(&origin.proto))),
         (X_FORWARDED_HOST, or(X_FORWARDED_HOST, *host)),
         (X_FORWARDED_PORT, or(X_FORWARDED_PORT, Some(&origin.port))),
-        (X_REAL_IP, or(X_REAL_IP, Some(&origin.ip))),
+        (X_REAL_IP, real_ip(from, with)),
     ];
     for (name, value) in said {
         if let Some(value) = value {
             to.insert(name, value);
         }
     }
+}
+
+/// What a trusted proxy says that it is, else what is known.
+fn real_ip(from: &HeaderMap, with: &Outward<'_>) -> Option<HeaderValue> {
+    if !with.origin.trusted {
+        return Some(with.origin.ip.clone());
+    }
+    from.get(X_REAL_IP).cloned().or_else(|| value(&with.from?.to_string()))
 }
 
 /// What others said, and then what we say.

@@ -11,15 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use async_trait::async_trait;
 use bytes::{Buf, BufMut, BytesMut};
-use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    TimingDigest, UniqueID, UniqueIDType,
-};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::bare::bare;
 use super::guard::chunks::Chunks;
 use super::guard::head::{self, Length};
 use super::guard::{Bounds, Flaw};
@@ -122,6 +117,11 @@ impl ClientStream {
     /// What its task and this stream share.
     pub fn wire(&self) -> &Arc<Wire> {
         &self.wire
+    }
+
+    /// What is spoken within TLS, as the two agreed.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.io.alpn()
     }
 
     /// Whether the request was read to its last byte.
@@ -439,41 +439,7 @@ impl AsyncWrite for ClientStream {
     }
 }
 
-#[async_trait]
-impl Shutdown for ClientStream {
-    async fn shutdown(&mut self) {
-        // A client that is gone needs no goodbye.
-        let _ = tokio::io::AsyncWriteExt::shutdown(self).await;
-    }
-}
-
-impl UniqueID for ClientStream {
-    fn id(&self) -> UniqueIDType {
-        0
-    }
-}
-
-impl Ssl for ClientStream {}
-
-impl GetTimingDigest for ClientStream {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for ClientStream {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for ClientStream {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        None
-    }
-}
-
-impl Peek for ClientStream {}
+bare!(ClientStream);
 
 impl std::fmt::Debug for ClientStream {
     /// Without what came: it may hold a token.

@@ -1,14 +1,14 @@
 //! One request to one upstream, and its answer back: bytes as they come, in both directions at once. Nothing is buffered
-//! but what one read brought; nothing ends a stream but its ends, silence, and who cuts it.
+//! but what one read brought; neither direction waits for the other; nothing ends a stream but its ends, silence, and who cuts it.
 
 use std::pin::Pin;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap};
+use http::header;
 use http::{Method, StatusCode, Version};
 use pingora::ErrorType;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::client::HttpSession;
+use pingora::protocols::http::v1::client::HttpSession as Upstream;
 use pingora::protocols::http::{HttpTask, ServerSession as Exchange};
 use tokio::time::Sleep;
 
@@ -16,11 +16,9 @@ use super::body::Stash;
 use super::guard::Flaw;
 use super::headers::{self, Framing};
 use super::io::Wire;
+use super::upstream::Outgoing;
 use crate::drain::Watcher;
 use crate::time::{self, Duration, Instant};
-
-/// The other end of a request.
-pub type Upstream = HttpSession<()>;
 
 /// How long who may be silent.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +37,8 @@ pub struct Patience {
 pub struct With<'a> {
     /// What the client's stream is told; `None`: HTTP/2.
     pub wire: Option<&'a Wire>,
+    /// Likewise the upstream's.
+    pub outgoing: &'a Outgoing,
     /// What was read of the body already.
     pub stash: &'a Stash,
     /// Bytes that the body may have; `None`: any.
@@ -97,7 +97,6 @@ pub enum Fault {
 enum Told {
     Head(Box<ResponseHeader>, bool),
     Body(Option<Bytes>, bool),
-    Trailers(HeaderMap),
 }
 
 /// Sends a request, and relays until its answer is through. `cut`: ready when everything has to end. `Ok(true)`: the
@@ -119,14 +118,15 @@ pub async fn relay(
         tally,
         request_over: false,
         answer: Answer::Awaited,
-        sound: true,
         half: None,
+        taken: with.outgoing.taken(),
     };
     let done = relay.run(head, cut).await;
     if let Some(wire) = with.wire {
         wire.cork(false);
     }
-    done.map(|()| relay.sound && relay.request_over && !relay.tally.upgraded)
+    let sound = relay.request_over && with.outgoing.is_clear() && !relay.tally.upgraded;
+    done.map(|()| sound)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -145,10 +145,10 @@ struct Relay<'a> {
     version: Version,
     request_over: bool,
     answer: Answer,
-    /// All that was to be sent to the upstream was taken.
-    sound: bool,
     /// Since when the client says no more, though its conn is there.
     half: Option<Instant>,
+    /// What the upstream had taken when it was last looked at.
+    taken: usize,
 }
 
 impl Relay<'_> {
@@ -157,25 +157,29 @@ impl Relay<'_> {
         head: Box<RequestHeader>,
         mut cut: Pin<&mut (impl Future<Output = ()> + Send)>,
     ) -> Result<(), Fault> {
-        tokio::select! {
-            biased;
-            sent = self.begin(head) => sent?,
-            () = cut.as_mut() => return Err(Fault::Cut),
-        }
+        self.begin(head).await?;
         if let Some(wire) = self.with.wire {
             wire.cork(true);
         }
         let mut heard = time::now();
         let mut alarm = std::pin::pin!(tokio::time::sleep_until(self.due(heard)));
         while self.answer != Answer::Over {
-            let awaited = self.answer == Answer::Awaited;
+            let outgoing = self.with.outgoing;
+            let more = async {
+                outgoing.room().await;
+                self.client.read_body_or_idle(self.request_over).await
+            };
             tokio::select! {
                 biased;
-                told = next(self.upstream, awaited) => self.told(told).await?,
-                body = self.client.read_body_or_idle(self.request_over), if self.half.is_none() => {
+                // This also sends what is on its way, and makes room for more.
+                told = next(self.upstream) => self.told(told).await?,
+                body = more, if self.half.is_none() && !outgoing.is_refused() => {
                     self.body(body).await?;
                 }
                 () = alarm.as_mut() => {
+                    if self.has_moved() {
+                        heard = time::now();
+                    }
                     if !self.rearm(alarm.as_mut(), heard) {
                         return Err(self.silence());
                     }
@@ -200,36 +204,41 @@ impl Relay<'_> {
         }
     }
 
-    /// Sends the head, and what is there of the body.
+    /// Begins with the head, and what is there of the body.
     async fn begin(&mut self, head: Box<RequestHeader>) -> Result<(), Fault> {
         let lost = |_| Fault::UpstreamLost;
-        self.upstream.set_write_timeout(Some(self.with.patience.idle));
         let stash = self.with.stash;
         self.request_over = stash.is_whole || self.client.is_body_done();
-        let bodiless = self.request_over && stash.is_empty();
-        match self.upstream {
-            HttpSession::H2(upstream) => upstream.write_request_header(head, bodiless),
-            HttpSession::H1(upstream) => upstream.write_request_header(head).await.map(drop),
-            HttpSession::Custom(()) => Err(pingora::Error::new(ErrorType::InternalError)),
-        }
-        .map_err(lost)?;
+        self.upstream.write_request_header(head).await.map_err(lost)?;
         for chunk in stash.chunks() {
             self.tally.bytes_in += chunk.len() as u64;
-            self.upstream.write_request_body(chunk.clone(), false).await.map_err(lost)?;
+            self.upstream.write_body(chunk).await.map_err(lost)?;
         }
-        if self.request_over && !bodiless {
-            self.upstream.finish_request_body().await.map_err(lost)?;
+        if self.request_over && !stash.is_empty() {
+            self.upstream.finish_body().await.map_err(lost)?;
         }
         Ok(())
     }
 
     /// How long it may be silent now.
     fn patience(&self) -> Duration {
+        let patience = &self.with.patience;
         match self.answer {
-            Answer::Awaited if self.request_over => self.with.patience.first_byte,
-            Answer::Awaited => self.with.patience.body,
-            Answer::Coming | Answer::Over => self.with.patience.idle,
+            Answer::Awaited if self.is_said() => patience.first_byte,
+            Answer::Awaited => patience.body,
+            Answer::Coming | Answer::Over => patience.idle,
         }
+    }
+
+    /// Whether the upstream has heard all that it wants to hear.
+    fn is_said(&self) -> bool {
+        self.request_over || self.with.outgoing.is_refused()
+    }
+
+    /// Whether the upstream has taken anything since this was last asked.
+    fn has_moved(&mut self) -> bool {
+        let taken = self.with.outgoing.taken();
+        std::mem::replace(&mut self.taken, taken) != taken
     }
 
     /// Sets the alarm to when it is really due, if that is not now.
@@ -245,8 +254,9 @@ impl Relay<'_> {
     /// Whose silence it was.
     fn silence(&self) -> Fault {
         match (self.answer, self.half) {
+            _ if self.with.outgoing.is_blocked() => Fault::UpstreamTimeout,
             (Answer::Awaited, Some(_)) => Fault::ClientLost,
-            (Answer::Awaited, None) if !self.request_over => Fault::ClientTimeout,
+            (Answer::Awaited, None) if !self.is_said() => Fault::ClientTimeout,
             (Answer::Awaited | Answer::Coming | Answer::Over, _) => Fault::UpstreamTimeout,
         }
     }
@@ -258,12 +268,6 @@ impl Relay<'_> {
                 let data = data.unwrap_or_default();
                 self.tally.bytes_out += data.len() as u64;
                 self.write(data, over).await
-            }
-            Ok(Told::Trailers(trailers)) => {
-                let written = self.client.write_response_trailers(trailers).await;
-                written.map_err(|error| client_fault(&error))?;
-                // HTTP/1 takes none, and still has to hear the end.
-                self.write(Bytes::new(), true).await
             }
             Err(error) if matches!(error.etype, ErrorType::InvalidHTTPHeader) => {
                 Err(Fault::BadAnswer)
@@ -388,18 +392,10 @@ impl Relay<'_> {
         if over && self.tally.upgraded {
             // The other side may have last words.
             self.half = Some(time::now());
-            if !data.is_empty() {
-                self.send(data, false).await.map_err(|_| Fault::UpstreamLost)?;
-            }
-            self.upstream.shutdown().await;
-            return Ok(());
+            self.with.outgoing.end();
+            return self.send(&data, false).await;
         }
-        if self.sound && self.send(data, over).await.is_err() {
-            // It may have answered already, and wants no more.
-            self.sound = false;
-            self.request_over = true;
-        }
-        Ok(())
+        self.send(&data, over).await
     }
 
     /// Whether a client has said all it wants, and may still listen. It may have gone, too: nobody can tell.
@@ -408,15 +404,14 @@ impl Relay<'_> {
         ended && self.request_over && self.with.wire.is_some()
     }
 
-    async fn send(&mut self, data: Bytes, over: bool) -> pingora::Result<()> {
-        if let HttpSession::H1(upstream) = self.upstream {
-            upstream.maybe_upgrade_body_writer();
-        }
+    async fn send(&mut self, data: &[u8], over: bool) -> Result<(), Fault> {
+        let lost = |_| Fault::UpstreamLost;
+        self.upstream.maybe_upgrade_body_writer();
         if !data.is_empty() {
-            self.upstream.write_request_body(data, false).await?;
+            self.upstream.write_body(data).await.map_err(lost)?;
         }
         if over {
-            self.upstream.finish_request_body().await?;
+            self.upstream.finish_body().await.map_err(lost)?;
         }
         Ok(())
     }
@@ -428,30 +423,12 @@ fn client_fault(error: &pingora::Error) -> Fault {
 }
 
 /// What the upstream says next.
-async fn next(upstream: &mut Upstream, awaited: bool) -> pingora::Result<Told> {
-    match upstream {
-        HttpSession::H1(upstream) => Ok(match upstream.read_response_task().await? {
-            HttpTask::Header(head, over) => Told::Head(head, over),
-            HttpTask::Body(data, over) | HttpTask::UpgradedBody(data, over) => {
-                Told::Body(data, over)
-            }
-            HttpTask::Trailer(_) | HttpTask::Done => Told::Body(None, true),
-            HttpTask::Failed(error) => return Err(error),
-        }),
-        HttpSession::H2(upstream) if awaited => {
-            upstream.read_response_header().await?;
-            let over = upstream.check_response_end_or_error()?;
-            let head = upstream.response_header().cloned();
-            let head = head.ok_or_else(|| pingora::Error::new(ErrorType::H2Error))?;
-            Ok(Told::Head(Box::new(head), over))
-        }
-        HttpSession::H2(upstream) => {
-            let Some(data) = upstream.read_response_body().await? else {
-                let trailers = upstream.read_trailers().await?;
-                return Ok(trailers.map_or(Told::Body(None, true), Told::Trailers));
-            };
-            Ok(Told::Body(Some(data), upstream.check_response_end_or_error()?))
-        }
-        HttpSession::Custom(()) => Err(pingora::Error::new(ErrorType::InternalError)),
-    }
+async fn next(upstream: &mut Upstream) -> pingora::Result<Told> {
+    Ok(match upstream.read_response_task().await? {
+        HttpTask::Header(head, over) => Told::Head(head, over),
+        HttpTask::Body(data, over) | HttpTask::UpgradedBody(data, over) => Told::Body(data, over),
+        // Pingora's HTTP/1 reads over trailers.
+        HttpTask::Trailer(_) | HttpTask::Done => Told::Body(None, true),
+        HttpTask::Failed(error) => return Err(error),
+    })
 }

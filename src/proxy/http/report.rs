@@ -1,5 +1,6 @@
 //! What a request tells operators: numbers, and one line when it ends.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderValue, Version};
@@ -25,6 +26,7 @@ const GONE: u16 = 499;
 /// What is known of a request, as it goes on.
 pub(super) struct Report {
     began: Instant,
+    pub(super) from: Option<IpAddr>,
     pub(super) caller: Option<Caller>,
     pub(super) pool: Option<Arc<Pool>>,
     pub(super) member: Option<Arc<Member>>,
@@ -55,9 +57,10 @@ pub(super) enum Ended {
 }
 
 impl Report {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, from: Option<IpAddr>) -> Self {
         Report {
             began: now,
+            from,
             caller: None,
             pool: None,
             member: None,
@@ -90,7 +93,7 @@ impl Report {
         }
         let caller = self.caller.as_ref();
         RequestEnd {
-            client_addr: client.peer,
+            client_addr: &client.named(self.from),
             listener: &client.listener.edge.name,
             tls: client.tls.as_deref(),
             protocol: asked.map(|asked| protocol(asked.version)),

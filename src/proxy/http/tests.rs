@@ -2,6 +2,7 @@
 
 mod answers;
 mod bodies;
+mod both;
 mod drain;
 mod flaws;
 mod http2;

@@ -1,10 +1,13 @@
 //! What the head of a request says, read once. Judges nothing: the guard has.
 
+use std::net::IpAddr;
+
 use http::Method;
 use http::header::{self, HeaderValue};
 use pingora::protocols::http::ServerSession as Exchange;
 
 use crate::proxy::http::body::Stash;
+use crate::proxy::http::conn::Client;
 use crate::proxy::http::guard;
 use crate::proxy::http::headers::{self, Framing};
 
@@ -12,6 +15,8 @@ use crate::proxy::http::headers::{self, Framing};
 pub(super) struct Request {
     pub(super) method: Method,
     pub(super) host: Option<HeaderValue>,
+    /// Where its client is; `None`: a proxy stands between, and does not say.
+    pub(super) from: Option<IpAddr>,
     /// How long its body says it is; `None`: it does not say.
     pub(super) length: Option<u64>,
     pub(super) has_body: bool,
@@ -20,7 +25,7 @@ pub(super) struct Request {
 
 impl Request {
     /// What a head says.
-    pub(super) fn of(exchange: &mut Exchange) -> Self {
+    pub(super) fn of(client: &Client, exchange: &mut Exchange) -> Self {
         let length = length_of(exchange);
         if length == Some(0) && exchange.is_http2() {
             // Pingora would believe it, and not wait for the end of the stream.
@@ -33,8 +38,8 @@ impl Request {
             HeaderValue::from_str(authority.as_str()).ok()
         });
         let upgrade = headers::wants_websocket(&head.method, head.version, &head.headers);
-        let method = head.method.clone();
-        Request { method, host, length, has_body, upgrade: upgrade && !has_body }
+        let (method, from) = (head.method.clone(), client.from(&head.headers));
+        Request { method, host, from, length, has_body, upgrade: upgrade && !has_body }
     }
 
     pub(super) fn framing(&self, stash: &Stash) -> Framing {

@@ -11,6 +11,7 @@ fn with(origin: &Origin) -> Outward<'_> {
     let believed = origin.trusted;
     Outward {
         origin,
+        from: None,
         host: None,
         framing: Framing::None,
         spoofable: if believed { &[] } else { &SPOOFABLE },
@@ -18,7 +19,6 @@ fn with(origin: &Origin) -> Outward<'_> {
         token_is_ours: false,
         upgrade: false,
         expectation_met: false,
-        http2: false,
     }
 }
 
@@ -69,8 +69,6 @@ fn what_belongs_to_a_connection_ends_here() {
     for (name, _) in fields.iter().filter(|(name, _)| *name != "accept") {
         assert!(!headers.contains_key(*name), "{name}");
     }
-    let te = sent(&fields, &Outward { http2: true, ..with(&origin) });
-    assert_eq!(all(&te, "te"), ["trailers"]);
 }
 
 #[test]
@@ -119,6 +117,18 @@ fn a_trusted_proxy_is_believed_and_added_to() {
 }
 
 #[test]
+fn the_client_of_a_proxy_that_tells_no_real_ip_is_told() {
+    let origin = origin(true);
+    let of = |from: Option<&str>| {
+        let from = from.map(|from| from.parse().unwrap());
+        let headers = sent(&[], &Outward { from, ..with(&origin) });
+        all(&headers, "x-real-ip").join(",")
+    };
+    assert_eq!(of(Some("203.0.113.1")), "203.0.113.1");
+    assert_eq!(of(None), "", "nobody knows");
+}
+
+#[test]
 fn an_ipv6_address_is_quoted_where_it_must_be() {
     let origin = Origin::new("::1".parse().unwrap(), 80, false, false).unwrap();
     let headers = sent(&[], &with(&origin));
@@ -137,8 +147,6 @@ fn a_body_is_framed_in_one_way() {
     assert_eq!(words(&of(Framing::None)), (String::new(), String::new()));
     assert_eq!(words(&of(Framing::Length(7))), ("7".into(), String::new()));
     assert_eq!(words(&of(Framing::Chunks)), (String::new(), "chunked".into()));
-    let http2 = Outward { framing: Framing::Chunks, http2: true, ..with(&origin) };
-    assert_eq!(words(&sent(&fields, &http2)), (String::new(), String::new()));
 }
 
 #[test]

@@ -1,0 +1,118 @@
+//! A request and its answer flow at the same time: neither waits for the other.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::rig::{Backend, Client, Rig, within};
+use crate::time::Duration;
+
+/// More than all buffers on the way hold.
+const MUCH: usize = 24 << 20;
+
+fn head(length: usize) -> String {
+    format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n")
+}
+
+/// One that says each byte of a body so many times, as it comes; it reads nothing while it says something.
+async fn echo(times: usize) -> Backend {
+    Backend::serving(move |mut socket, _| async move {
+        let (mut came, mut buf) = (Vec::new(), vec![0; 8192]);
+        while !came.ends_with(b"\r\n\r\n") {
+            came.push(socket.read_u8().await.unwrap());
+        }
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", MUCH * times);
+        socket.write_all(head.as_bytes()).await.unwrap();
+        while let Ok(n @ 1..) = socket.read(&mut buf).await {
+            let mut said = Vec::with_capacity(n * times);
+            for byte in &buf[..n] {
+                said.resize(said.len() + times, *byte);
+            }
+            if socket.write_all(&said).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_upstream_that_answers_while_it_reads_is_not_stalled() {
+    for times in [1, 2] {
+        let backend = echo(times).await;
+        let rig = Rig::new(&[backend.address], |_| {}).await;
+        let Client { socket, .. } = rig.client().await;
+        let (mut reads, mut writes) = socket.into_split();
+        let body: Vec<u8> = (0..MUCH).map(|n| (n % 251) as u8).collect();
+        let writing = async {
+            writes.write_all(head(MUCH).as_bytes()).await.unwrap();
+            writes.write_all(&body).await.unwrap();
+        };
+        let reading = async {
+            let mut came = Vec::new();
+            while !came.ends_with(b"\r\n\r\n") {
+                came.push(reads.read_u8().await.unwrap());
+            }
+            let mut said = vec![0; MUCH * times];
+            reads.read_exact(&mut said).await.unwrap();
+            said
+        };
+        let ((), said) = within(async { tokio::join!(writing, reading) }).await;
+        assert!(said.iter().enumerate().all(|(n, byte)| *byte == body[n / times]), "{times}");
+    }
+}
+
+/// What is answered to a body that is still being sent.
+async fn answer(rig: &Rig) -> Vec<u8> {
+    let Client { socket, .. } = rig.client().await;
+    let (mut reads, mut writes) = socket.into_split();
+    let body = vec![0; MUCH];
+    let writing = async {
+        writes.write_all(head(MUCH).as_bytes()).await.unwrap();
+        // An error: the answer came before all was read.
+        let _ = writes.write_all(&body).await;
+    };
+    let reading = async {
+        let mut said = Vec::new();
+        while !said.ends_with(b"\r\n\r\n") {
+            said.push(reads.read_u8().await.unwrap());
+        }
+        said
+    };
+    within(async { tokio::join!(writing, reading) }).await.1
+}
+
+#[tokio::test]
+async fn one_that_takes_nothing_is_given_up() {
+    let backend = Backend::serving(|socket, _| async move {
+        let _held = socket;
+        std::future::pending().await
+    })
+    .await;
+    let short = Duration::from_millis(300);
+    let rig = Rig::new(&[backend.address], |with| with.patience.body = short).await;
+    assert!(answer(&rig).await.starts_with(b"HTTP/1.1 504"));
+}
+
+#[tokio::test]
+async fn one_that_goes_away_meanwhile_is_lost() {
+    let backend = Backend::serving(|socket, _| async move { drop(socket) }).await;
+    let rig = Rig::new(&[backend.address], |_| {}).await;
+    assert!(answer(&rig).await.starts_with(b"HTTP/1.1 502"));
+}
+
+#[tokio::test]
+async fn what_one_said_before_it_went_away_is_told() {
+    let backend = Backend::serving(|mut socket, _| async move {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(socket.read_u8().await.unwrap());
+        }
+        let text = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        socket.write_all(text).await.unwrap();
+    })
+    .await;
+    let rig = Rig::new(&[backend.address], |_| {}).await;
+    for _ in 0..20 {
+        let answer = answer(&rig).await;
+        assert!(answer.starts_with(b"HTTP/1.1 413"), "{}", answer.escape_ascii());
+    }
+}
