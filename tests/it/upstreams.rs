@@ -286,6 +286,55 @@ async fn requests_in_tls_go_over_a_kept_connection() {
     assert_eq!(*served.lock().unwrap(), [6]);
 }
 
+#[tokio::test]
+async fn an_answer_in_tls_that_ends_without_a_word_is_not_whole() {
+    let ca = Ca::new();
+    let folder = Folder::new(&ca);
+    for (protocol, says_so) in [("http", true), ("http", false), ("tcp", true), ("tcp", false)] {
+        let upstream = ending(&ca.server_of("app.example.com"), says_so).await;
+        let toml = format!(
+            "[[listener]]\nname = \"l\"\nbind = \"127.0.0.1:0\"\nprotocol = \"{protocol}\"\npool = \"p\"\n\
+             [metrics]\nbind = \"127.0.0.1:0\"\n\
+             [[pool]]\nname = \"p\"\nupstreams = [\"{upstream}\"]\n{}",
+            tls(&folder, "app.example.com")
+        );
+        let rig = Rig(Gateway::start(&toml).await.unwrap());
+        rig.until_state("up", 1).await;
+        let mut conn = rig.connect().await;
+        conn.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut heard = Vec::new();
+        let ended = within("an end", conn.read_to_end(&mut heard)).await;
+        let heard = String::from_utf8(heard).unwrap();
+        assert!(heard.contains("half"), "{protocol}: {heard}");
+        let whole = ended.is_ok() && (protocol == "tcp" || heard.ends_with("\r\n0\r\n\r\n"));
+        assert_eq!(whole, says_so, "{protocol}: {heard}");
+    }
+}
+
+/// Answers with something whose end is that of its connection, within TLS.
+async fn ending(signed: &Signed, says_so: bool) -> SocketAddr {
+    let acceptor = acceptor(signed);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    Tasks::new().spawn_aside("accept", async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                // A probe asks nothing.
+                let Ok(byte) = stream.read_u8().await else { break };
+                asked.push(byte);
+            }
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf").await;
+            let _ = stream.flush().await;
+            if says_so {
+                let _ = stream.shutdown().await;
+            }
+        }
+    });
+    address
+}
+
 /// Answers every request with `hi`, within TLS, and keeps the connection. Also: how many requests came over each that
 /// brought any.
 async fn secure_web(signed: &Signed) -> (SocketAddr, Arc<Mutex<Vec<usize>>>) {
