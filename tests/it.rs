@@ -11,10 +11,14 @@
 
 #[path = "it/answers.rs"]
 mod answers;
+#[path = "it/apps.rs"]
+mod apps;
 #[path = "it/audit.rs"]
 mod audit;
 #[path = "it/bounds.rs"]
 mod bounds;
+#[path = "it/callers.rs"]
+mod callers;
 #[path = "it/canaries.rs"]
 mod canaries;
 #[path = "it/caps.rs"]

@@ -1,179 +1,17 @@
 //! HTTP listeners: from a file to what upstreams and clients see. The data path has tests of its own beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 
 use fairlead::drain::{Mode, Tasks};
 use fairlead::testing::Gateway;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 
+use super::apps::{Answer, App, Rig, STICKY, answer, field, identity, over_tls, rig, send};
 use super::certificates::{Ca, Folder};
 use super::rig::{Metrics, within};
 use super::tell::{lines, log};
-
-/// An upstream that answers with its name, and keeps the heads of what it is asked.
-struct App {
-    name: &'static str,
-    address: SocketAddr,
-    heads: Arc<Mutex<Vec<String>>>,
-    /// Whether it answers.
-    answers: watch::Sender<bool>,
-}
-
-impl App {
-    async fn new(name: &'static str) -> App {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let heads = Arc::new(Mutex::new(Vec::new()));
-        let (answers, may) = watch::channel(true);
-        let (tasks, all) = (Tasks::new(), Arc::clone(&heads));
-        let more = tasks.clone();
-        tasks.spawn_aside("app", async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                more.spawn_aside("app conn", serve(socket, name, Arc::clone(&all), may.clone()));
-            }
-        });
-        App { name, address, heads, answers }
-    }
-
-    fn heads(&self) -> Vec<String> {
-        self.heads.lock().unwrap().clone()
-    }
-}
-
-/// Head and body of the next message on a stream.
-async fn message(socket: &mut (impl AsyncRead + Unpin)) -> Option<(String, Vec<u8>)> {
-    let mut bytes = Vec::new();
-    while !bytes.ends_with(b"\r\n\r\n") {
-        bytes.push(socket.read_u8().await.ok()?);
-    }
-    let head = String::from_utf8(bytes).unwrap();
-    let length = field(&head, "content-length").map_or(0, |length| length.parse().unwrap());
-    let mut body = vec![0; length];
-    socket.read_exact(&mut body).await.ok()?;
-    Some((head, body))
-}
-
-fn field(head: &str, name: &str) -> Option<String> {
-    let mut fields = head.lines().filter_map(|line| line.split_once(": "));
-    fields.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
-}
-
-async fn serve(
-    mut socket: TcpStream,
-    name: &'static str,
-    heads: Arc<Mutex<Vec<String>>>,
-    mut may: watch::Receiver<bool>,
-) {
-    while let Some((head, _)) = message(&mut socket).await {
-        heads.lock().unwrap().push(head);
-        if may.wait_for(|may| *may).await.is_err() {
-            return;
-        }
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len());
-        if socket.write_all(answer.as_bytes()).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// A gateway in front of three of them, and one of another pool.
-struct Rig {
-    gateway: Gateway,
-    apps: Vec<App>,
-}
-
-async fn rig(listener: &str, pool: &str) -> Rig {
-    let apps = vec![
-        App::new("a").await,
-        App::new("b").await,
-        App::new("c").await,
-        App::new("other").await,
-    ];
-    // With names of their own: where a user belongs must not depend on chance.
-    let at = |app: &App| format!("{{ address = \"{}\", name = \"{}\" }}", app.address, app.name);
-    let (ours, other) = apps.split_at(3);
-    let ours: Vec<_> = ours.iter().map(at).collect();
-    let toml = format!(
-        "[runtime]\nworkers = 2\n[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n\
-         protocol = \"http\"\npool = \"app\"\n{listener}\n\
-         [[pool]]\nname = \"app\"\nupstreams = [{}]\n{pool}\n\
-         [[pool]]\nname = \"other\"\nupstreams = [{}]\n\
-         [pool.health]\ninterval = \"100ms\"\n[metrics]\nbind = \"127.0.0.1:0\"\n",
-        ours.join(", "),
-        at(&other[0]),
-    );
-    let gateway = Gateway::start(&toml).await.unwrap();
-    let rig = Rig { gateway, apps };
-    rig.until("all are up", |m| m.sum("fairlead_upstream_state", &[("state", "up")]) == 4.0).await;
-    rig
-}
-
-/// An answer.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap()
-    }
-}
-
-async fn answer(socket: &mut (impl AsyncRead + Unpin)) -> Answer {
-    let (head, body) = within("an answer", message(socket)).await.unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer { status, head, body: String::from_utf8(body).unwrap() }
-}
-
-impl Rig {
-    fn address(&self) -> SocketAddr {
-        self.gateway.addresses().listeners[0]
-    }
-
-    async fn until(&self, what: &str, so: impl Fn(&Metrics) -> bool) {
-        within(what, async {
-            loop {
-                let (_, text) = self.gateway.get("/metrics").await.unwrap();
-                if so(&Metrics(text)) {
-                    return;
-                }
-            }
-        })
-        .await;
-    }
-
-    async fn ask(&self, request: &str) -> Answer {
-        let mut socket = TcpStream::connect(self.address()).await.unwrap();
-        socket.write_all(request.as_bytes()).await.unwrap();
-        answer(&mut socket).await
-    }
-
-    async fn get(&self, target: &str, fields: &str) -> Answer {
-        self.ask(&format!("GET {target} HTTP/1.1\r\nHost: api.example.com\r\n{fields}\r\n")).await
-    }
-
-    async fn post(&self, body: &str) -> Answer {
-        let length = body.len();
-        self.ask(&format!(
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-        ))
-        .await
-    }
-}
-
-const STICKY: &str = "balance = \"consistent\"\naffinity = \"user\"\nbalance_factor = 100.0";
-
-fn identity(source: &str, more: &str) -> String {
-    format!("[[listener.identity]]\nsource = \"{source}\"\n{more}\n")
-}
 
 #[tokio::test]
 async fn the_same_user_meets_the_same_upstream_however_it_is_named() {
@@ -330,18 +168,6 @@ async fn who_has_to_present_a_token_is_told_so() {
     assert!(!lines().iter().any(|l| l.to_string().contains("Bearer")));
 }
 
-async fn over_tls(
-    rig: &Rig,
-    ca: &Ca,
-    protocols: &[&[u8]],
-) -> tokio_rustls::client::TlsStream<TcpStream> {
-    let mut config = (*ca.trusting(None)).clone();
-    config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
-    let socket = TcpStream::connect(rig.address()).await.unwrap();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    within("a handshake", connector.connect("localhost".try_into().unwrap(), socket)).await.unwrap()
-}
-
 #[tokio::test]
 async fn over_tls_the_client_chooses_which_http_it_speaks() {
     let ca = Ca::new();
@@ -349,14 +175,14 @@ async fn over_tls_the_client_chooses_which_http_it_speaks() {
     let cookie = "[listener.http.cookie]\nname = \"stick\"\n";
     let rig = rig(&format!("{}{cookie}", folder.tls()), "").await;
     for protocols in [&[&b"http/1.1"[..]][..], &[]] {
-        let mut stream = over_tls(&rig, &ca, protocols).await;
+        let mut stream = over_tls(&rig, &ca, protocols, None).await;
         send(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         let answer = answer(&mut stream).await;
         assert_eq!(answer.status, 200);
         let cookie = field(&answer.head, "set-cookie").unwrap();
         assert!(cookie.starts_with("stick=") && cookie.ends_with("; Secure"), "{cookie}");
     }
-    let stream = over_tls(&rig, &ca, &[b"h2", b"http/1.1"]).await;
+    let stream = over_tls(&rig, &ca, &[b"h2", b"http/1.1"], None).await;
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     let (send, conn) = h2::client::handshake(stream).await.unwrap();
     Tasks::new().spawn_aside("h2", async move {
@@ -382,11 +208,11 @@ async fn over_tls_only_what_was_agreed_is_spoken() {
     let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let rig = rig(&folder.tls(), "").await;
     for protocols in [&[&b"http/1.1"[..]][..], &[]] {
-        let mut stream = over_tls(&rig, &ca, protocols).await;
+        let mut stream = over_tls(&rig, &ca, protocols, None).await;
         send(&mut stream, preface).await;
         assert_eq!(answer(&mut stream).await.status, 505);
     }
-    let mut stream = over_tls(&rig, &ca, &[b"h2"]).await;
+    let mut stream = over_tls(&rig, &ca, &[b"h2"], None).await;
     send(&mut stream, plain).await;
     let mut said = Vec::new();
     // An error: it did not say goodbye.
@@ -400,7 +226,7 @@ async fn a_client_whose_tls_ends_without_a_word_is_answered_all_the_same() {
     let ca = Ca::new();
     let folder = Folder::new(&ca);
     let rig = rig(&folder.tls(), "").await;
-    let mut client = over_tls(&rig, &ca, &[b"http/1.1"]).await;
+    let mut client = over_tls(&rig, &ca, &[b"http/1.1"], None).await;
     for app in &rig.apps {
         app.answers.send_replace(false);
     }
@@ -419,11 +245,6 @@ async fn a_client_whose_tls_ends_without_a_word_is_answered_all_the_same() {
         app.answers.send_replace(true);
     }
     assert_eq!(answer(&mut client).await.status, 200);
-}
-
-async fn send(stream: &mut (impl AsyncWrite + Unpin), text: &str) {
-    stream.write_all(text.as_bytes()).await.unwrap();
-    stream.flush().await.unwrap();
 }
 
 #[tokio::test]

@@ -188,6 +188,13 @@ async fn loud(pool: &str) -> Vec<usize> {
                 }));
             }
             eventually("all are under way", async || asked().iter().sum::<usize>() == 200).await;
+            let metrics = Metrics(rig.gateway.get("/metrics").await.unwrap().1);
+            for app in &rig.apps {
+                let (name, asked) =
+                    (format!("127.0.0.1:{}", app.port), app.asked.load(Ordering::Relaxed));
+                let shown = metrics.sum("fairlead_upstream_sessions", &[("upstream", &name)]);
+                assert_eq!(shown, asked as f64, "who looks sees how even it is");
+            }
             rig.may.send_replace(true);
             for one in all {
                 one.await.unwrap();

@@ -124,7 +124,7 @@ table! {
     UPSTREAM_EJECTIONS = counter("fairlead_upstream_ejections_total", &["pool", "upstream"], "How often the upstream was put out because it failed too often ([pool.outlier]).");
     UPSTREAM_LOST = counter("fairlead_upstream_lost_total", &["pool", "reason", "upstream"], "Links that ended without our asking.");
     UPSTREAM_LEFT_OUT = counter("fairlead_upstream_left_out_total", &["pool", "reason", "upstream"], "Answers joined over all CLIs that went out without this one's part: it was down, gone, late, answered with an error, or unreadably.");
-    UPSTREAM_SESSIONS = gauge("fairlead_upstream_sessions", &["pool", "upstream"], "Sessions that take capacity on the upstream.");
+    UPSTREAM_SESSIONS = gauge("fairlead_upstream_sessions", &["pool", "upstream"], "What takes capacity on the upstream: sessions, or conns and requests of listeners that know none. How uneven it is: max over avg.");
     SESSION_CAPACITY = gauge("fairlead_session_capacity", &["pool", "upstream"], "Sessions that the upstream may have (max_sessions); 0 is no limit.");
     UPSTREAM_RESTARTS = counter("fairlead_upstream_restarts_total", &["pool", "reason", "upstream"], "Managed CLI processes started again, by what became of the one before: exited (it had been ready), exited_early, too_slow, not_started, port_taken, asked.");
     CRASH_LOOP = gauge("fairlead_upstream_crash_loop", &["pool", "upstream"], "Managed CLIs: 1 while it is not ready and has failed three times in a row or more, else 0. Absent for others.");
