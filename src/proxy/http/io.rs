@@ -36,6 +36,8 @@ pub struct Wire {
     opaque: AtomicBool,
     /// Writes are held back.
     corked: AtomicBool,
+    /// Nothing is read.
+    paused: AtomicBool,
     /// A body broke its framing.
     flaw: parking_lot::Mutex<Option<Flaw>>,
 }
@@ -49,6 +51,11 @@ impl Wire {
     /// Whether writes are held back until the task waits for the client.
     pub fn cork(&self, corked: bool) {
         self.corked.store(corked, Ordering::Relaxed);
+    }
+
+    /// Whether nothing is read, as there is no room for it. What is held back still goes out.
+    pub fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
     }
 
     /// What was wrong with the body, if that is why it could not be read.
@@ -339,6 +346,10 @@ impl AsyncRead for ClientStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.wire.paused.load(Ordering::Relaxed) {
+            let _ = this.poll_out(cx)?;
+            return Poll::Pending;
+        }
         if this.wire.opaque.load(Ordering::Relaxed) {
             if this.came.is_empty() {
                 let _ = this.poll_out(cx)?;

@@ -1,7 +1,9 @@
 //! One request to one upstream, and its answer back: bytes as they come, in both directions at once. Nothing is buffered
 //! but what one read brought; neither direction waits for the other; nothing ends a stream but its ends, silence, and who cuts it.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::header;
@@ -124,6 +126,7 @@ pub async fn relay(
     let done = relay.run(head, cut).await;
     if let Some(wire) = with.wire {
         wire.cork(false);
+        wire.pause(false);
     }
     let sound = relay.request_over && with.outgoing.is_clear() && !relay.tally.upgraded;
     done.map(|()| sound)
@@ -164,18 +167,12 @@ impl Relay<'_> {
         let mut heard = time::now();
         let mut alarm = std::pin::pin!(tokio::time::sleep_until(self.due(heard)));
         while self.answer != Answer::Over {
-            let outgoing = self.with.outgoing;
-            let more = async {
-                outgoing.room().await;
-                self.client.read_body_or_idle(self.request_over).await
-            };
+            let more = more(self.client, self.request_over, self.with);
             tokio::select! {
                 biased;
                 // This also sends what is on its way, and makes room for more.
                 told = next(self.upstream) => self.told(told).await?,
-                body = more, if self.half.is_none() && !outgoing.is_refused() => {
-                    self.body(body).await?;
-                }
+                body = more, if self.half.is_none() => self.body(body).await?,
                 () = alarm.as_mut() => {
                     if self.has_moved() {
                         heard = time::now();
@@ -420,6 +417,27 @@ impl Relay<'_> {
 fn client_fault(error: &pingora::Error) -> Fault {
     let late = matches!(error.etype, ErrorType::WriteTimedout | ErrorType::ReadTimedout);
     if late { Fault::ClientTimeout } else { Fault::ClientLost }
+}
+
+/// What the client says next, once the upstream has room for it. Only for who has polled the upstream before this, in the same
+/// task: that is what makes room.
+async fn more(
+    client: &mut Exchange,
+    over: bool,
+    with: &With<'_>,
+) -> pingora::Result<Option<Bytes>> {
+    let mut read = pin!(client.read_body_or_idle(over));
+    poll_fn(|cx| {
+        let room = with.outgoing.has_room();
+        match with.wire {
+            // Reading is also what lets go of the answer that is held back: so the stream is asked in any case.
+            Some(wire) => wire.pause(!room),
+            None if !room => return Poll::Pending,
+            None => {}
+        }
+        read.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// What the upstream says next.

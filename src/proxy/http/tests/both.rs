@@ -81,6 +81,38 @@ async fn answer(rig: &Rig) -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn what_one_says_that_takes_nothing_is_told_at_once() {
+    let (blocked, block) = tokio::sync::watch::channel(false);
+    let backend = Backend::serving(move |mut socket, _| {
+        let mut block = block.clone();
+        async move {
+            let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+            socket.write_all(head).await.unwrap();
+            block.wait_for(|blocked| *blocked).await.unwrap();
+            socket.write_all(b"5\r\nfirst\r\n").await.unwrap();
+            std::future::pending().await
+        }
+    })
+    .await;
+    let rig = Rig::new(&[backend.address], |_| {}).await;
+    let Client { socket, .. } = rig.client().await;
+    let (mut reads, mut writes) = socket.into_split();
+    writes.write_all(head(MUCH).as_bytes()).await.unwrap();
+    let body = vec![0; MUCH];
+    // As much as there is room for.
+    let all = tokio::time::timeout(Duration::from_millis(300), writes.write_all(&body)).await;
+    assert!(all.is_err());
+    blocked.send_replace(true);
+    let mut said = Vec::new();
+    within(async {
+        while !said.ends_with(b"first\r\n") {
+            said.push(reads.read_u8().await.unwrap());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn one_that_takes_nothing_is_given_up() {
     let backend = Backend::serving(|socket, _| async move {
         let _held = socket;
