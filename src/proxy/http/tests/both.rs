@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::rig::{Backend, Client, Rig, within};
+use super::rig::{Backend, Client, DEADLINE, Rig, within};
 use crate::time::Duration;
 
 /// More than all buffers on the way hold.
@@ -94,7 +94,8 @@ async fn what_one_says_that_takes_nothing_is_told_at_once() {
         }
     })
     .await;
-    let rig = Rig::new(&[backend.address], |_| {}).await;
+    // Nobody is given up meanwhile.
+    let rig = Rig::new(&[backend.address], |with| with.patience.idle = 10 * DEADLINE).await;
     let Client { socket, .. } = rig.client().await;
     let (mut reads, mut writes) = socket.into_split();
     writes.write_all(head(MUCH).as_bytes()).await.unwrap();
