@@ -1,6 +1,8 @@
 //! A connection to a client or an upstream, plain or within TLS. Adds nothing to a plain one.
 
 pub mod files;
+#[cfg(test)]
+pub(crate) mod pairs;
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -102,8 +102,11 @@ impl<S: Subscriber> Layer<S> for Lines {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::io::Write;
+    use std::sync::LazyLock;
 
     use parking_lot::Mutex;
+    use tracing::Dispatch;
+    use tracing::subscriber::NoSubscriber;
 
     use super::*;
 
@@ -121,8 +124,13 @@ pub(crate) mod tests {
         }
     }
 
+    /// One that wants no lines. Where there is a single subscriber, tracing asks whoever comes by a line first whether it is
+    /// wanted, and believes that for all threads.
+    static BESIDE: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
+
     /// What is written while `log` runs.
     pub(crate) fn logged(level: &str, format: Format, log: impl FnOnce()) -> String {
+        LazyLock::force(&BESIDE);
         let sink = Sink::default();
         let queue = Queue::start(sink.clone(), format).unwrap();
         let filter = EnvFilter::builder().parse(level).unwrap();

@@ -369,6 +369,55 @@ async fn who_comes_through_a_trusted_proxy_is_who_that_says() {
 }
 
 #[tokio::test]
+async fn who_says_no_more_while_it_waits_is_answered() {
+    let rig = rig("", "[pool.caps]\nmax_sessions = 1\nqueue_timeout = \"20s\"\n").await;
+    for app in &rig.apps {
+        app.answers.send_replace(false);
+    }
+    let ask = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut conns = Vec::new();
+    for _ in 0..4 {
+        let mut conn = TcpStream::connect(rig.address()).await.unwrap();
+        send(&mut conn, ask).await;
+        conns.push(conn);
+    }
+    rig.until("three wait", |m| m.sum("fairlead_queue_depth", &[]) == 3.0).await;
+    for conn in &conns {
+        socket2::SockRef::from(conn).shutdown(std::net::Shutdown::Write).unwrap();
+    }
+    for app in &rig.apps {
+        app.answers.send_replace(true);
+    }
+    for conn in &mut conns {
+        assert_eq!(answer(conn).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn who_comes_through_a_balancer_that_does_not_say_is_believed_nothing() {
+    let proxied = "authentication = \"optional\"\n\
+        [listener.proxy_protocol]\ntrusted = [\"127.0.0.0/8\"]\n\
+        [listener.http]\ntrusted = [\"127.0.0.0/8\"]\n";
+    let named = identity("header", "name = \"x-user-id\"\ntrusted = [\"127.0.0.0/8\"]");
+    let rig = rig(&format!("{proxied}{named}"), "").await;
+    let said = "X-User-Id: root\r\nX-Forwarded-For: 192.0.2.1\r\n";
+    for (line, believed) in [
+        ("PROXY UNKNOWN", false),
+        ("PROXY TCP4 127.0.0.1 127.0.0.1 1 2", true),
+        ("PROXY TCP4 192.0.2.9 127.0.0.1 1 2", false),
+    ] {
+        let ask = format!("{line}\r\nGET / HTTP/1.1\r\nHost: a\r\n{said}\r\n");
+        assert_eq!(rig.ask(&ask).await.status, 200, "{line}");
+        let heads = rig.apps.iter().flat_map(|app| std::mem::take(&mut *app.heads.lock().unwrap()));
+        let head: Vec<String> = heads.collect();
+        assert_eq!(head.len(), 1);
+        assert_eq!(field(&head[0], "x-user-id").is_some(), believed, "{line}: {head:?}");
+        let from = field(&head[0], "x-forwarded-for").unwrap();
+        assert_eq!(from.starts_with("192.0.2.1,"), believed, "{line}: {from}");
+    }
+}
+
+#[tokio::test]
 async fn who_finds_no_room_waits_and_leaves_the_queue_when_it_goes() {
     let caps = "[pool.caps]\nmax_sessions = 1\nqueue_timeout = \"20s\"\n";
     let rig = rig("", caps).await;

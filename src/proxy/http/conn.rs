@@ -63,7 +63,11 @@ pub async fn serve(entered: Entered, listener: Arc<Listener>, id: ConnId, watche
     let metrics = Arc::clone(&listener.edge.metrics);
     metrics.accepted.inc();
     let _counted = GaugeGuard::enter(&metrics.connections);
-    let trusted = listener.with.trusted.iter().any(|range| range.contains(peer.ip()));
+    // Where a proxy does not say who its client is, that one is nobody to be believed.
+    let address = address(peer, &shown);
+    let believed =
+        |ranges: &[Cidr]| ranges.iter().any(|range| address.is_some_and(|at| range.contains(at)));
+    let trusted = believed(&listener.with.trusted);
     let origin = Origin::new(
         peer.ip(),
         io.socket().local_addr().map_or(0, |at| at.port()),
@@ -71,7 +75,6 @@ pub async fn serve(entered: Entered, listener: Arc<Listener>, id: ConnId, watche
         trusted,
     );
     let Some(origin) = origin else { return };
-    let believed = |ranges: &[Cidr]| ranges.iter().any(|range| range.contains(peer.ip()));
     let names = listener.with.spoofable.iter().filter(|(_, ranges)| !believed(ranges));
     let spoofable = names.map(|(name, _)| name.clone()).collect();
     let client = Client { id, listener, peer, tls, origin, spoofable, shown, watcher };
@@ -169,8 +172,10 @@ impl Client {
             let stream = session.into_inner().into_any().downcast::<ClientStream>().ok()?;
             return Some(*stream).filter(ClientStream::is_over);
         }
-        if after == After::Broken && session.req_header().version == Version::HTTP_10 {
-            // To HTTP/1.0 an answer may end with its conn.
+        let ends_with_it =
+            session.req_header().version == Version::HTTP_10 || session.was_upgraded();
+        if after == After::Broken && ends_with_it {
+            // To HTTP/1.0 an answer may end with its conn, as all may in a tunnel.
             session.stream().as_any().downcast_ref::<ClientStream>()?.break_off();
             return None;
         }
@@ -280,10 +285,7 @@ impl Client {
 
     /// Where the client is for sure; `None`: a proxy stands between, and does not say.
     pub(super) fn address(&self) -> Option<IpAddr> {
-        match &self.shown.proxied {
-            Some(header) => header.addresses.map(|addresses| addresses.source.ip()),
-            None => Some(self.peer.ip()),
-        }
+        address(self.peer, &self.shown)
     }
 
     /// What a request says of whom it is for.
@@ -374,6 +376,14 @@ impl Client {
     pub(super) fn wall(&self) -> u64 {
         let since = time::wall().duration_since(std::time::UNIX_EPOCH);
         since.unwrap_or_default().as_secs()
+    }
+}
+
+/// Where a client is for sure; `None`: a proxy stands between, and does not say.
+fn address(peer: SocketAddr, shown: &Shown) -> Option<IpAddr> {
+    match &shown.proxied {
+        Some(header) => header.addresses.map(|addresses| addresses.source.ip()),
+        None => Some(peer.ip()),
     }
 }
 

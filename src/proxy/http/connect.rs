@@ -65,6 +65,13 @@ impl Connected {
         let outgoing = Arc::clone(stream.outgoing());
         Connected { session: Upstream::new(stream), outgoing, reused }
     }
+
+    /// Makes sure that its end is not taken for an end of what was said.
+    pub fn break_off(&self) {
+        if let Some(stream) = self.session.stream().as_any().downcast_ref::<UpstreamStream>() {
+            stream.break_off();
+        }
+    }
 }
 
 /// Keeps a connection that can serve another request.
@@ -121,25 +128,27 @@ fn kept(way: Way) -> Option<Box<UpstreamStream>> {
 fn is_silent(stream: &mut UpstreamStream) -> bool {
     let mut byte = [0];
     let mut buf = ReadBuf::new(&mut byte);
-    Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf).is_pending()
+    let read = std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut buf));
+    // A task that has done much already would not be let look.
+    let mut read = std::pin::pin!(tokio::task::unconstrained(read));
+    read.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncWriteExt as _;
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::TcpStream;
 
     use super::*;
     use crate::stream::Io;
+    use crate::stream::pairs::pair;
 
     const WAY: Way =
         (UpstreamId(1), SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1));
 
     /// One that is kept, and its other end.
     async fn kept_now(now: Instant) -> TcpStream {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (theirs, _) = listener.accept().await.unwrap();
+        let (ours, theirs) = pair().await;
         keep(WAY, Box::new(UpstreamStream::new(Io::Plain(ours))), now);
         theirs
     }

@@ -3,13 +3,14 @@
 mod request;
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use http::header::{self, HeaderValue};
 use http::{StatusCode, Version};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession as Exchange;
+use tokio::time::timeout;
 
 use self::request::Request;
 use super::Place;
@@ -287,12 +288,19 @@ impl Carried<'_> {
             None => {
                 // What it still sends of its body says nothing of whether it waits.
                 let waits = self.exchange.is_body_done();
-                tokio::select! {
+                let mut pick = pin!(pool.pick(key.cloned(), owner.clone(), tried));
+                let gone = tokio::select! {
                     biased;
-                    picked = pool.pick(key.cloned(), owner.clone(), tried) => picked,
-                    _ = self.exchange.read_body_or_idle(true), if waits => {
-                        return Err(Ended::Broken(Fault::ClientLost));
+                    picked = pick.as_mut() => Ok(picked),
+                    idle = self.exchange.read_body_or_idle(true), if waits => Err(idle),
+                };
+                match gone {
+                    Ok(picked) => picked,
+                    Err(Err(error)) if relay::is_half(&error, self.wire) => {
+                        let picked = timeout(self.client.listener.with.patience.half, pick).await;
+                        picked.map_err(|_| Ended::Broken(Fault::ClientLost))?
                     }
+                    Err(_) => return Err(Ended::Broken(Fault::ClientLost)),
                 }
             }
         };
@@ -394,7 +402,11 @@ impl Carried<'_> {
                 Ok(Some(Again::Reused))
             }
             Err(fault) => {
-                connected.session.shutdown().await;
+                if self.report.tally.upgraded {
+                    connected.break_off();
+                } else {
+                    connected.session.shutdown().await;
+                }
                 if !connected.reused
                     && matches!(fault, Fault::UpstreamLost | Fault::UpstreamTimeout)
                 {

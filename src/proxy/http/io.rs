@@ -2,18 +2,22 @@
 //!
 //! [`ClientStream::head`] reads the head of a request and has it checked before Pingora sees a byte. Then Pingora reads: the
 //! head, the body to its last byte, and nothing of what follows it; a body that breaks its framing ends in an error.
-//! Writes are held back a little while a response is relayed, so that its head and what is already there of its body go out in
+//! While a response is relayed, writes never wait, and are held back a little, so that its head and what is already there of its body go out in
 //! one piece: they go at the latest when the task waits for the client.
+
+mod wire;
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use self::wire::HOLD;
+pub use self::wire::Wire;
 use super::bare::bare;
 use super::guard::chunks::Chunks;
 use super::guard::head::{self, Length};
@@ -24,45 +28,8 @@ use crate::time::Duration;
 
 /// What is read of the client at a time, while nobody has given a buffer for it.
 const GLANCE: usize = 4096;
-/// How much of a response is held back at most.
-const HOLD: usize = 16 * 1024;
 /// The first bytes of HTTP/2 (RFC 9113, 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// What the task of a conn says to its stream, and hears from it, while Pingora has it.
-#[derive(Debug, Default)]
-pub struct Wire {
-    /// The client and its upstream have agreed to speak something else: all bytes pass.
-    opaque: AtomicBool,
-    /// Writes are held back.
-    corked: AtomicBool,
-    /// Nothing is read.
-    paused: AtomicBool,
-    /// A body broke its framing.
-    flaw: parking_lot::Mutex<Option<Flaw>>,
-}
-
-impl Wire {
-    /// From now on all bytes pass.
-    pub fn open(&self) {
-        self.opaque.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether writes are held back until the task waits for the client.
-    pub fn cork(&self, corked: bool) {
-        self.corked.store(corked, Ordering::Relaxed);
-    }
-
-    /// Whether nothing is read, as there is no room for it. What is held back still goes out.
-    pub fn pause(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Relaxed);
-    }
-
-    /// What was wrong with the body, if that is why it could not be read.
-    pub fn flaw(&self) -> Option<Flaw> {
-        *self.flaw.lock()
-    }
-}
 
 /// What the bytes that come next belong to.
 #[derive(Debug)]
@@ -87,6 +54,10 @@ pub struct ClientStream {
     came: BytesMut,
     /// What was written and has not gone out yet.
     out: BytesMut,
+    /// What TLS may hold, too.
+    unflushed: bool,
+    /// The client is waited for.
+    late: bool,
     wire: Arc<Wire>,
     /// What is counted of its listener.
     metrics: Arc<ListenerMetrics>,
@@ -118,7 +89,8 @@ impl ClientStream {
     /// Around a client's stream.
     pub fn new(io: Io, wire: Arc<Wire>, metrics: Arc<ListenerMetrics>) -> Self {
         let (came, out) = (BytesMut::new(), BytesMut::new());
-        ClientStream { io, at: At::Over, came, out, wire, metrics }
+        let (unflushed, late) = (false, false);
+        ClientStream { io, at: At::Over, came, out, unflushed, late, wire, metrics }
     }
 
     /// What its task and this stream share.
@@ -265,25 +237,69 @@ impl ClientStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        forgiving(ready!(Pin::new(&mut self.io).poll_read(cx, buf)))?;
+        let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
+        if self.wire.tunnel.load(Ordering::Relaxed) { read } else { forgiving(read) }?;
         self.metrics.bytes_in.inc_by((buf.filled().len() - before) as u64);
         Poll::Ready(Ok(()))
     }
 
     /// Writes out what is held back, as far as the client takes it.
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let full = !self.wire.has_room();
+        let sent = self.poll_send(cx);
+        self.late = sent.is_pending();
+        self.wire.held.store(self.out.len(), Ordering::Relaxed);
+        if full && self.wire.has_room() {
+            // Whoever reads the answer was told that there is none.
+            cx.waker().wake_by_ref();
+        }
+        sent
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.out.is_empty() {
             let n = ready!(Pin::new(&mut self.io).poll_write(cx, &self.out))?;
-            self.metrics.bytes_out.inc_by(n as u64);
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
+            self.took(n)?;
             self.out.advance(n);
         }
         if self.out.capacity() > HOLD {
             self.out = BytesMut::new();
         }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
         Poll::Ready(Ok(()))
+    }
+
+    fn took(&mut self, n: usize) -> io::Result<()> {
+        if n == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.metrics.bytes_out.inc_by(n as u64);
+        self.unflushed = true;
+        if self.late {
+            self.wire.taken.fetch_add(n, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Takes all: sends what does not fit as far as the client takes it, and holds the rest.
+    fn hold(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<usize> {
+        let mut left = bytes;
+        while self.out.len() + left.len() > HOLD {
+            let slices = [IoSlice::new(&self.out), IoSlice::new(left)];
+            let Poll::Ready(n) = Pin::new(&mut self.io).poll_write_vectored(cx, &slices)? else {
+                break;
+            };
+            self.took(n)?;
+            let of_held = n.min(self.out.len());
+            self.out.advance(of_held);
+            left = left.get(n - of_held..).unwrap_or_default();
+        }
+        self.out.put_slice(left);
+        self.wire.held.store(self.out.len(), Ordering::Relaxed);
+        Ok(bytes.len())
     }
 
     /// What is read while the request is over: only whether the client is still there. What it says is kept for later.
@@ -399,14 +415,13 @@ impl AsyncWrite for ClientStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let fits = this.out.len() + bytes.len() <= HOLD;
-        if fits && (this.wire.corked.load(Ordering::Relaxed) || !this.out.is_empty()) {
-            this.out.put_slice(bytes);
-            return Poll::Ready(Ok(bytes.len()));
+        let fits = !this.out.is_empty() && this.out.len() + bytes.len() <= HOLD;
+        if fits || this.wire.corked.load(Ordering::Relaxed) {
+            return Poll::Ready(this.hold(cx, bytes));
         }
         ready!(this.poll_out(cx))?;
         let n = ready!(Pin::new(&mut this.io).poll_write(cx, bytes))?;
-        this.metrics.bytes_out.inc_by(n as u64);
+        this.took(n)?;
         Poll::Ready(Ok(n))
     }
 
@@ -417,16 +432,16 @@ impl AsyncWrite for ClientStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let len: usize = slices.iter().map(|slice| slice.len()).sum();
-        let fits = this.out.len() + len <= HOLD;
-        if fits && (this.wire.corked.load(Ordering::Relaxed) || !this.out.is_empty()) {
+        let fits = !this.out.is_empty() && this.out.len() + len <= HOLD;
+        if fits || this.wire.corked.load(Ordering::Relaxed) {
             for slice in slices {
-                this.out.put_slice(slice);
+                this.hold(cx, slice)?;
             }
             return Poll::Ready(Ok(len));
         }
         ready!(this.poll_out(cx))?;
         let n = ready!(Pin::new(&mut this.io).poll_write_vectored(cx, slices))?;
-        this.metrics.bytes_out.inc_by(n as u64);
+        this.took(n)?;
         Poll::Ready(Ok(n))
     }
 
@@ -439,8 +454,7 @@ impl AsyncWrite for ClientStream {
         if this.wire.corked.load(Ordering::Relaxed) {
             return Poll::Ready(Ok(()));
         }
-        ready!(this.poll_out(cx))?;
-        Pin::new(&mut this.io).poll_flush(cx)
+        this.poll_out(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -458,3 +472,6 @@ impl std::fmt::Debug for ClientStream {
         f.debug_struct("ClientStream").field("at", &self.at).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
 //! One request to one upstream, and its answer back: bytes as they come, in both directions at once. Nothing is buffered
-//! but what one read brought; neither direction waits for the other; nothing ends a stream but its ends, silence, and who cuts it.
+//! but what one read brought, and little before it; neither direction waits for the other; nothing ends a stream but its ends, silence, and who cuts it.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -21,6 +21,9 @@ use super::io::Wire;
 use super::upstream::Outgoing;
 use crate::drain::Watcher;
 use crate::time::{self, Duration, Instant};
+
+/// What an upstream may say in a row before the client is asked whether it says anything.
+const STREAK: u32 = 16;
 
 /// How long who may be silent.
 #[derive(Clone, Copy, Debug)]
@@ -121,13 +124,14 @@ pub async fn relay(
         request_over: false,
         answer: Answer::Awaited,
         half: None,
-        taken: with.outgoing.taken(),
+        taken: 0,
     };
     let done = relay.run(head, cut).await;
     if let Some(wire) = with.wire {
         wire.cork(false);
         wire.pause(false);
     }
+    with.outgoing.pause(false);
     let sound = relay.request_over && with.outgoing.is_clear() && !relay.tally.upgraded;
     done.map(|()| sound)
 }
@@ -150,7 +154,7 @@ struct Relay<'a> {
     answer: Answer,
     /// Since when the client says no more, though its conn is there.
     half: Option<Instant>,
-    /// What the upstream had taken when it was last looked at.
+    /// What both had taken when that was last looked at.
     taken: usize,
 }
 
@@ -166,13 +170,37 @@ impl Relay<'_> {
         }
         let mut heard = time::now();
         let mut alarm = std::pin::pin!(tokio::time::sleep_until(self.due(heard)));
+        let mut streak = 0;
+        self.has_moved();
         while self.answer != Answer::Over {
+            if streak == STREAK {
+                streak = 0;
+                // One that always has something to say does not keep others from being heard.
+                let more = more(self.client, self.request_over, self.with);
+                tokio::select! {
+                    biased;
+                    () = cut.as_mut() => return Err(Fault::Cut),
+                    body = more, if self.half.is_none() => self.body(body).await?,
+                    () = std::future::ready(()) => {}
+                }
+            }
+            let next = next(self.upstream, self.with, self.half.is_some());
             let more = more(self.client, self.request_over, self.with);
             tokio::select! {
                 biased;
                 // This also sends what is on its way, and makes room for more.
-                told = next(self.upstream) => self.told(told).await?,
-                body = more, if self.half.is_none() => self.body(body).await?,
+                told = next => {
+                    streak += 1;
+                    tokio::select! {
+                        biased;
+                        done = self.told(told) => done?,
+                        () = cut.as_mut() => return Err(Fault::Cut),
+                    }
+                }
+                body = more, if self.half.is_none() => {
+                    streak = 0;
+                    self.body(body).await?;
+                }
                 () = alarm.as_mut() => {
                     if self.has_moved() {
                         heard = time::now();
@@ -205,6 +233,8 @@ impl Relay<'_> {
     async fn begin(&mut self, head: Box<RequestHeader>) -> Result<(), Fault> {
         let lost = |_| Fault::UpstreamLost;
         let stash = self.with.stash;
+        // It may have been begun before.
+        self.tally.bytes_in = 0;
         self.request_over = stash.is_whole || self.client.is_body_done();
         self.upstream.write_request_header(head).await.map_err(lost)?;
         for chunk in stash.chunks() {
@@ -232,9 +262,10 @@ impl Relay<'_> {
         self.request_over || self.with.outgoing.is_refused()
     }
 
-    /// Whether the upstream has taken anything since this was last asked.
+    /// Whether either has taken anything since this was last asked.
     fn has_moved(&mut self) -> bool {
-        let taken = self.with.outgoing.taken();
+        let by_client = self.with.wire.map_or(0, Wire::taken);
+        let taken = self.with.outgoing.taken().wrapping_add(by_client);
         std::mem::replace(&mut self.taken, taken) != taken
     }
 
@@ -251,6 +282,7 @@ impl Relay<'_> {
     /// Whose silence it was.
     fn silence(&self) -> Fault {
         match (self.answer, self.half) {
+            _ if self.with.wire.is_some_and(|wire| !wire.has_room()) => Fault::ClientTimeout,
             _ if self.with.outgoing.is_blocked() => Fault::UpstreamTimeout,
             (Answer::Awaited, Some(_)) => Fault::ClientLost,
             (Answer::Awaited, None) if !self.is_said() => Fault::ClientTimeout,
@@ -294,7 +326,8 @@ impl Relay<'_> {
             return self.interim(head).await;
         }
         let upgraded = status == StatusCode::SWITCHING_PROTOCOLS;
-        if upgraded && !self.with.upgrade {
+        // Pingora takes none up that is of HTTP/1.0.
+        if upgraded && !(self.with.upgrade && self.upstream.was_upgraded()) {
             return Err(Fault::BadAnswer);
         }
         let framing = self.framing(head, over)?;
@@ -314,7 +347,7 @@ impl Relay<'_> {
             self.tally.upgraded = true;
             self.request_over = false;
             if let Some(wire) = self.with.wire {
-                wire.open();
+                wire.tunnel();
             }
         } else if over {
             self.write(Bytes::new(), true).await?;
@@ -366,7 +399,7 @@ impl Relay<'_> {
     async fn body(&mut self, body: pingora::Result<Option<Bytes>>) -> Result<(), Fault> {
         let data = match body {
             Ok(data) => data,
-            Err(error) if self.is_half(&error) => {
+            Err(error) if self.request_over && is_half(&error, self.with.wire) => {
                 self.half = Some(time::now());
                 // Nobody waits for the client any more: what is written goes out at once.
                 self.uncork();
@@ -395,12 +428,6 @@ impl Relay<'_> {
         self.send(&data, over).await
     }
 
-    /// Whether a client has said all it wants, and may still listen. It may have gone, too: nobody can tell.
-    fn is_half(&self, error: &pingora::Error) -> bool {
-        let ended = matches!(error.etype, ErrorType::ConnectionClosed);
-        ended && self.request_over && self.with.wire.is_some()
-    }
-
     async fn send(&mut self, data: &[u8], over: bool) -> Result<(), Fault> {
         let lost = |_| Fault::UpstreamLost;
         self.upstream.maybe_upgrade_body_writer();
@@ -412,6 +439,12 @@ impl Relay<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a client that said all of its request says no more, by what was read of it, and may still listen. It may have gone,
+/// too: nobody can tell.
+pub fn is_half(error: &pingora::Error, wire: Option<&Wire>) -> bool {
+    wire.is_some() && matches!(error.etype, ErrorType::ConnectionClosed)
 }
 
 fn client_fault(error: &pingora::Error) -> Fault {
@@ -440,9 +473,16 @@ async fn more(
     .await
 }
 
-/// What the upstream says next.
-async fn next(upstream: &mut Upstream) -> pingora::Result<Told> {
-    Ok(match upstream.read_response_task().await? {
+/// What the upstream says next, once the client has room for it. `at_once`: who writes to the client waits for it.
+async fn next(upstream: &mut Upstream, with: &With<'_>, at_once: bool) -> pingora::Result<Told> {
+    let mut read = pin!(upstream.read_response_task());
+    let task = poll_fn(|cx| {
+        let room = at_once || with.wire.is_none_or(Wire::has_room);
+        // Reading is also what sends the request: so the stream is asked in any case.
+        with.outgoing.pause(!room);
+        read.as_mut().poll(cx)
+    });
+    Ok(match task.await? {
         HttpTask::Header(head, over) => Told::Head(head, over),
         HttpTask::Body(data, over) | HttpTask::UpgradedBody(data, over) => Told::Body(data, over),
         // Pingora's HTTP/1 reads over trailers.

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::bare::bare;
 use crate::stream::Io;
+use crate::time::Duration;
 
 /// What is held back to go out in one piece, and what may be held before more is read for it.
 const HOLD: usize = 16 * 1024;
@@ -32,6 +33,8 @@ pub struct Outgoing {
     refused: AtomicBool,
     /// Nothing comes after what is held.
     last: AtomicBool,
+    /// Nothing is read.
+    paused: AtomicBool,
 }
 
 impl Outgoing {
@@ -60,6 +63,11 @@ impl Outgoing {
         self.last.store(true, Ordering::Relaxed);
     }
 
+    /// Whether nothing is read, as there is no room for it. What is held still goes out.
+    pub fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
     /// Whether there is room for more, and somebody to take it.
     pub fn has_room(&self) -> bool {
         self.held.load(Ordering::Relaxed) < HOLD && !self.is_refused()
@@ -76,6 +84,8 @@ pub struct UpstreamStream {
     unflushed: bool,
     /// It is waited for.
     late: bool,
+    /// A write told that it was reset: an end that is read after that is none.
+    reset: bool,
     outgoing: Arc<Outgoing>,
 }
 
@@ -83,7 +93,8 @@ impl UpstreamStream {
     /// Around an upstream's stream.
     pub fn new(io: Io) -> Self {
         let outgoing = Arc::default();
-        UpstreamStream { io, out: BytesMut::new(), unflushed: false, late: false, outgoing }
+        let (unflushed, late, reset) = (false, false, false);
+        UpstreamStream { io, out: BytesMut::new(), unflushed, late, reset, outgoing }
     }
 
     /// What its task and this stream share.
@@ -129,9 +140,17 @@ impl UpstreamStream {
         Ok(())
     }
 
+    /// Makes sure that the upstream does not take the end of the connection for an end of what was said on it.
+    pub fn break_off(&self) {
+        // An error: it is gone already.
+        let _ = socket2::SockRef::from(self.io.socket()).set_linger(Some(Duration::ZERO));
+    }
+
     /// One that takes no more may have said why: that is for who reads, and no error here.
-    fn note(&mut self, refused: bool) {
-        if refused {
+    fn note<T>(&mut self, sent: &Poll<io::Result<T>>) {
+        if let Poll::Ready(Err(error)) = sent {
+            // It closed after its last word, or before.
+            self.reset = error.kind() != io::ErrorKind::BrokenPipe;
             self.out = BytesMut::new();
             self.unflushed = false;
             self.outgoing.refused.store(true, Ordering::Relaxed);
@@ -164,8 +183,16 @@ impl AsyncRead for UpstreamStream {
         let this = self.get_mut();
         let sent = this.poll_send(cx);
         this.late = sent.is_pending();
-        this.note(matches!(sent, Poll::Ready(Err(_))));
-        Pin::new(&mut this.io).poll_read(cx, buf)
+        this.note(&sent);
+        if this.outgoing.paused.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        if this.reset && buf.filled().len() == before {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -189,7 +216,7 @@ impl AsyncWrite for UpstreamStream {
             Poll::Ready(Err(_)) | Poll::Pending => bytes,
         };
         this.out.put_slice(left);
-        this.note(matches!(sent, Poll::Ready(Err(_))));
+        this.note(&sent);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -213,17 +240,16 @@ bare!(UpstreamStream);
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::TcpStream;
 
     use super::*;
+    use crate::stream::pairs;
 
     /// More than sockets hold.
     const MUCH: usize = 16 << 20;
 
     async fn pair() -> (UpstreamStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (theirs, _) = listener.accept().await.unwrap();
+        let (ours, theirs) = pairs::pair().await;
         (UpstreamStream::new(Io::Plain(ours)), theirs)
     }
 
@@ -292,6 +318,33 @@ mod tests {
         let mut said = [0; 2];
         ours.read_exact(&mut said).await.unwrap();
         assert_eq!(&said, b"no");
+    }
+
+    #[tokio::test]
+    async fn a_reset_that_a_write_was_told_of_is_no_end() {
+        let (mut ours, theirs) = pair().await;
+        socket2::SockRef::from(&theirs).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(theirs);
+        // The reset has come.
+        ours.io.socket().ready(tokio::io::Interest::ERROR).await.unwrap();
+        ours.write_all(b"more").await.unwrap();
+        let mut said = Vec::new();
+        let error = ours.read_to_end(&mut said).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert!(ours.outgoing.is_refused(), "the write was told");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_read_while_there_is_no_room_and_all_is_sent() {
+        let (mut ours, mut theirs) = pair().await;
+        theirs.write_all(b"x").await.unwrap();
+        ours.io.socket().readable().await.unwrap();
+        ours.outgoing().pause(true);
+        ours.write_all(b"y").await.unwrap();
+        assert!(look(&mut ours).await.is_pending());
+        assert_eq!(theirs.read_u8().await.unwrap(), b'y');
+        ours.outgoing().pause(false);
+        assert_eq!(ours.read_u8().await.unwrap(), b'x');
     }
 
     #[tokio::test]

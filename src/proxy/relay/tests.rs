@@ -1,16 +1,13 @@
 use std::io;
-use std::sync::Arc;
 
 use proptest::prelude::*;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio::net::TcpStream;
 
 use super::*;
 use crate::proxy::buffers;
 use crate::stream::Io;
-use crate::wire::certificates::provider;
+use crate::stream::pairs::{handshake, pair};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -25,12 +22,6 @@ struct Line {
     client_socket: std::net::TcpStream,
     upstream: TcpStream,
     relay: Relay,
-}
-
-async fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    (near, listener.accept().await.unwrap().0)
 }
 
 /// Another descriptor of the same socket.
@@ -53,30 +44,6 @@ async fn line(tls: bool, until: Option<Instant>) -> Line {
         (Box::new(client), Io::Plain(accepted))
     };
     Line { client, client_socket, upstream, relay: Relay::new(io, Io::Plain(connected), until) }
-}
-
-async fn handshake(client: TcpStream, accepted: TcpStream) -> (impl Ends, Io) {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new(vec!["fairlead".into()]).unwrap();
-    let certificate = certificate.self_signed(&key).unwrap();
-    let chain = vec![certificate.der().clone()];
-    let server = rustls::ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key.serialize_der().try_into().unwrap());
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(certificate.der().clone()).unwrap();
-    let trusting = rustls::ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let (acceptor, connector) =
-        (TlsAcceptor::from(Arc::new(server.unwrap())), TlsConnector::from(Arc::new(trusting)));
-    let name = ServerName::try_from("fairlead").unwrap();
-    let (client, server) = tokio::join!(connector.connect(name, client), acceptor.accept(accepted));
-    (client.unwrap(), Io::tls(server.unwrap()))
 }
 
 /// Runs the relay to its end; its sockets are closed with it.

@@ -60,6 +60,64 @@ async fn an_upstream_that_answers_while_it_reads_is_not_stalled() {
     }
 }
 
+#[tokio::test]
+async fn a_client_that_says_all_before_it_listens_is_not_stalled() {
+    let backend = Backend::serving(|socket, _| async move {
+        let (mut reads, mut writes) = socket.into_split();
+        let mut came = Vec::new();
+        while !came.ends_with(b"\r\n\r\n") {
+            came.push(reads.read_u8().await.unwrap());
+        }
+        let writing = async {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {MUCH}\r\n\r\n");
+            writes.write_all(head.as_bytes()).await.unwrap();
+            let _ = writes.write_all(&vec![b'y'; MUCH]).await;
+        };
+        let reading = async {
+            let mut body = vec![0; MUCH];
+            reads.read_exact(&mut body).await.unwrap();
+        };
+        tokio::join!(writing, reading);
+        std::future::pending().await
+    })
+    .await;
+    let rig = Rig::new(&[backend.address], |with| with.patience.idle = 10 * DEADLINE).await;
+    let mut client = rig.client().await;
+    client.send(head(MUCH).as_bytes()).await;
+    client.send(&vec![b'x'; MUCH]).await;
+    let answer = client.answer().await;
+    assert!(answer.body.len() == MUCH && answer.body.iter().all(|byte| *byte == b'y'));
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_given_up() {
+    let backend = Backend::serving(|mut socket, _| async move {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {MUCH}\r\n\r\n");
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let _ = socket.write_all(&vec![b'y'; MUCH]).await;
+    })
+    .await;
+    let short = Duration::from_millis(300);
+    let rig = Rig::new(&[backend.address], |with| with.patience.idle = short).await;
+    let mut client = rig.client().await;
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    within(async {
+        // Until it is no conn of the listener any more.
+        while rig.listener.edge.metrics.connections.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        while rig.listener.edge.metrics.connections.get() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let mut said = 0;
+    while client.more().await {
+        said += std::mem::take(&mut client.came).len();
+    }
+    assert!(said < MUCH, "it was cut");
+}
+
 /// What is answered to a body that is still being sent.
 async fn answer(rig: &Rig) -> Vec<u8> {
     let Client { socket, .. } = rig.client().await;

@@ -56,6 +56,68 @@ async fn both_ends_say_what_they_like() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_always_says_something_hears_its_client() {
+    let backend = Backend::serving(|socket, _| async move {
+        let (mut reads, mut writes) = socket.into_split();
+        let mut came = Vec::new();
+        while !came.ends_with(b"\r\n\r\n") {
+            came.push(reads.read_u8().await.unwrap());
+        }
+        let yes = b"HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        writes.write_all(yes).await.unwrap();
+        let flood = vec![b'.'; 65536];
+        let heard = reads.read_u8();
+        tokio::pin!(heard);
+        loop {
+            tokio::select! {
+                biased;
+                byte = &mut heard => return assert_eq!(byte.unwrap(), b'x'),
+                written = writes.write_all(&flood) => written.unwrap(),
+            }
+        }
+    })
+    .await;
+    let rig = Rig::new(&[backend.address], |_| {}).await;
+    let mut client = rig.client().await;
+    client.send(ASK).await;
+    client.until(b"....").await;
+    client.send(b"x").await;
+    while client.more().await {
+        client.came.clear();
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_that_is_cut_has_not_ended() {
+    let backend = Backend::serving(|mut socket, _| async move {
+        let mut buf = [0; 4096];
+        let _ = socket.read(&mut buf).await;
+        let yes = b"HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        socket.write_all(yes).await.unwrap();
+        let _ = socket.read(&mut buf).await;
+        socket2::SockRef::from(&socket).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    })
+    .await;
+    let rig = Rig::new(&[backend.address], |_| {}).await;
+    let mut client = rig.client().await;
+    client.send(ASK).await;
+    client.until(b"\r\n\r\n").await;
+    client.send(b"x").await;
+    let end = within(client.socket.read(&mut [0])).await;
+    assert!(end.is_err(), "{end:?}");
+}
+
+#[tokio::test]
+async fn an_upgrade_of_an_older_http_is_none() {
+    let backend = Backend::answering(|_| {
+        b"HTTP/1.0 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".to_vec()
+    })
+    .await;
+    let rig = Rig::new(&[backend.address], |_| {}).await;
+    assert_eq!(rig.ask(ASK).await.status, 502);
+}
+
+#[tokio::test]
 async fn what_a_client_says_at_once_is_not_lost() {
     let backend = echoing().await;
     let rig = Rig::new(&[backend.address], |_| {}).await;
