@@ -1,5 +1,8 @@
 //! What goes out, and when.
 
+use std::sync::atomic::AtomicUsize;
+use std::task::{Wake, Waker};
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
@@ -44,6 +47,40 @@ async fn all_goes_out(mut ours: ClientStream, theirs: &mut (impl AsyncRead + Unp
 async fn an_answer_waits_for_nobody_and_goes_out_while_the_client_is_waited_for() {
     let (mut theirs, ours) = pair().await;
     all_goes_out(relaying(Io::Plain(ours)), &mut theirs).await;
+}
+
+#[tokio::test]
+async fn who_was_told_that_there_is_no_room_is_woken_once_there_is() {
+    struct Count(AtomicUsize);
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let (mut theirs, ours) = pair().await;
+    let mut ours = relaying(Io::Plain(ours));
+    let wire = Arc::clone(ours.wire());
+    ours.write_all(&vec![7; MUCH]).await.unwrap();
+    let count = Arc::new(Count(AtomicUsize::new(0)));
+    let waker = Waker::from(Arc::clone(&count));
+    let mut taken = vec![0; 256 * 1024];
+    let woken = async {
+        while !wire.has_room() {
+            theirs.read_exact(&mut taken).await.unwrap();
+            let before = count.0.load(Ordering::Relaxed);
+            let mut byte = [0];
+            let mut buf = ReadBuf::new(&mut byte);
+            let read = Pin::new(&mut ours).poll_read(&mut Context::from_waker(&waker), &mut buf);
+            assert!(read.is_pending());
+            if wire.has_room() {
+                // By nobody else: nothing else runs meanwhile.
+                return count.0.load(Ordering::Relaxed) > before;
+            }
+            tokio::task::yield_now().await;
+        }
+        unreachable!("there was none")
+    };
+    assert!(timeout(Duration::from_secs(20), woken).await.unwrap());
 }
 
 #[tokio::test]
