@@ -183,6 +183,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_task_that_has_done_much_sees_all_the_same_that_one_ended() {
+        drop(kept_now(time::now()).await);
+        heard().await;
+        let found = std::future::poll_fn(|cx| {
+            // Until the runtime lets it do no more before it yields.
+            let mut spent =
+                (0..1000).map(|_| std::pin::pin!(tokio::task::consume_budget()).poll(cx));
+            assert!(spent.any(|may| may.is_pending()));
+            std::task::Poll::Ready(kept(WAY).is_some())
+        });
+        assert!(!found.await);
+    }
+
+    #[tokio::test]
     async fn nothing_is_kept_for_too_long() {
         let now = time::now();
         let _ends = (kept_now(now).await, kept_now(now + KEPT / 2).await);
