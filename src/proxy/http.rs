@@ -13,6 +13,7 @@ pub mod exchange;
 pub mod forwarded;
 pub mod guard;
 pub mod headers;
+pub mod held;
 pub mod io;
 pub mod problem;
 pub mod relay;

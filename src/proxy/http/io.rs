@@ -13,15 +13,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use self::wire::HOLD;
 pub use self::wire::Wire;
 use super::bare::bare;
 use super::guard::chunks::Chunks;
 use super::guard::head::{self, Length};
 use super::guard::{Bounds, Flaw};
+use super::held::Held;
 use crate::observe::metrics::ListenerMetrics;
 use crate::stream::{Io, forgiving};
 use crate::time::Duration;
@@ -52,12 +52,7 @@ pub struct ClientStream {
     at: At,
     /// What came and was not read yet.
     came: BytesMut,
-    /// What was written and has not gone out yet.
-    out: BytesMut,
-    /// What TLS may hold, too.
-    unflushed: bool,
-    /// The client is waited for.
-    late: bool,
+    held: Held,
     wire: Arc<Wire>,
     /// What is counted of its listener.
     metrics: Arc<ListenerMetrics>,
@@ -88,9 +83,8 @@ pub enum NoHead {
 impl ClientStream {
     /// Around a client's stream.
     pub fn new(io: Io, wire: Arc<Wire>, metrics: Arc<ListenerMetrics>) -> Self {
-        let (came, out) = (BytesMut::new(), BytesMut::new());
-        let (unflushed, late) = (false, false);
-        ClientStream { io, at: At::Over, came, out, unflushed, late, wire, metrics }
+        let (came, held) = (BytesMut::new(), Held::default());
+        ClientStream { io, at: At::Over, came, held, wire, metrics }
     }
 
     /// What its task and this stream share.
@@ -245,61 +239,27 @@ impl ClientStream {
 
     /// Writes out what is held back, as far as the client takes it.
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let full = !self.wire.has_room();
-        let sent = self.poll_send(cx);
-        self.late = sent.is_pending();
-        self.wire.held.store(self.out.len(), Ordering::Relaxed);
-        if full && self.wire.has_room() {
-            // Whoever reads the answer was told that there is none.
-            cx.waker().wake_by_ref();
-        }
+        let sent = self.held.poll_send(&mut self.io, &self.wire.level, cx);
+        self.metrics.bytes_out.inc_by(self.held.count());
         sent
     }
 
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.out.is_empty() {
-            let n = ready!(Pin::new(&mut self.io).poll_write(cx, &self.out))?;
-            self.took(n)?;
-            self.out.advance(n);
-        }
-        if self.out.capacity() > HOLD {
-            self.out = BytesMut::new();
-        }
-        if self.unflushed {
-            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
-            self.unflushed = false;
-        }
-        Poll::Ready(Ok(()))
+    /// Whether so many bytes are held back: while an answer is relayed, and where they go out with what is.
+    fn holds(&self, len: usize) -> bool {
+        self.held.joins(len) || self.wire.corked.load(Ordering::Relaxed)
     }
 
-    fn took(&mut self, n: usize) -> io::Result<()> {
-        if n == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        self.metrics.bytes_out.inc_by(n as u64);
-        self.unflushed = true;
-        if self.late {
-            self.wire.taken.fetch_add(n, Ordering::Relaxed);
-        }
-        Ok(())
+    fn hold(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
+        let pushed = self.held.push(&mut self.io, &self.wire.level, cx, bytes);
+        self.metrics.bytes_out.inc_by(self.held.count());
+        pushed
     }
 
-    /// Takes all: sends what does not fit as far as the client takes it, and holds the rest.
-    fn hold(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<usize> {
-        let mut left = bytes;
-        while self.out.len() + left.len() > HOLD {
-            let slices = [IoSlice::new(&self.out), IoSlice::new(left)];
-            let Poll::Ready(n) = Pin::new(&mut self.io).poll_write_vectored(cx, &slices)? else {
-                break;
-            };
-            self.took(n)?;
-            let of_held = n.min(self.out.len());
-            self.out.advance(of_held);
-            left = left.get(n - of_held..).unwrap_or_default();
-        }
-        self.out.put_slice(left);
-        self.wire.held.store(self.out.len(), Ordering::Relaxed);
-        Ok(bytes.len())
+    /// Takes note of what went out by itself.
+    fn went(&mut self, n: usize) -> io::Result<usize> {
+        self.held.went(&self.wire.level, n)?;
+        self.metrics.bytes_out.inc_by(self.held.count());
+        Ok(n)
     }
 
     /// What is read while the request is over: only whether the client is still there. What it says is kept for later.
@@ -362,7 +322,7 @@ impl AsyncRead for ClientStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.wire.paused.load(Ordering::Relaxed) {
+        if this.wire.level.is_paused() {
             let _ = this.poll_out(cx)?;
             return Poll::Pending;
         }
@@ -415,14 +375,12 @@ impl AsyncWrite for ClientStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let fits = !this.out.is_empty() && this.out.len() + bytes.len() <= HOLD;
-        if fits || this.wire.corked.load(Ordering::Relaxed) {
-            return Poll::Ready(this.hold(cx, bytes));
+        if this.holds(bytes.len()) {
+            return Poll::Ready(this.hold(cx, bytes).map(|()| bytes.len()));
         }
         ready!(this.poll_out(cx))?;
         let n = ready!(Pin::new(&mut this.io).poll_write(cx, bytes))?;
-        this.took(n)?;
-        Poll::Ready(Ok(n))
+        Poll::Ready(this.went(n))
     }
 
     fn poll_write_vectored(
@@ -432,8 +390,7 @@ impl AsyncWrite for ClientStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let len: usize = slices.iter().map(|slice| slice.len()).sum();
-        let fits = !this.out.is_empty() && this.out.len() + len <= HOLD;
-        if fits || this.wire.corked.load(Ordering::Relaxed) {
+        if this.holds(len) {
             for slice in slices {
                 this.hold(cx, slice)?;
             }
@@ -441,8 +398,7 @@ impl AsyncWrite for ClientStream {
         }
         ready!(this.poll_out(cx))?;
         let n = ready!(Pin::new(&mut this.io).poll_write_vectored(cx, slices))?;
-        this.took(n)?;
-        Poll::Ready(Ok(n))
+        Poll::Ready(this.went(n))
     }
 
     fn is_write_vectored(&self) -> bool {

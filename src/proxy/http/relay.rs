@@ -129,9 +129,9 @@ pub async fn relay(
     let done = relay.run(head, cut).await;
     if let Some(wire) = with.wire {
         wire.cork(false);
-        wire.pause(false);
+        wire.level.pause(false);
     }
-    with.outgoing.pause(false);
+    with.outgoing.level.pause(false);
     let sound = relay.request_over && with.outgoing.is_clear() && !relay.tally.upgraded;
     done.map(|()| sound)
 }
@@ -264,8 +264,8 @@ impl Relay<'_> {
 
     /// Whether either has taken anything since this was last asked.
     fn has_moved(&mut self) -> bool {
-        let by_client = self.with.wire.map_or(0, Wire::taken);
-        let taken = self.with.outgoing.taken().wrapping_add(by_client);
+        let by_client = self.with.wire.map_or(0, |wire| wire.level.taken());
+        let taken = self.with.outgoing.level.taken().wrapping_add(by_client);
         std::mem::replace(&mut self.taken, taken) != taken
     }
 
@@ -282,8 +282,8 @@ impl Relay<'_> {
     /// Whose silence it was.
     fn silence(&self) -> Fault {
         match (self.answer, self.half) {
-            _ if self.with.wire.is_some_and(|wire| !wire.has_room()) => Fault::ClientTimeout,
-            _ if self.with.outgoing.is_blocked() => Fault::UpstreamTimeout,
+            _ if self.with.wire.is_some_and(|wire| !wire.level.has_room()) => Fault::ClientTimeout,
+            _ if !self.with.outgoing.level.is_empty() => Fault::UpstreamTimeout,
             (Answer::Awaited, Some(_)) => Fault::ClientLost,
             (Answer::Awaited, None) if !self.is_said() => Fault::ClientTimeout,
             (Answer::Awaited | Answer::Coming | Answer::Over, _) => Fault::UpstreamTimeout,
@@ -464,7 +464,7 @@ async fn more(
         let room = with.outgoing.has_room();
         match with.wire {
             // Reading is also what lets go of the answer that is held back: so the stream is asked in any case.
-            Some(wire) => wire.pause(!room),
+            Some(wire) => wire.level.pause(!room),
             None if !room => return Poll::Pending,
             None => {}
         }
@@ -477,9 +477,9 @@ async fn more(
 async fn next(upstream: &mut Upstream, with: &With<'_>, at_once: bool) -> pingora::Result<Told> {
     let mut read = pin!(upstream.read_response_task());
     let task = poll_fn(|cx| {
-        let room = at_once || with.wire.is_none_or(Wire::has_room);
+        let room = at_once || with.wire.is_none_or(|wire| wire.level.has_room());
         // Reading is also what sends the request: so the stream is asked in any case.
-        with.outgoing.pause(!room);
+        with.outgoing.level.pause(!room);
         read.as_mut().poll(cx)
     });
     Ok(match task.await? {

@@ -5,47 +5,34 @@
 //! Writes are held back until somebody reads, so that the head of a request and what is there of its body go out in one piece.
 //! Bounds nothing: who writes looks at [`Outgoing`] before it writes more.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, BufMut as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::bare::bare;
+use super::held::{Held, Level};
 use crate::stream::Io;
 use crate::time::Duration;
 
-/// What is held back to go out in one piece, and what may be held before more is read for it.
-const HOLD: usize = 16 * 1024;
-
-/// What is on its way to an upstream: what its stream says to the task that has it. Both are of one task, so that nobody has
-/// to be woken.
+/// What is on its way to an upstream: what its stream and the task that has it say to each other.
 #[derive(Debug, Default)]
 pub struct Outgoing {
-    /// Bytes that are held.
-    held: AtomicUsize,
-    /// Bytes that it has taken after it was waited for. Wraps.
-    taken: AtomicUsize,
+    /// What is held.
+    pub level: Level,
     /// It takes no more.
     refused: AtomicBool,
     /// Nothing comes after what is held.
     last: AtomicBool,
-    /// Nothing is read.
-    paused: AtomicBool,
 }
 
 impl Outgoing {
     /// Whether all went out.
     pub fn is_clear(&self) -> bool {
-        self.held.load(Ordering::Relaxed) == 0 && !self.is_refused()
-    }
-
-    /// Whether it is waited for.
-    pub fn is_blocked(&self) -> bool {
-        self.held.load(Ordering::Relaxed) > 0
+        self.level.is_empty() && !self.is_refused()
     }
 
     /// Whether the upstream takes no more. It may have answered all the same.
@@ -53,24 +40,14 @@ impl Outgoing {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Bytes that it has taken late. Wraps: only whether it changes is of use.
-    pub fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
-    }
-
     /// Ends our side once all is out.
     pub fn end(&self) {
         self.last.store(true, Ordering::Relaxed);
     }
 
-    /// Whether nothing is read, as there is no room for it. What is held still goes out.
-    pub fn pause(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Relaxed);
-    }
-
     /// Whether there is room for more, and somebody to take it.
     pub fn has_room(&self) -> bool {
-        self.held.load(Ordering::Relaxed) < HOLD && !self.is_refused()
+        self.level.has_room() && !self.is_refused()
     }
 }
 
@@ -78,12 +55,7 @@ impl Outgoing {
 #[derive(Debug)]
 pub struct UpstreamStream {
     io: Io,
-    /// What was written and has not gone out yet.
-    out: BytesMut,
-    /// What TLS may hold, too.
-    unflushed: bool,
-    /// It is waited for.
-    late: bool,
+    held: Held,
     /// A write told that it was reset: an end that is read after that is none.
     reset: bool,
     outgoing: Arc<Outgoing>,
@@ -92,9 +64,7 @@ pub struct UpstreamStream {
 impl UpstreamStream {
     /// Around an upstream's stream.
     pub fn new(io: Io) -> Self {
-        let outgoing = Arc::default();
-        let (unflushed, late, reset) = (false, false, false);
-        UpstreamStream { io, out: BytesMut::new(), unflushed, late, reset, outgoing }
+        UpstreamStream { io, held: Held::default(), reset: false, outgoing: Arc::default() }
     }
 
     /// What its task and this stream share.
@@ -108,36 +78,14 @@ impl UpstreamStream {
         self.io.socket().readable().await.unwrap();
     }
 
-    /// Sends what is held, as far as the upstream takes it.
+    /// Sends what is held, and then the end if it is to, as far as the upstream takes it.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.out.is_empty() {
-            let n = ready!(Pin::new(&mut self.io).poll_write(cx, &self.out))?;
-            self.took(n)?;
-            self.out.advance(n);
-        }
-        if self.out.capacity() > HOLD {
-            self.out = BytesMut::new();
-        }
-        if self.unflushed {
-            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
-            self.unflushed = false;
-        }
+        ready!(self.held.poll_send(&mut self.io, &self.outgoing.level, cx))?;
         if self.outgoing.last.load(Ordering::Relaxed) {
             ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
             self.outgoing.last.store(false, Ordering::Relaxed);
         }
         Poll::Ready(Ok(()))
-    }
-
-    fn took(&mut self, n: usize) -> io::Result<()> {
-        if n == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        self.unflushed = true;
-        if self.late {
-            self.outgoing.taken.fetch_add(n, Ordering::Relaxed);
-        }
-        Ok(())
     }
 
     /// Makes sure that the upstream does not take the end of the connection for an end of what was said on it.
@@ -146,31 +94,12 @@ impl UpstreamStream {
         let _ = socket2::SockRef::from(self.io.socket()).set_linger(Some(Duration::ZERO));
     }
 
-    /// One that takes no more may have said why: that is for who reads, and no error here.
-    fn note<T>(&mut self, sent: &Poll<io::Result<T>>) {
-        if let Poll::Ready(Err(error)) = sent {
-            // It closed after its last word, or before.
-            self.reset = error.kind() != io::ErrorKind::BrokenPipe;
-            self.out = BytesMut::new();
-            self.unflushed = false;
-            self.outgoing.refused.store(true, Ordering::Relaxed);
-        }
-        self.outgoing.held.store(self.out.len(), Ordering::Relaxed);
-    }
-
-    /// Sends what is held and what comes after it at once, without a copy, as far as the upstream takes it. Returns how much
-    /// of the latter it took.
-    fn poll_send_with(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            let slices = [IoSlice::new(&self.out), IoSlice::new(bytes)];
-            let n = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, &slices))?;
-            self.took(n)?;
-            let of_held = n.min(self.out.len());
-            self.out.advance(of_held);
-            if self.out.is_empty() {
-                return Poll::Ready(Ok(n - of_held));
-            }
-        }
+    /// It takes no more. It may have said why: that is for who reads, and no error here.
+    fn refused(&mut self, error: &io::Error) {
+        // It closed after its last word, or before.
+        self.reset = error.kind() != io::ErrorKind::BrokenPipe;
+        self.held.clear(&self.outgoing.level);
+        self.outgoing.refused.store(true, Ordering::Relaxed);
     }
 }
 
@@ -181,10 +110,10 @@ impl AsyncRead for UpstreamStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let sent = this.poll_send(cx);
-        this.late = sent.is_pending();
-        this.note(&sent);
-        if this.outgoing.paused.load(Ordering::Relaxed) {
+        if let Poll::Ready(Err(error)) = this.poll_send(cx) {
+            this.refused(&error);
+        }
+        if this.outgoing.level.is_paused() {
             return Poll::Pending;
         }
         let before = buf.filled().len();
@@ -207,16 +136,9 @@ impl AsyncWrite for UpstreamStream {
         if this.outgoing.is_refused() {
             return Poll::Ready(Ok(bytes.len()));
         }
-        let mut sent = Poll::Pending;
-        if this.out.len() + bytes.len() > HOLD {
-            sent = this.poll_send_with(cx, bytes);
+        if let Err(error) = this.held.push(&mut this.io, &this.outgoing.level, cx, bytes) {
+            this.refused(&error);
         }
-        let left = match sent {
-            Poll::Ready(Ok(sent)) => bytes.get(sent..).unwrap_or_default(),
-            Poll::Ready(Err(_)) | Poll::Pending => bytes,
-        };
-        this.out.put_slice(left);
-        this.note(&sent);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -273,12 +195,12 @@ mod tests {
         }
         let mut bytes = [0; 64];
         assert_eq!(theirs.try_read(&mut bytes).unwrap_err().kind(), io::ErrorKind::WouldBlock);
-        assert!(ours.outgoing.is_blocked());
+        assert!(!ours.outgoing.level.is_empty());
         assert!(look(&mut ours).await.is_pending());
         assert!(ours.outgoing.is_clear());
         assert_eq!(theirs.read(&mut bytes).await.unwrap(), 8);
         assert_eq!(&bytes[..8], b"headbody");
-        assert_eq!(ours.outgoing.taken(), 0, "nothing was late");
+        assert_eq!(ours.outgoing.level.taken(), 0, "nothing was late");
     }
 
     #[tokio::test]
@@ -289,9 +211,9 @@ mod tests {
         ours.write_all(&all[5..MUCH - 5]).await.unwrap();
         ours.write_all(&all[MUCH - 5..]).await.unwrap();
         let outgoing = Arc::clone(ours.outgoing());
-        assert!(look(&mut ours).await.is_pending() && outgoing.is_blocked());
+        assert!(look(&mut ours).await.is_pending() && !outgoing.level.is_empty());
         assert!(!outgoing.has_room());
-        let before = outgoing.taken();
+        let before = outgoing.level.taken();
         let reading = async {
             let mut got = vec![0; MUCH];
             theirs.read_exact(&mut got).await.unwrap();
@@ -300,7 +222,7 @@ mod tests {
         };
         let (got, said) = tokio::join!(reading, ours.read_u8());
         assert!(got == all && said.unwrap() == b'x');
-        assert!(outgoing.is_clear() && outgoing.taken() != before);
+        assert!(outgoing.is_clear() && outgoing.level.taken() != before);
         assert!(outgoing.has_room());
     }
 
@@ -313,7 +235,7 @@ mod tests {
         while !ours.outgoing.is_refused() {
             ours.write_all(&all).await.unwrap();
         }
-        assert!(!ours.outgoing.is_blocked() && !ours.outgoing.is_clear());
+        assert!(ours.outgoing.level.is_empty() && !ours.outgoing.is_clear());
         assert!(!ours.outgoing.has_room());
         let mut said = [0; 2];
         ours.read_exact(&mut said).await.unwrap();
@@ -339,11 +261,11 @@ mod tests {
         let (mut ours, mut theirs) = pair().await;
         theirs.write_all(b"x").await.unwrap();
         ours.io.socket().readable().await.unwrap();
-        ours.outgoing().pause(true);
+        ours.outgoing().level.pause(true);
         ours.write_all(b"y").await.unwrap();
         assert!(look(&mut ours).await.is_pending());
         assert_eq!(theirs.read_u8().await.unwrap(), b'y');
-        ours.outgoing().pause(false);
+        ours.outgoing().level.pause(false);
         assert_eq!(ours.read_u8().await.unwrap(), b'x');
     }
 

@@ -32,7 +32,7 @@ async fn all_goes_out(mut ours: ClientStream, theirs: &mut (impl AsyncRead + Unp
     ours.write_all(&all[..5]).await.unwrap();
     ours.write_all(&all[5..]).await.unwrap();
     ours.flush().await.unwrap();
-    assert!(!wire.has_room());
+    assert!(!wire.level.has_room());
     let mut got = vec![0; MUCH];
     tokio::select! {
         read = timeout(Duration::from_secs(20), theirs.read_exact(&mut got)) => {
@@ -40,7 +40,7 @@ async fn all_goes_out(mut ours: ClientStream, theirs: &mut (impl AsyncRead + Unp
         }
         said = ours.read_u8() => panic!("nobody said {said:?}"),
     }
-    assert!(got == all && wire.has_room() && wire.taken() > 0);
+    assert!(got == all && wire.level.has_room() && wire.level.taken() > 0);
 }
 
 #[tokio::test]
@@ -65,14 +65,14 @@ async fn who_was_told_that_there_is_no_room_is_woken_once_there_is() {
     let waker = Waker::from(Arc::clone(&count));
     let mut taken = vec![0; 256 * 1024];
     let woken = async {
-        while !wire.has_room() {
+        while !wire.level.has_room() {
             theirs.read_exact(&mut taken).await.unwrap();
             let before = count.0.load(Ordering::Relaxed);
             let mut byte = [0];
             let mut buf = ReadBuf::new(&mut byte);
             let read = Pin::new(&mut ours).poll_read(&mut Context::from_waker(&waker), &mut buf);
             assert!(read.is_pending());
-            if wire.has_room() {
+            if wire.level.has_room() {
                 // By nobody else: nothing else runs meanwhile.
                 return count.0.load(Ordering::Relaxed) > before;
             }
