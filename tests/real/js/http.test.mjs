@@ -58,10 +58,10 @@ describe("curl", { timeout: 240_000 }, () => {
   let app, fairlead, secure, tls;
 
   before(async () => {
-    app = await startScript("app", ["--name", "a"]);
+    app = { name: "a", ...(await startScript("app", ["--name", "a"])) };
     tls = certificates();
-    fairlead = await startFront({ addresses: [app.address] });
-    secure = await startFront({ addresses: [app.address], listener: { tls: { certificate: tls.certificate, key: tls.key } } });
+    fairlead = await startFront({ servers: [app] });
+    secure = await startFront({ servers: [app], listener: { tls: { certificate: tls.certificate, key: tls.key } } });
   });
   after(stopAll);
 
@@ -149,8 +149,8 @@ describe("a WebSocket client", { timeout: 120_000 }, () => {
   let app, fairlead;
 
   before(async () => {
-    app = await startScript("app", ["--name", "a"]);
-    fairlead = await startFront({ addresses: [app.address] });
+    app = { name: "a", ...(await startScript("app", ["--name", "a"])) };
+    fairlead = await startFront({ servers: [app] });
   });
   after(stopAll);
 
@@ -247,7 +247,6 @@ describe("two replicas of a chat service, each with a CLI", { timeout: 300_000 }
   });
   after(stopAll);
 
-  const addresses = () => replicas.map(({ address }) => address);
   const asked = async (front, where, body, more = []) => {
     const answer = await curl(["--json", JSON.stringify(body), ...more, `${front.url}${where}`]);
     assert.equal(answer.code, 0, answer.stderr);
@@ -257,7 +256,7 @@ describe("two replicas of a chat service, each with a CLI", { timeout: 300_000 }
 
   test("a session in the body goes to the replica that has it: start, message, end", async () => {
     const identity = { source: "json", pointer: "/sessionId" };
-    const front = await startFront({ addresses: addresses(), pool: { balance: "consistent", affinity: "session" }, identity });
+    const front = await startFront({ servers: replicas, pool: { balance: "consistent", affinity: "session" }, identity });
     const used = new Set();
     for (let n = 0; n < 8; n += 1) {
       const sessionId = `chat-${n}-body`;
@@ -280,7 +279,7 @@ describe("two replicas of a chat service, each with a CLI", { timeout: 300_000 }
 
   test("users named by a header land on fixed replicas", async () => {
     const identity = { source: "header", name: "x-user-id" };
-    const front = await startFront({ addresses: addresses(), pool: { balance: "consistent", affinity: "user" }, identity });
+    const front = await startFront({ servers: replicas, pool: { balance: "consistent", affinity: "user" }, identity });
     const home = new Map();
     for (let round = 0; round < 3; round += 1) {
       for (let n = 0; n < 12; n += 1) {
@@ -299,7 +298,7 @@ describe("two replicas of a chat service, each with a CLI", { timeout: 300_000 }
 
   test("the events of a turn arrive while it runs", async () => {
     const identity = { source: "json", pointer: "/sessionId" };
-    const front = await startFront({ addresses: addresses(), pool: { balance: "consistent", affinity: "session" }, identity });
+    const front = await startFront({ servers: replicas, pool: { balance: "consistent", affinity: "session" }, identity });
     for (const version of ["--http1.1", "--http2-prior-knowledge"]) {
       const sessionId = `chat-stream-${version.length}`;
       await asked(front, "/chat/start", { sessionId });

@@ -7,6 +7,7 @@ use super::rig::{Backend, Rig, ok, within};
 const ASK: &[u8] =
     b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+const YES: &[u8] = b"HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
 /// Agrees, and then says back what it hears, until it hears `bye`.
 async fn echoing() -> Backend {
@@ -63,8 +64,7 @@ async fn an_upstream_that_always_says_something_hears_its_client() {
         while !came.ends_with(b"\r\n\r\n") {
             came.push(reads.read_u8().await.unwrap());
         }
-        let yes = b"HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-        writes.write_all(yes).await.unwrap();
+        writes.write_all(YES).await.unwrap();
         let flood = vec![b'.'; 65536];
         let heard = reads.read_u8();
         tokio::pin!(heard);
@@ -92,8 +92,7 @@ async fn a_tunnel_that_is_cut_has_not_ended() {
     let backend = Backend::serving(|mut socket, _| async move {
         let mut buf = [0; 4096];
         let _ = socket.read(&mut buf).await;
-        let yes = b"HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-        socket.write_all(yes).await.unwrap();
+        socket.write_all(YES).await.unwrap();
         let _ = socket.read(&mut buf).await;
         socket2::SockRef::from(&socket).set_linger(Some(std::time::Duration::ZERO)).unwrap();
     })
@@ -136,10 +135,7 @@ async fn a_client_that_closes_closes_the_upstream() {
         async move {
             let mut buf = [0; 4096];
             let _ = socket.read(&mut buf).await;
-            socket
-                .write_all(b"HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-                .await
-                .unwrap();
+            socket.write_all(YES).await.unwrap();
             while matches!(socket.read(&mut buf).await, Ok(n) if n > 0) {}
             tell.send_replace(true);
         }
@@ -187,8 +183,7 @@ async fn an_upstream_has_last_words_when_its_client_has_none() {
     let backend = Backend::serving(|mut socket, _| async move {
         let mut buf = [0; 4096];
         let _ = socket.read(&mut buf).await;
-        let yes = b"HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-        socket.write_all(yes).await.unwrap();
+        socket.write_all(YES).await.unwrap();
         while matches!(socket.read(&mut buf).await, Ok(n) if n > 0) {}
         let _ = socket.write_all(b"last words").await;
     })

@@ -5,19 +5,21 @@ import path from "node:path";
 import { startFairlead } from "./fairlead.mjs";
 import { folder } from "./processes.mjs";
 
-/** A pool of HTTP servers ("host:port"), none of which is asked for JSON-RPC. */
-export const webPool = (addresses, pool = {}) => ({
+/**
+ * A pool of HTTP servers, none of which is asked for JSON-RPC. Each has a name: where a user belongs must not depend on chance.
+ */
+export const webPool = (servers, pool = {}) => ({
   name: "web",
-  upstreams: addresses.map((address) => ({ address })),
+  upstreams: servers.map(({ name, address }) => ({ name, address })),
   ...pool,
   health: { probe: "tcp", interval: "200ms", ...pool.health },
 });
 
-/** fairlead with `protocol = "http"` in front of `addresses`. `url` is where it is asked. */
-export async function startFront({ addresses, pool, identity, listener }) {
+/** fairlead with `protocol = "http"` in front of `servers`, each with name and address. `url` is where it is asked. */
+export async function startFront({ servers, pool, identity, listener }) {
   const tls = listener?.tls;
   const fairlead = await startFairlead({
-    pool: webPool(addresses, pool),
+    pool: webPool(servers, pool),
     identity,
     listener: { protocol: "http", ...listener },
   });
