@@ -9,9 +9,11 @@ pub mod dns;
 pub mod fake_cli;
 pub mod fuzz;
 pub mod gateway;
+pub mod port;
 pub mod wire;
 
 pub use client::Client;
 pub use dns::{FakeDns, Says};
 pub use fake_cli::{Disk, FakeCli, FakeConfig, Fault};
 pub use gateway::Gateway;
+pub use port::free_port;

@@ -4,10 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test's own functions")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use fairlead::testing::free_port;
 use fairlead::time::{self, Duration};
 
 use serde_json::Value;
@@ -54,7 +55,7 @@ impl Rig {
         let mut line = String::new();
         BufReader::new(back.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let port = line.trim().rsplit(' ').next().unwrap().to_owned();
-        let front = free();
+        let front = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let config = std::env::temp_dir().join(format!("fairlead-{name}-{}.toml", front.port()));
         let text = format!(
             r#"
@@ -117,10 +118,6 @@ fn asked(address: SocketAddr) -> Option<[u8; 12]> {
     let mut answer = [0; 12];
     socket.read_exact(&mut answer).ok()?;
     Some(answer)
-}
-
-fn free() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
 #[test]

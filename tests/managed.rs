@@ -235,6 +235,8 @@ async fn a_supervisor_that_is_dropped_takes_its_cli_with_it() {
 
 #[tokio::test]
 async fn output_reaches_the_log_within_bounds_and_without_the_token() {
+    // Where there is a single subscriber, whoever comes by a line first says for all threads whether it is wanted.
+    let _beside = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();

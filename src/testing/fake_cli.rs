@@ -85,7 +85,7 @@ pub struct FakeConfig {
     pub record: bool,
     /// How long connect, create, resume and delete take; later requests overtake them.
     pub open_delay: Duration,
-    /// Between SIGTERM and FIN; requests are refused meanwhile.
+    /// Between SIGTERM and FIN, unless the key `leave` is released before; requests are refused meanwhile.
     pub term_delay: Duration,
     /// What a send streams, instead of a turn.
     pub bench: Option<Bench>,
@@ -160,7 +160,8 @@ impl FakeCli {
     /// port and all connections are closed.
     pub async fn stop(&self) {
         self.shared.with(model::Model::leave);
-        tokio::time::sleep(self.shared.config.term_delay).await;
+        let leave = self.shared.keys.hold("leave");
+        let _ = tokio::time::timeout(self.shared.config.term_delay, leave).await;
         self.end(Ending::Fin).await;
     }
 

@@ -141,7 +141,7 @@ impl Backend {
         for _ in 0..DEADLINE.as_millis() / still.as_millis() {
             let before = filled();
             self.within(still, |_| (filled() != before).then_some(()));
-            if filled() == before {
+            if before > 0 && filled() == before {
                 return before;
             }
         }

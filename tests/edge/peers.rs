@@ -2,11 +2,13 @@
 //! the test, also when that is killed. Never installs one: a test without its tool fails with the words that say what to install.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use fairlead::testing::free_port;
 
 use super::backend::DEADLINE;
 use super::client::Client;
@@ -102,10 +104,8 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
 /// Where a proxy speaks HTTP/1.1, where h2, and where it says whether it is ready.
 type Ports = [SocketAddr; 3];
 
-/// Ports that are free now.
 fn free() -> Ports {
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|l| l.local_addr().unwrap())
+    [(); 3].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())))
 }
 
 fn start(

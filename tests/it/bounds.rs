@@ -139,9 +139,8 @@ async fn there_are_only_so_many_conns() {
     assert_eq!(metrics.sum("fairlead_listener_rejected_total", &[("reason", "max_conns")]), 1.0);
     ask(&a, "ping", json!({})).await;
     b.close().await;
-    rig.until("one left", |m| m.sum("fairlead_listener_connections", &[]) == 1.0).await;
-    let d = rig.client().await;
-    ask(&d, "ping", json!({})).await;
+    let let_in = async || rig.client().await.request("ping", json!({})).await.is_ok();
+    eventually("there is room for one", let_in).await;
 }
 
 #[tokio::test]
@@ -283,7 +282,7 @@ async fn a_person_is_waited_for() {
 #[tokio::test]
 async fn a_link_that_is_not_greeted_in_time_is_given_up() {
     let setup = clis(1)
-        .limits("handshake_timeout = \"200ms\"")
+        .limits("handshake_timeout = \"1s\"")
         .health("interval = \"60s\"\ndead_after = \"60s\"");
     let rig = setup.start().await;
     let client = rig.client().await;
@@ -335,7 +334,7 @@ async fn twenty_thousand_pings_in_one_breath_are_answered() {
 
 #[tokio::test]
 async fn a_close_that_is_on_its_way_is_waited_for_as_long_as_its_cli_lives() {
-    let rig = clis(1).limits("lookup_timeout = \"200ms\"").start().await;
+    let rig = clis(1).limits("lookup_timeout = \"1s\"").start().await;
     let (client, other) = (rig.client().await, rig.client().await);
     used(&client, "s").await;
     rig.clis[0].fault("sessions.close", Fault::Never, 1);

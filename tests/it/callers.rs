@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::apps::{STICKY, answer, field, identity, over_tls, rig, send};
 use super::certificates::{Ca, Folder};
+use super::rig::eventually;
 use super::tell::{lines, log};
 
 const KEY: &[u8] = b"a key of thirty-two bytes or more, as HS256 wants it";
@@ -41,10 +42,9 @@ async fn a_signed_token_says_whose_a_request_is_and_goes_on() {
     assert_eq!(met.len(), 3, "users are spread");
     let heads: Vec<_> = rig.apps.iter().flat_map(|app| app.heads()).collect();
     assert!(heads.iter().all(|head| field(head, "authorization").is_some()), "it is for both");
-    let line = |l: &serde_json::Value| l["path"] == "/signed" && l["identity"] == "user-7";
-    let lines = lines();
-    let mine: Vec<_> = lines.iter().filter(|l| line(l)).collect();
-    assert!(mine.len() == 2 && mine.iter().all(|l| l["proof"] == "jwt"), "{mine:?}");
+    let mine = || lines(|l| l["path"] == "/signed" && l["identity"] == "user-7");
+    eventually("both have a line", async || mine().len() == 2).await;
+    assert!(mine().iter().all(|l| l["proof"] == "jwt"), "{:?}", mine());
 
     for (fields, reason) in [
         (String::new(), "authentication_required"),
@@ -84,7 +84,7 @@ async fn a_certificate_says_whose_a_conns_requests_are() {
         met.extend(homes);
     }
     assert_eq!(met.len(), 3, "users are spread");
-    let line = |l: &serde_json::Value| l["path"] == "/shown" && l["identity"] == "user-7";
-    let proofs: Vec<_> = lines().into_iter().filter(line).map(|l| l["proof"].clone()).collect();
-    assert_eq!(proofs, vec![json!("mtls"); 4]);
+    let mine = || lines(|l| l["path"] == "/shown" && l["identity"] == "user-7");
+    eventually("all have a line", async || mine().len() == 4).await;
+    assert!(mine().iter().all(|l| l["proof"] == "mtls"), "{:?}", mine());
 }

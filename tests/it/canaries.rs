@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use fairlead::identity::token;
 use fairlead::testing::client::Client;
-use fairlead::testing::{FakeCli, FakeConfig, Fault, wire};
+use fairlead::testing::{FakeCli, FakeConfig, Fault, free_port, wire};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -119,11 +119,6 @@ fn configuration(dir: &Dir, cli: &FakeCli, metrics: u16) -> String {
          env = {{ PROVIDER_KEY = {{ env = \"MANAGED_KEY\" }} }}\n",
         cli.addr
     )
-}
-
-/// A port that nobody listens at.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 async fn scrape(port: u16) -> String {

@@ -190,10 +190,13 @@ async fn a_conn_hears_of_a_session_as_often_as_its_cli_says_it() {
             .await
             .unwrap();
     }
+    // A CLI says each of them twice.
+    let kinds = ["session.created", "session.deleted"];
+    let twice = |client| kinds.iter().all(|kind| notices(client, "s", kind) >= 2);
+    eventually("both hear it twice", async || twice(&a) && twice(&b)).await;
     a.quiet(Duration::from_millis(200)).await;
     b.quiet(Duration::from_millis(200)).await;
     for client in [&a, &b] {
-        // A CLI says each of them twice.
         assert_eq!(notices(client, "s", "session.created"), 2);
         assert_eq!(notices(client, "s", "session.deleted"), 2);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use fairlead::testing::{Client, Disk, FakeCli, FakeConfig, FakeDns, Gateway, Says};
+use fairlead::testing::{Client, Disk, FakeCli, FakeConfig, FakeDns, Gateway, Says, free_port};
 
 use crate::owners::{Dir, tokens};
 use crate::rig::{
@@ -47,16 +47,14 @@ async fn start(count: u8, named: u8, more: &str) -> Rig {
 
 /// `top`: keys before all tables; `more`: keys of the pool.
 async fn with(dns: FakeDns, top: &str, more: &str) -> Rig {
-    // A port that is free on the first address is taken as free on the others.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    // That is free on the first address is taken as free on the others.
+    let port = free_port();
     let toml = format!(
         "{top}[[listener]]\nname = \"sdk\"\nbind = \"127.0.0.1:0\"\npool = \"p\"\n\
          [[pool]]\nname = \"p\"\nbalance = \"round_robin\"\n\
          upstreams = [{{ address = \"{NAME}:{port}\", headless = true }}]\n{more}\
          [pool.health]\ninterval = \"100ms\"\n[metrics]\nbind = \"127.0.0.1:0\"\n\
-         [dns]\nservers = [\"{}\"]\nmin_ttl = \"100ms\"\nmax_ttl = \"1m\"\ntimeout = \"600ms\"\n",
+         [dns]\nservers = [\"{}\"]\nmin_ttl = \"100ms\"\nmax_ttl = \"1m\"\ntimeout = \"3s\"\n",
         dns.addr
     );
     let gateway = Gateway::start(&toml).await.unwrap();

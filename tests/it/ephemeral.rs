@@ -10,9 +10,12 @@ use serde_json::{Value, json};
 use super::owners::{Dir, guarded, known, tokens};
 use super::rig::*;
 
-/// Sessions `tmp-*` are ephemeral, all others are not. The grace is long enough for what a test does within it.
+/// Long enough for what a test does within it.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Sessions `tmp-*` are ephemeral, all others are not.
 fn mixed(dir: &Dir, count: usize) -> Setup {
-    with_grace(dir, count, "500ms")
+    with_grace(dir, count, &format!("{}s", GRACE.as_secs()))
 }
 
 fn with_grace(dir: &Dir, count: usize, grace: &str) -> Setup {
@@ -130,13 +133,13 @@ async fn the_grace_begins_when_the_last_one_leaves() {
     let client = rig.client().await;
     used(&client, "tmp-1").await;
     detach(&client, "tmp-1").await;
-    client.quiet(Duration::from_millis(150)).await;
+    client.quiet(GRACE / 4).await;
     resume(&client, "tmp-1").await;
     let last = fairlead::time::now();
     detach(&client, "tmp-1").await;
     until_gone(&rig, "tmp-1").await;
     let lived = fairlead::time::now() - last;
-    assert!(lived >= Duration::from_millis(500), "{lived:?}");
+    assert!(lived >= GRACE, "{lived:?}");
 }
 
 #[tokio::test]
@@ -165,7 +168,7 @@ async fn while_it_is_deleted_it_is_gone_and_can_be_made_anew() {
     let rig = mixed(&dir, 1).start().await;
     let client = rig.client().await;
     used(&client, "tmp-1").await;
-    rig.clis[0].fault("sessions.delete", Fault::Slow(Duration::from_millis(700)), 1);
+    rig.clis[0].fault("sessions.delete", Fault::Slow(2 * GRACE), 1);
     detach(&client, "tmp-1").await;
     within("it is asked", rig.clis[0].until_received(|f| f.method() == "sessions.delete")).await;
     for method in ["session.resume", "session.getMetadata", "session.delete"] {
@@ -284,7 +287,7 @@ async fn a_drain_begins_no_deletion() {
     within("who has nothing to do is let go", other.until_closed()).await.unwrap();
     // Longer than the grace, in a turn that holds the drain up.
     detach(&client, "tmp-2").await;
-    client.quiet(Duration::from_millis(900)).await;
+    client.quiet(GRACE * 3 / 2).await;
     assert!(on_disk(&rig, "tmp-2") && on_disk(&rig, "tmp-3"));
     rig.clis[0].release("k");
     within("the gateway ends", rig.gateway.ended()).await;
@@ -360,7 +363,7 @@ async fn what_was_not_made_here_is_not_deleted() {
 async fn one_that_may_have_been_made_when_its_client_went_is_deleted() {
     let dir = Dir::new();
     let setup = with_grace(&dir, 1, "1h");
-    let rig = setup.cli(0, |c| c.open_delay = Duration::from_millis(200)).start().await;
+    let rig = setup.cli(0, |c| c.open_delay = Duration::from_secs(2)).start().await;
     let client = rig.client().await;
     client.post("session.create", opened("tmp-1")).await.unwrap();
     within("it is made", rig.clis[0].until_received(|f| f.method() == "session.create")).await;

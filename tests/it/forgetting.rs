@@ -96,10 +96,10 @@ async fn what_no_cli_has_any_more_is_forgotten_when_it_is_old() {
     detach(&bob, "lost-1").await;
     let home = (0..2).find(|n| rig.clis[*n].disk().sessions().contains(&"lost-1".to_owned()));
     let home = home.unwrap();
-    let aside = Client::connect(rig.clis[home].addr).await.unwrap();
-    ask(&aside, "session.delete", json!({"sessionId": "lost-1"})).await;
     rig.clis[1 - home].kill().await;
     rig.until_cli(1 - home, "down").await;
+    let aside = Client::connect(rig.clis[home].addr).await.unwrap();
+    ask(&aside, "session.delete", json!({"sessionId": "lost-1"})).await;
     let asked = || {
         let told = rig.clis[home].received();
         told.iter().filter(|f| f.method() == "session.getMetadata").count()

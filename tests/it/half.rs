@@ -21,10 +21,11 @@ async fn a_client_that_stops_in_mid_frame_is_given_up_and_an_idle_one_is_not() {
 
 #[tokio::test]
 async fn a_frame_that_goes_on_slowly_is_waited_for() {
-    let rig = clis(1).limits("stall_timeout = \"700ms\"").start().await;
+    let rig = clis(1).limits("stall_timeout = \"2s\"").start().await;
     let client = rig.client().await;
     let frame = wire::frame(r#"{"jsonrpc":"2.0","id":"slow","method":"ping","params":{}}"#);
-    for byte in frame.chunks(10) {
+    // In all it takes longer than that and a tick.
+    for byte in frame.chunks(4) {
         client.send_raw(byte).await.unwrap();
         client.quiet(std::time::Duration::from_millis(200)).await;
     }
@@ -48,11 +49,7 @@ async fn a_cli_that_stops_in_mid_frame_is_lost_to_that_conn() {
 
 #[tokio::test]
 async fn what_waits_for_a_session_to_be_found_is_bounded() {
-    let rig = clis(1)
-        .limits("max_link_queue = \"64KiB\"\nlookup_timeout = \"20s\"")
-        .quick_health()
-        .start()
-        .await;
+    let rig = clis(1).limits("max_link_queue = \"64KiB\"\nlookup_timeout = \"20s\"").start().await;
     let client = rig.client().await;
     rig.clis[0].fault("session.mode.get", Fault::Never, 1);
     let create = client.post("session.create", opened("s")).await.unwrap();

@@ -1,7 +1,5 @@
 //! When a CLI is up, down, busy, leaving or misconfigured, and what that does to placements.
 
-use std::time::Duration;
-
 use fairlead::testing::Fault;
 use serde_json::json;
 
@@ -10,7 +8,7 @@ use super::rig::*;
 #[tokio::test]
 async fn a_cli_that_is_silent_gets_no_more_sessions_and_keeps_what_it_has() {
     let setup =
-        clis(2).health("interval = \"100ms\"\ntimeout = \"200ms\"\nfall = 2\ndead_after = \"60s\"");
+        clis(2).health("interval = \"100ms\"\ntimeout = \"1s\"\nfall = 2\ndead_after = \"60s\"");
     let rig = setup.start().await;
     let client = rig.client().await;
     for session in ["a", "b"] {
@@ -35,7 +33,7 @@ async fn a_cli_that_is_silent_gets_no_more_sessions_and_keeps_what_it_has() {
 #[tokio::test]
 async fn a_stored_session_of_a_silent_cli_may_come_back() {
     let setup =
-        clis(1).health("interval = \"100ms\"\ntimeout = \"200ms\"\nfall = 2\ndead_after = \"60s\"");
+        clis(1).health("interval = \"100ms\"\ntimeout = \"1s\"\nfall = 2\ndead_after = \"60s\"");
     let rig = setup.start().await;
     let client = rig.client().await;
     used(&client, "s").await;
@@ -52,7 +50,9 @@ async fn a_stored_session_of_a_silent_cli_may_come_back() {
 
 #[tokio::test]
 async fn a_cli_that_is_silent_for_too_long_is_dead_to_its_links() {
-    let rig = clis(2).quick_health().start().await;
+    let setup =
+        clis(2).health("interval = \"100ms\"\ntimeout = \"1s\"\nfall = 2\ndead_after = \"4s\"");
+    let rig = setup.start().await;
     let client = rig.client().await;
     for session in ["a", "b"] {
         create(&client, session).await;
@@ -69,8 +69,8 @@ async fn a_cli_that_is_silent_for_too_long_is_dead_to_its_links() {
 
 #[tokio::test]
 async fn a_cli_that_chews_is_busy_and_not_dead() {
-    let setup = clis(1)
-        .health("interval = \"500ms\"\ntimeout = \"500ms\"\nfall = 2\ndead_after = \"1500ms\"");
+    let setup =
+        clis(1).health("interval = \"500ms\"\ntimeout = \"1500ms\"\nfall = 2\ndead_after = \"3s\"");
     let rig = setup.start().await;
     let client = rig.client().await;
     let mut params = opened("s");
@@ -79,7 +79,7 @@ async fn a_cli_that_chews_is_busy_and_not_dead() {
     // It answers no probe, and speaks on the client's link all the while.
     rig.clis[0].fault("ping", Fault::Never, 1_000);
     let from = client.received();
-    send(&client, "s", "stream 80 50").await;
+    send(&client, "s", "stream 120 50").await;
     let idle = client.next_event(from, "session.idle").await.unwrap();
     assert_ne!(idle["data"]["aborted"], true);
     let failed = [("result", "failed")];
@@ -138,8 +138,7 @@ async fn a_cli_without_a_token_refuses_one_that_is_configured() {
 
 #[tokio::test]
 async fn a_leaving_cli_gets_nothing_new_and_what_any_can_answer_is_asked_of_another() {
-    let setup =
-        clis(2).cli(0, |cli| cli.term_delay = Duration::from_secs(3)).health("interval = \"50ms\"");
+    let setup = clis(2).cli(0, |cli| cli.term_delay = 10 * DEADLINE).health("interval = \"50ms\"");
     let rig = setup.start().await;
     let client = rig.client().await;
     create(&client, "a").await;
@@ -159,6 +158,7 @@ async fn a_leaving_cli_gets_nothing_new_and_what_any_can_answer_is_asked_of_anot
             create(&client, &format!("s{n}")).await;
             assert_eq!(rig.owner(&format!("s{n}")), 1);
         }
+        rig.clis[0].release("leave");
     };
     tokio::join!(stopping, meanwhile);
     rig.until_cli(0, "down").await;

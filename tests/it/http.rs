@@ -10,8 +10,8 @@ use tokio::net::TcpStream;
 
 use super::apps::{Answer, App, Rig, STICKY, answer, field, identity, over_tls, rig, send};
 use super::certificates::{Ca, Folder};
-use super::rig::{Metrics, within};
-use super::tell::{lines, log};
+use super::rig::{Metrics, eventually, within};
+use super::tell::{line, lines, log};
 
 #[tokio::test]
 async fn the_same_user_meets_the_same_upstream_however_it_is_named() {
@@ -161,11 +161,10 @@ async fn who_has_to_present_a_token_is_told_so() {
         rig.get("/", &with("wrong")).await;
     }
     assert_eq!(rig.get("/", &with("wrong")).await.status, 429);
-    let denied = |l: &&Value| {
-        l["kind"] == "audit" && l["listener"] == "web" && l["action"] == "authenticate"
-    };
-    assert!(lines().iter().any(|l| denied(&l) && l["decision"] == "deny"));
-    assert!(!lines().iter().any(|l| l.to_string().contains("Bearer")));
+    let asked =
+        |l: &Value| l["kind"] == "audit" && l["listener"] == "web" && l["action"] == "authenticate";
+    line("a denial", |l| asked(l) && l["decision"] == "deny").await;
+    assert!(lines(|l| l.to_string().contains("Bearer")).is_empty());
 }
 
 #[tokio::test]
@@ -263,8 +262,7 @@ async fn each_request_is_counted_and_has_its_line() {
             && m.sum("fairlead_http_request_duration_seconds_count", &[]) == 2.0
     };
     rig.until("both are counted", so).await;
-    let mine = |l: &Value| l["kind"] == "http" && l["path"] == "/logged";
-    let line = lines().into_iter().find(mine).unwrap();
+    let mine = line("its end", |l| l["kind"] == "http" && l["path"] == "/logged").await;
     for (field, value) in [
         ("listener", json!("web")),
         ("protocol", json!("HTTP/1.1")),
@@ -279,13 +277,12 @@ async fn each_request_is_counted_and_has_its_line() {
         ("termination", json!("--")),
         ("traceparent", json!(traced)),
     ] {
-        assert_eq!(line[field], value, "{field} of {line}");
+        assert_eq!(mine[field], value, "{field} of {mine}");
     }
-    assert!(line["t_total"].is_number() && line["t_first_event"].is_number(), "{line}");
-    assert!(!lines().iter().any(|l| l.to_string().contains("token=secret")));
-    let flawed = |l: &Value| l["kind"] == "http" && l["flaw"] == "host";
-    let line = lines().into_iter().find(flawed).unwrap();
-    assert_eq!((&line["status"], &line["termination"]), (&json!(400), &json!("FH")));
+    assert!(mine["t_total"].is_number() && mine["t_first_event"].is_number(), "{mine}");
+    assert!(lines(|l| l.to_string().contains("token=secret")).is_empty());
+    let flawed = line("its flaw", |l| l["kind"] == "http" && l["flaw"] == "host").await;
+    assert_eq!((&flawed["status"], &flawed["termination"]), (&json!(400), &json!("FH")));
 }
 
 #[tokio::test]
@@ -355,8 +352,8 @@ async fn who_comes_through_a_trusted_proxy_is_who_that_says() {
         assert_eq!(third.status, 429);
     }
     assert_eq!(met.len(), 3, "clients are spread");
-    let seen = |l: &Value| l["path"] == "/proxied" && l["client_addr"] == "192.0.2.7";
-    assert_eq!(lines().into_iter().filter(seen).count(), 2);
+    let seen = || lines(|l| l["path"] == "/proxied" && l["client_addr"] == "192.0.2.7").len();
+    eventually("both have a line", async || seen() == 2).await;
     // Nobody else is believed.
     for (client, status) in [(1, 200), (2, 200), (3, 429)] {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();

@@ -36,9 +36,8 @@ impl Started {
     }
 
     /// The lines that say this of its CLI.
-    fn told(&self, message: &str) -> Vec<Value> {
-        let of = |l: &Value| l["pool"] == self.pool.as_str() && l["message"] == message;
-        tell::lines().into_iter().filter(of).collect()
+    fn told(&self, message: &str) -> Vec<&'static Value> {
+        tell::lines(|l| l["pool"] == self.pool.as_str() && l["message"] == message)
     }
 }
 

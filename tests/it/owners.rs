@@ -287,7 +287,7 @@ async fn older(rig: &Rig, cli: usize, session: &str) {
 async fn a_session_that_could_not_be_sought_is_nobodys() {
     let dir = Dir::new();
     tokens(&dir, &["mallory"]);
-    let setup = guarded(&dir, clis(2)).limits("lookup_timeout = \"300ms\"");
+    let setup = guarded(&dir, clis(2)).limits("lookup_timeout = \"1s\"");
     let rig = setup.start().await;
     older(&rig, 0, "old").await;
     let mallory = known(&rig, "mallory").await;
@@ -305,7 +305,7 @@ async fn a_session_that_could_not_be_sought_is_nobodys() {
 async fn what_is_found_under_a_deleted_name_is_not_its_owners() {
     let dir = Dir::new();
     tokens(&dir, &["mallory"]);
-    let mut rig = guarded(&dir, clis(2)).quick_health().start().await;
+    let mut rig = guarded(&dir, clis(2)).health("interval = \"100ms\"").start().await;
     older(&rig, 0, "old").await;
     rig.clis[0].kill().await;
     rig.until_cli(0, "down").await;

@@ -91,7 +91,11 @@ async fn a_change_is_refused_unless_it_is_allowed() {
 
 #[tokio::test]
 async fn an_allowed_change_is_made_by_every_cli_that_is_up() {
-    let rig = clis(3).quick_health().listener("allow = [\"mcp.config.add\"]").start().await;
+    let rig = clis(3)
+        .health("interval = \"100ms\"")
+        .listener("allow = [\"mcp.config.add\"]")
+        .start()
+        .await;
     let client = rig.client().await;
     let results = [r#"{"n":0}"#, r#"{"n":1}"#, r#"{"n":2}"#];
     answering(&rig, "mcp.config.add", &results);

@@ -114,7 +114,7 @@ async fn who_can_be_taken_nowhere_is_reset() {
 #[tokio::test]
 async fn time_ends_conns_and_each_limit_is_its_own() {
     for (tcp, result) in
-        [("idle_timeout = \"200ms\"", "idle"), ("max_lifetime = \"200ms\"", "lifetime")]
+        [("idle_timeout = \"200ms\"", "idle"), ("max_lifetime = \"2s\"", "lifetime")]
     {
         let listener = format!("[listener.tcp]\n{tcp}\n");
         let relays = relays(1, With { listener: &listener, ..With::default() }).await;

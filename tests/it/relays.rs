@@ -237,22 +237,25 @@ pub(crate) async fn ends_well(client: &mut (impl AsyncRead + Unpin)) -> bool {
 }
 
 /// Result, termination, and the whole line of a conn from there.
-pub(crate) async fn told(from: SocketAddr) -> (String, String, Value) {
-    let find = || {
-        let of = |l: &&Value| l["kind"] == "conn" && l["client_addr"] == from.to_string();
-        lines().iter().rev().find(of).cloned()
-    };
+pub(crate) async fn told(from: SocketAddr) -> (String, String, &'static Value) {
+    let from = from.to_string();
+    // The last, if a port was used twice.
+    let find = || lines(|l| l["kind"] == "conn" && l["client_addr"] == from).pop();
     eventually("the conn's line", async || find().is_some()).await;
     let line = find().unwrap();
     let text = |key: &str| line[key].as_str().unwrap().to_owned();
     (text("result"), text("termination"), line)
 }
 
-pub(crate) async fn is_told(client: &TcpStream, result: &str, termination: &str) -> Value {
+pub(crate) async fn is_told(client: &TcpStream, result: &str, termination: &str) -> &'static Value {
     is_told_of(client.local_addr().unwrap(), result, termination).await
 }
 
-pub(crate) async fn is_told_of(client: SocketAddr, result: &str, termination: &str) -> Value {
+pub(crate) async fn is_told_of(
+    client: SocketAddr,
+    result: &str,
+    termination: &str,
+) -> &'static Value {
     let (told_result, told_termination, line) = told(client).await;
     assert_eq!((told_result.as_str(), told_termination.as_str()), (result, termination), "{line}");
     line

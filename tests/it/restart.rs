@@ -68,7 +68,7 @@ async fn a_session_that_lives_twice_is_left_alone() {
 
 #[tokio::test]
 async fn where_a_cli_does_not_say_the_session_is_neither_denied_nor_started_blank() {
-    let rig = clis(2).limits("lookup_timeout = \"200ms\"").start().await;
+    let rig = clis(2).limits("lookup_timeout = \"1s\"").start().await;
     rig.clis[0].fault("session.mode.get", Fault::Never, 100);
     let client = rig.client().await;
     for method in ["session.resume", "session.create", "session.mode.get"] {
@@ -83,7 +83,7 @@ async fn where_a_cli_does_not_say_the_session_is_neither_denied_nor_started_blan
 
 #[tokio::test]
 async fn with_shared_storage_the_others_can_say_it() {
-    let rig = clis(2).shared_disk().limits("lookup_timeout = \"200ms\"").start().await;
+    let rig = clis(2).shared_disk().limits("lookup_timeout = \"1s\"").start().await;
     let direct = Client::connect(rig.clis[0].addr).await.unwrap();
     used(&direct, "s").await;
     direct.close().await;
@@ -157,7 +157,7 @@ async fn who_waits_for_another_conns_create_is_served_when_that_conn_goes_away()
 
 #[tokio::test]
 async fn a_create_that_came_too_late_for_its_client_can_be_joined() {
-    let rig = clis(2).limits("request_timeout = \"200ms\"").start().await;
+    let rig = clis(2).limits("request_timeout = \"1s\"").start().await;
     let client = rig.client().await;
     for cli in &rig.clis {
         cli.fault("session.create", Fault::Never, 1);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use fairlead::testing::client::{Client, Frame};
 use fairlead::testing::fake_cli::Received;
 use fairlead::testing::wire::RpcError;
-use fairlead::testing::{Disk, FakeCli, FakeConfig, Gateway};
+use fairlead::testing::{Disk, FakeCli, FakeConfig, Gateway, free_port};
 use serde_json::{Value, json};
 
 /// How long a fact may take to come true.
@@ -128,11 +128,6 @@ impl Setup {
         self
     }
 
-    /// Probes often, and gives up soon.
-    pub(crate) fn quick_health(self) -> Self {
-        self.health("interval = \"100ms\"\ntimeout = \"300ms\"\nfall = 2\ndead_after = \"1500ms\"")
-    }
-
     /// Keys of `[limits]`.
     pub(crate) fn limits(mut self, keys: &str) -> Self {
         let _ = writeln!(self.limits, "{keys}");
@@ -157,9 +152,9 @@ impl Setup {
     pub(crate) async fn start_unready(mut self) -> Rig {
         let mut clis = Vec::new();
         for fake in &mut self.fakes {
-            let cli = FakeCli::start(fake.clone()).await.unwrap();
-            fake.port = cli.addr.port();
-            clis.push(cli);
+            // It may be started again.
+            fake.port = free_port();
+            clis.push(FakeCli::start(fake.clone()).await.unwrap());
         }
         let gateway = self.gateway().await;
         Rig { clis, gateway, setup: self }

@@ -255,7 +255,7 @@ fn ids(list: &Value) -> Vec<String> {
 
 #[tokio::test]
 async fn lists_are_joined_and_a_dead_cli_does_not_fail_them() {
-    let rig = clis(3).limits("fleet_timeout = \"300ms\"").start().await;
+    let rig = clis(3).limits("fleet_timeout = \"1s\"").start().await;
     let client = rig.client().await;
     for session in ["a", "b", "c"] {
         used(&client, session).await;

@@ -10,7 +10,7 @@ async fn a_new_token_of_the_clis_is_for_new_links_and_what_is_open_stays() {
     let dir = Dir::new();
     let file = dir.0.join("cli-token");
     std::fs::write(&file, "old\n").unwrap();
-    let setup = clis(1).cli(0, |cli| cli.token = Some("old".into())).quick_health();
+    let setup = clis(1).cli(0, |cli| cli.token = Some("old".into())).health("interval = \"100ms\"");
     let rig = setup.pool(&format!("token = {{ file = \"{}\" }}", file.display())).start().await;
     let before = rig.client().await;
     used(&before, "s").await;

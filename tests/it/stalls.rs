@@ -16,7 +16,7 @@ use super::tell;
 fn ends_at(client: SocketAddr) -> Vec<Value> {
     let client = client.to_string();
     let there = |l: &Value| l["kind"] == "conn" && l["client_addr"] == client.as_str();
-    tell::lines().into_iter().filter(there).map(|l| l["result"].clone()).collect()
+    tell::lines(there).into_iter().map(|l| l["result"].clone()).collect()
 }
 
 /// Asks for more than the kernel takes, and waits until fairlead has it.
@@ -111,7 +111,7 @@ async fn a_client_that_reads_slowly_and_steadily_is_served_to_the_end() {
 
 #[tokio::test]
 async fn a_client_that_caught_up_starts_anew_when_it_is_slow_again() {
-    let rig = clis(1).limits("stall_timeout = \"1s\"").start().await;
+    let rig = clis(1).limits("stall_timeout = \"2s\"").start().await;
     let other = rig.client().await;
     used(&other, "o").await;
     let mut client = reluctant(&rig).await;

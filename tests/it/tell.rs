@@ -1,6 +1,6 @@
 //! What operators read: a line for each end, numbers that agree, and no secret anywhere.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use fairlead::testing::Fault;
 use fairlead::testing::client::Client;
@@ -25,28 +25,33 @@ pub(crate) fn log() -> &'static Log {
     })
 }
 
-pub(crate) fn lines() -> Vec<Value> {
-    log().text().lines().filter_map(|l| serde_json::from_str(l).ok()).collect()
+/// Its lines of this kind, in order. Each is parsed once: there are many, and who waits for one asks again and again.
+pub(crate) fn lines(of: impl Fn(&Value) -> bool) -> Vec<&'static Value> {
+    static PARSED: Mutex<(usize, Vec<&Value>)> = Mutex::new((0, Vec::new()));
+    let (bytes, parsed) = &mut *PARSED.lock().unwrap();
+    let new = log().since(*bytes);
+    *bytes += new.len();
+    for line in new.lines() {
+        parsed.push(Box::leak(Box::new(serde_json::from_str(line).unwrap())));
+    }
+    parsed.iter().copied().filter(|line| of(line)).collect()
+}
+
+/// Waits for the first line of this kind.
+pub(crate) async fn line(what: &str, of: impl Fn(&Value) -> bool) -> &'static Value {
+    eventually(&format!("a line of {what}"), async || !lines(&of).is_empty()).await;
+    lines(of)[0]
 }
 
 /// The line of the conn that had this session.
-pub(crate) async fn conn_line(session: &str) -> Value {
-    let find = || {
-        let lines = lines();
-        let session =
-            lines.iter().find(|l| l["kind"] == "session" && l["session_id"] == session)?;
-        let is = |l: &&Value| l["kind"] == "conn" && l["conn_id"] == session["conn_id"];
-        lines.iter().find(is).cloned()
-    };
-    eventually("the conn's line", async || find().is_some()).await;
-    find().unwrap()
+pub(crate) async fn conn_line(session: &str) -> &'static Value {
+    let conn_id = &about("session", session).await["conn_id"];
+    line("the conn", |l| l["kind"] == "conn" && l["conn_id"] == *conn_id).await
 }
 
 /// Waits for a line of this kind about this session.
-async fn line(kind: &str, session: &str) -> Value {
-    let find = || lines().into_iter().find(|l| l["kind"] == kind && l["session_id"] == session);
-    eventually(&format!("a {kind} line of {session}"), async || find().is_some()).await;
-    find().unwrap()
+async fn about(kind: &str, session: &str) -> &'static Value {
+    line(session, |l| l["kind"] == kind && l["session_id"] == session).await
 }
 
 #[tokio::test]
@@ -55,23 +60,21 @@ async fn a_turn_a_session_and_a_conn_end_with_a_line_each() {
     let rig = clis(1).start().await;
     let client = rig.client().await;
     used(&client, "told-1").await;
-    let turn = line("turn", "told-1").await;
+    let turn = about("turn", "told-1").await;
     assert_eq!((&turn["result"], &turn["method"]), (&json!("ok"), &json!("session.send")));
     assert_eq!((&turn["pool"], &turn["upstream"]), (&json!("p"), &json!("cli-0")));
     assert!(turn["t_total"].is_f64() && turn["t_first_event"].is_f64(), "{turn}");
-    let placed = line("audit", "told-1").await;
+    let placed = about("audit", "told-1").await;
     assert_eq!(
         (&placed["action"], &placed["placement_reason"]),
         (&json!("place"), &json!("round_robin"))
     );
     detach(&client, "told-1").await;
     // The CLI says that it ended before it says that it is done.
-    assert_eq!(line("session", "told-1").await["result"], "closed");
+    assert_eq!(about("session", "told-1").await["result"], "closed");
     client.close().await;
     let conn_id = turn["conn_id"].clone();
-    let find = || lines().into_iter().find(|l| l["kind"] == "conn" && l["conn_id"] == conn_id);
-    eventually("the conn's line", async || find().is_some()).await;
-    let conn = find().unwrap();
+    let conn = line("the conn", |l| l["kind"] == "conn" && l["conn_id"] == conn_id).await;
     assert_eq!((&conn["result"], &conn["termination"]), (&json!("ok"), &json!("CI")));
     assert_eq!(
         (&conn["sessions"], &conn["turns"], &conn["links"]),
@@ -98,7 +101,7 @@ async fn turns_that_end_badly_say_how() {
     for (session, result) in
         [("told-aborted", "aborted"), ("told-lost", "upstream_lost"), ("told-left", "client_left")]
     {
-        assert_eq!(line("turn", session).await["result"], result);
+        assert_eq!(about("turn", session).await["result"], result);
         let counted = [("result", result)];
         rig.until(result, |m| m.sum("fairlead_turns_total", &counted) == 1.0).await;
     }
@@ -181,7 +184,7 @@ async fn no_secret_and_no_prompt_is_told() {
     rig.clis[lost].kill().await;
     client.next_event(0, "session.idle").await.unwrap();
     client.reset().await;
-    line("turn", "quiet-a").await;
+    about("turn", "quiet-a").await;
     let (metrics, log) = (rig.metrics().await.0, log().text());
     assert!(log.contains("quiet-a"));
     let leaks: Vec<&str> =
@@ -212,9 +215,8 @@ async fn links_that_are_refused_are_told_when_that_begins_and_when_it_ends() {
     log();
     let rig = clis(5).health("interval = \"50ms\"").start().await;
     let told = |words: &str| {
-        let of = |l: &Value| l["upstream"] == "cli-4" && l["level"] == "WARN";
         let says = |l: &Value| l["message"].as_str().is_some_and(|m| m.contains(words));
-        lines().iter().filter(|l| of(l) && says(l)).count()
+        lines(|l| l["upstream"] == "cli-4" && l["level"] == "WARN" && says(l)).len()
     };
     let no = Fault::Error(-32002, "AUTHENTICATION_FAILED".into());
     rig.clis[4].fault("connect", no, 1_000);
@@ -245,5 +247,6 @@ async fn links_that_are_refused_are_told_when_that_begins_and_when_it_ends() {
     assert_eq!((told("refuses the pool's token"), told("no longer known to refuse")), (1, 0));
     rig.clis[4].clear_faults();
     rig.until_cli(4, "up").await;
-    assert_eq!((told("refuses the pool's token"), told("no longer known to refuse")), (1, 1));
+    eventually("its end is told", async || told("no longer known to refuse") == 1).await;
+    assert_eq!(told("refuses the pool's token"), 1);
 }

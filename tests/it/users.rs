@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fairlead::drain::Tasks;
-use fairlead::testing::Gateway;
+use fairlead::testing::{Gateway, free_port};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -25,8 +25,8 @@ struct App {
 
 impl App {
     async fn new(may: &watch::Receiver<bool>) -> App {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let port = free_port();
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let (gone, going) = watch::channel(false);
         let asked = Arc::new(AtomicUsize::new(0));
         let (tasks, may, count) = (Tasks::new(), may.clone(), Arc::clone(&asked));

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use fairlead::testing::{FakeCli, FakeConfig};
+use fairlead::testing::{FakeCli, FakeConfig, free_port};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use super::installed::package;
@@ -48,7 +48,7 @@ impl Target {
         let home =
             std::env::temp_dir().join(format!("fairlead-real-{}-{serial}", std::process::id()));
         std::fs::create_dir_all(&home).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let mut command = Command::new(binary);
         command
             .args(["--headless", "--port", &port.to_string(), "--no-auto-update"])

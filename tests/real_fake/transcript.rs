@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::target::Target;
 
 /// Nothing came for this long: the step is over.
-const SILENCE: Duration = Duration::from_millis(400);
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Methods whose answer has its place among the events. That of an abort has none: it races them.
 const PLACED: [&str; 4] = ["session.create", "session.resume", "session.detach", "session.destroy"];
@@ -232,9 +232,12 @@ impl<'a> Script<'a> {
 
     /// Ends a step: writes down what came to each connection, once all are silent.
     pub(crate) async fn step(&mut self, what: &str) {
-        for (client, _, _) in self.clients.values() {
+        // One that has little of the machine answers late: it is silent once it has answered this, too. Or has gone.
+        let silent = self.clients.values().map(async |(client, _, _)| {
+            let _ = client.request("ping", json!({})).await;
             client.quiet(SILENCE).await;
-        }
+        });
+        futures_util::future::join_all(silent).await;
         for (name, (client, mark, placed)) in &mut self.clients {
             let frames = client.frames(*mark);
             *mark += frames.len();

@@ -9,7 +9,12 @@ pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     pub(crate) fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        self.since(0)
+    }
+
+    /// What was logged after so many bytes.
+    pub(crate) fn since(&self, bytes: usize) -> String {
+        String::from_utf8(self.0.lock().unwrap()[bytes..].to_vec()).unwrap()
     }
 }
 

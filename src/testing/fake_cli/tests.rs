@@ -117,13 +117,15 @@ async fn two_fakes_on_one_disk_split_a_session_and_say_so() {
 
 #[tokio::test]
 async fn a_leaving_fake_refuses_and_then_closes_with_fin() {
-    let config = FakeConfig { term_delay: Duration::from_millis(50), ..FakeConfig::default() };
+    let config = FakeConfig { term_delay: Duration::from_secs(3600), ..FakeConfig::default() };
     let fake = FakeCli::start(config).await.unwrap();
     let client = at(&fake).await;
     ask(&client, "ping", json!({})).await;
     let refused = async {
         fake.until(|fake| fake.shared.model.lock().leaving).await;
-        client.request("ping", json!({})).await.unwrap_err()
+        let error = client.request("ping", json!({})).await.unwrap_err();
+        fake.release("leave");
+        error
     };
     let (_, error) = tokio::join!(fake.stop(), refused);
     assert_eq!((error.code, error.message.as_str()), (-32000, "SERVER_SHUTTING_DOWN"));
