@@ -239,10 +239,7 @@ impl<'a> Watch<'a> {
             tokio::select! {
                 read = self.reader.read(&mut buffer) => match read? {
                     0 => return Ok(()),
-                    n => {
-                        self.member.heard(time::now());
-                        self.bytes(buffer.get(..n).unwrap_or_default())?;
-                    }
+                    n => self.heard(buffer.get(..n).unwrap_or_default())?,
                 },
                 1.. = ears.asks.recv_many(&mut asks, ASKS_AT_ONCE) => self.ask(&mut asks).await?,
                 Some(seen) = ears.hints.recv() => {
@@ -250,11 +247,11 @@ impl<'a> Watch<'a> {
                     self.send_probe().await?;
                 }
                 _ = ticks.tick() => match self.probe {
-                    Some(_) if self.judged => self.judge()?,
+                    Some(_) if self.judged => self.judge(&mut buffer)?,
                     Some(_) => {}
                     None => self.send_probe().await?,
                 },
-                () = tokio::time::sleep_until(judged) => self.judge()?,
+                () = tokio::time::sleep_until(judged) => self.judge(&mut buffer)?,
                 () = tokio::time::sleep_until(tell), if !self.told.is_empty() => {}
             }
             if !self.told.is_empty() && time::now() >= self.tell_at {
@@ -325,7 +322,18 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn judge(&mut self) -> io::Result<()> {
+    /// Whether the CLI was silent for too long. What it said while we had no time to read is there: it counts first.
+    fn judge(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        match self.reader.try_read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.judge_silence(),
+            Err(error) => Err(error),
+            // Whoever reads next sees that it ended.
+            Ok(0) => Ok(()),
+            Ok(n) => self.heard(buffer.get(..n).unwrap_or_default()),
+        }
+    }
+
+    fn judge_silence(&mut self) -> io::Result<()> {
         let Some((_, sent)) = self.probe else { return Ok(()) };
         let now = time::now();
         let heard = self.member.last_heard();
@@ -372,6 +380,11 @@ impl<'a> Watch<'a> {
     /// Writes requests. A CLI that takes no bytes is as good as one that gives none.
     async fn write(&mut self, frames: &str) -> io::Result<()> {
         timeout(self.with.dead_after, self.writer.write_all(frames.as_bytes())).await?
+    }
+
+    fn heard(&mut self, input: &[u8]) -> io::Result<()> {
+        self.member.heard(time::now());
+        self.bytes(input)
     }
 
     fn bytes(&mut self, mut input: &[u8]) -> io::Result<()> {
@@ -440,3 +453,6 @@ impl Drop for Watch<'_> {
         self.tell();
     }
 }
+
+#[cfg(test)]
+mod tests;

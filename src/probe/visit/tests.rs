@@ -1,6 +1,6 @@
 //! A member and who probes it.
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
 use crate::config::Statuses;
@@ -39,14 +39,22 @@ async fn until(member: &Member, state: State) {
 #[tokio::test]
 async fn an_upstream_is_up_as_long_as_it_takes_connections() {
     let bench = Bench::new(Storage::Own);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let socket = |address: &str| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseport(true).unwrap();
+        socket.bind(address.parse().unwrap()).unwrap();
+        socket
+    };
+    // Holds the port, so that nobody else is given it, and does not listen.
+    let held = socket("127.0.0.1:0");
+    let address = held.local_addr().unwrap();
+    let listener = socket(&address.to_string()).listen(8).unwrap();
     let member = visited(&bench, address, Check::Tcp);
     until(&member, State::Up).await;
     tokio::time::timeout(Duration::from_secs(20), bench.pool.settled()).await.unwrap();
     drop(listener);
     until(&member, State::Down).await;
-    let _again = TcpListener::bind(address).await.unwrap();
+    let _again = socket(&address.to_string()).listen(8).unwrap();
     until(&member, State::Up).await;
     let checks = |result| {
         let labels = format!(r#"{{pool="p",result="{result}",upstream="u"}}"#);

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 
 use super::rig::{Backend, Rig, ok};
 use crate::health::outlier::Rule;
@@ -13,10 +15,14 @@ use crate::time::Duration;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Where nobody listens.
-async fn nobody() -> SocketAddr {
-    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    socket.local_addr().unwrap()
+/// Where nobody listens. Nobody else is given that port either: it is held as long as the process lives.
+fn nobody() -> SocketAddr {
+    static HELD: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    HELD.lock().push(socket);
+    address
 }
 
 async fn named(name: &'static str) -> Backend {
@@ -26,7 +32,7 @@ async fn named(name: &'static str) -> Backend {
 #[tokio::test]
 async fn where_nobody_is_another_one_is_tried_and_the_body_with_it() {
     let backend = Backend::new().await;
-    let rig = Rig::new(&[nobody().await, backend.address, nobody().await], |with| {
+    let rig = Rig::new(&[nobody(), backend.address, nobody()], |with| {
         with.inspected = Some(100);
     })
     .await;
@@ -41,12 +47,12 @@ async fn where_nobody_is_another_one_is_tried_and_the_body_with_it() {
 #[tokio::test]
 async fn it_is_tried_so_often_and_no_more() {
     let backend = Backend::new().await;
-    let upstreams = [nobody().await, nobody().await, nobody().await, backend.address];
+    let upstreams = [nobody(), nobody(), nobody(), backend.address];
     let rig = Rig::new(&upstreams, |with| with.retries = 2).await;
     let answer = rig.ask(GET).await;
     assert_eq!((answer.status, &answer.json()["reason"]), (502, &"upstream_lost".into()));
     assert!(backend.bytes().is_empty());
-    let rig = Rig::new(&[nobody().await], |_| {}).await;
+    let rig = Rig::new(&[nobody()], |_| {}).await;
     let answer = rig.ask(GET).await;
     assert_eq!((answer.status, &answer.json()["reason"]), (503, &"no_upstream".into()));
 }
@@ -172,7 +178,7 @@ async fn who_brings_its_cookie_back_comes_to_the_same_upstream() {
 #[tokio::test]
 async fn a_cookie_of_an_upstream_that_is_gone_is_replaced() {
     let backend = named("here").await;
-    let gone = nobody().await;
+    let gone = nobody();
     let rig = Rig::new(&[gone, backend.address], |with| with.affinity = Some(affinity())).await;
     let cookie = affinity().set("p", "up-0", rig.listener_now(), false).unwrap();
     let cookie = cookie.to_str().unwrap().split(';').next().unwrap();
