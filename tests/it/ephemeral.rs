@@ -168,7 +168,7 @@ async fn while_it_is_deleted_it_is_gone_and_can_be_made_anew() {
     let rig = mixed(&dir, 1).start().await;
     let client = rig.client().await;
     used(&client, "tmp-1").await;
-    rig.clis[0].fault("sessions.delete", Fault::Slow(2 * GRACE), 1);
+    rig.clis[0].fault("sessions.delete", Fault::Slow(Duration::from_millis(1500)), 1);
     detach(&client, "tmp-1").await;
     within("it is asked", rig.clis[0].until_received(|f| f.method() == "sessions.delete")).await;
     for method in ["session.resume", "session.getMetadata", "session.delete"] {
@@ -363,7 +363,7 @@ async fn what_was_not_made_here_is_not_deleted() {
 async fn one_that_may_have_been_made_when_its_client_went_is_deleted() {
     let dir = Dir::new();
     let setup = with_grace(&dir, 1, "1h");
-    let rig = setup.cli(0, |c| c.open_delay = Duration::from_secs(2)).start().await;
+    let rig = setup.cli(0, |c| c.open_delay = Duration::from_secs(1)).start().await;
     let client = rig.client().await;
     client.post("session.create", opened("tmp-1")).await.unwrap();
     within("it is made", rig.clis[0].until_received(|f| f.method() == "session.create")).await;
