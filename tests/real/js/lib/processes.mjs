@@ -73,7 +73,7 @@ export class Child {
     const { code, signal, error } = this.end;
     const why = error ? error.message : `code ${code}, signal ${signal}`;
     const tail = `${this.stdout}${this.stderr}`.slice(-4000);
-    throw Object.assign(new Error(`${this.name} ended (${why}):\n${tail}`), { ended: true });
+    throw Object.assign(new Error(`${this.name} ended (${why}):\n${tail}`), { final: true });
   }
 
   /** TERM, then KILL after `grace` milliseconds; the group is gone when this returns. */
