@@ -41,13 +41,14 @@ const TAKEN = /cannot listen at .*Address already in use/;
  * Starts fairlead in front of `pool` and waits until /readyz answers 200; without `ready`, until /livez does.
  * `again` takes over folders, ports and pool of an earlier start, as a restart by an operator does.
  */
-export async function startFairlead({ pool, identity, listener, drain, env = {}, again, ready = true }) {
+export async function startFairlead({ pool, identity, listener, limits, drain, env = {}, again, ready = true }) {
   const stays = again ?? {
     stateDir: folder("state"),
     config: path.join(folder("conf"), "fairlead.toml"),
     pool,
     identity,
     listener,
+    limits,
     drain,
   };
   for (let tries = again ? 1 : TRIES; ; tries -= 1) {
@@ -71,6 +72,7 @@ function launch(place, env) {
     state_dir: stateDir,
     runtime: { workers: 1 },
     metrics: { bind: `127.0.0.1:${metricsPort}` },
+    limits: place.limits,
     drain: place.drain,
     listener: [{ ...at, ...place.listener, identity: place.identity && [place.identity] }],
     pool: [place.pool],
