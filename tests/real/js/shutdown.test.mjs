@@ -23,7 +23,22 @@ describe("fairlead leaves and comes back", { timeout: 300_000 }, () => {
   const gone = (fairlead) =>
     until("nothing of it runs any more", () => processesMarked(fairlead.mark).length === 0, { ms: 30_000 });
 
-  test("TERM in mid-turn: not ready at once, the turn completes, exit 0, nothing is left", async () => {
+  test("TERM: not ready at once, while whoever comes is still taken", async () => {
+    const drain = { shutdown_delay: "60s" }; // it need not pass: a second TERM ends it
+    const fairlead = await startFairlead({ pool: managedPool(model, { count: 1 }), identity: BY_USER, drain });
+    fairlead.signal("SIGTERM");
+    await until("/readyz says 503", () => fairlead.status("/readyz").then((status) => status === 503));
+    assert.equal(await fairlead.status("/livez"), 200);
+    const client = await clients.of(fairlead);
+    const session = await client.createSession(config({ sessionId: "user-alice-delay" }));
+    assert.match(textOf(await session.sendAndWait({ prompt: "still" })), /^You said "still"/);
+    fairlead.signal("SIGTERM");
+    const end = await within("fairlead leaves", fairlead.child.exited, 40_000);
+    assert.deepEqual([end.code, end.signal], [0, null]);
+    await gone(fairlead);
+  });
+
+  test("TERM in mid-turn: not ready, the turn completes, exit 0, nothing is left", async () => {
     const drain = { drain_timeout: "60s", shutdown_delay: "1s" };
     const fairlead = await startFairlead({ pool: managedPool(model, { count: 2 }), identity: BY_USER, drain });
     const client = await clients.of(fairlead);
@@ -33,7 +48,7 @@ describe("fairlead leaves and comes back", { timeout: 300_000 }, () => {
     await model.holding("drain");
 
     fairlead.signal("SIGTERM");
-    await until("/readyz says 503", () => fairlead.status("/readyz").then((status) => status === 503), { ms: 900 });
+    await until("/readyz says 503", () => fairlead.status("/readyz").then((status) => status === 503));
     assert.equal(await fairlead.status("/livez"), 200);
     const refused = await until("new sessions are refused", async () => {
       const outcome = await client.createSession(config({ sessionId: "user-alice-late" })).catch((error) => error);

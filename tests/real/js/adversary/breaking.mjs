@@ -18,7 +18,7 @@ const harms = { bites: () => false };
 
 const turns = [
   byId("session.send", "live", { prompt: "from a stranger" }, {
-    bites: ({ target }) => target.witnesses("user.message", ({ data }) => data.content === "from a stranger", 2_000),
+    bites: ({ target, ms }) => target.witnesses("user.message", ms, ({ data }) => data.content === "from a stranger"),
   }),
   byId("session.send", "busy", { prompt: "from a stranger", mode: "immediate" }),
   byId("session.sendMessages", "live", { messages: [{ prompt: "from a stranger" }] }),
@@ -78,7 +78,7 @@ const forged = { answer: "forged", wasFreeform: true };
 const answers = [
   answer("a permission is granted by a stranger", PERMISSION, "permission", { result: { kind: "approve-once" } }, {
     // The turn goes on as it would by the victim's own word: only that it was decided before tells.
-    bites: ({ target }) => target.witnesses("permission.completed", () => true, 2_000),
+    bites: ({ target, ms }) => target.witnesses("permission.completed", ms),
   }),
   answer("a permission is refused by a stranger", PERMISSION, "permission", { result: { kind: "reject" } }),
   answer("a tool is answered by a stranger", TOOL, "tool", { result: "forged" }),
@@ -106,10 +106,10 @@ const attaching = [
     name: `session.resume of a ${target} session brings its events`,
     target,
     run: (stranger, { id }) => stranger.ask("session.resume", stranger.config(id)),
-    bites: async ({ stranger, target: it }) => {
+    bites: async ({ stranger, target: it, ms }) => {
       await it.clean(); // the turn goes on, and is told to all who are attached
       await it.turn.catch(() => {});
-      return await until("an event", () => stranger.overheard("session.event"), { ms: 1_500 }).catch(() => false);
+      return await until("an event", () => stranger.overheard("session.event"), { ms }).catch(() => false);
     },
     spent: true,
   })),

@@ -6,21 +6,25 @@ const METHOD = "session.getMessages";
 const json = JSON.stringify;
 const escaped = (text) => [...text].map((c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`).join("");
 
+// fairlead answers all of them, or closes. What a CLI alone does not answer is marked `silent`: that is not waited for long.
+const limit = (silent, { gate }) => (silent && gate.open ? 1_500 : undefined);
+
 /** A frame whose body is written by hand. `body(id, own, n)`: the victim's session, one's own, the request's id. */
 const written = (name, body, rest = {}) => ({
   name: `${METHOD}: ${name}`,
   target: "live",
   bites: told,
   ...rest,
-  run: async (stranger, { id }) => {
+  run: async (stranger, { id }, site) => {
     const n = stranger.nextId();
     const own = await stranger.own();
-    await stranger.say(body(id, own, n), { id: n, method: METHOD, ms: 1_500 });
+    await stranger.say(body(id, own, n), { id: n, method: METHOD, ms: limit(rest.silent, site) });
   },
 });
 
 const request = (params, n, method = METHOD) => `{"jsonrpc":"2.0","id":${n},"method":"${method}","params":${params}}`;
 const holds = { bare: "holds" };
+const silent = { ...holds, silent: true };
 const ownHistory = { ...holds, twin: "one's own history is told" };
 
 const twice = [
@@ -42,7 +46,7 @@ const twice = [
     `{"jsonrpc":"2.0","id":${n},"method":"${METHOD}","sessionId":${json(id)},"params":{"sessionId":${json(own)}}}`, ownHistory),
   written("the victim's id one level deeper", (id, own, n) =>
     request(`{"sessionId":${json(own)},"params":{"sessionId":${json(id)}}}`, n), ownHistory),
-  written("a batch", (id, own, n) => `[${request(`{"sessionId":${json(id)}}`, n)}]`, holds),
+  written("a batch", (id, own, n) => `[${request(`{"sessionId":${json(id)}}`, n)}]`, silent),
   written("deep nesting before the id", (id, own, n) =>
     request(`{"x":${"[".repeat(90)}${"]".repeat(90)},"sessionId":${json(id)}}`, n)),
   written("an array of params", (id, own, n) => request(`[{"sessionId":${json(id)}}]`, n), { bare: "any" }),
@@ -51,16 +55,16 @@ const twice = [
 /** Two lengths in one header: who believes the other one sees another frame. */
 const framed = [
   ["two lengths, the second is right", (n) => `Content-Length: 2\r\nContent-Length: ${n}\r\n\r\n`, {}],
-  ["two lengths, the first is right", (n) => `Content-Length: ${n}\r\nContent-Length: 2\r\n\r\n`, holds],
+  ["two lengths, the first is right", (n) => `Content-Length: ${n}\r\nContent-Length: 2\r\n\r\n`, silent],
   ["a length with a comma", (n) => `Content-Length: ${n}, 2\r\n\r\n`, {}],
   ["a length with leading zeros", (n) => `Content-Length: 000${n}\r\n\r\n`, {}],
-  ["a length in hexadecimal", (n) => `Content-Length: 0x${n.toString(16)}\r\n\r\n`, holds],
+  ["a length in hexadecimal", (n) => `Content-Length: 0x${n.toString(16)}\r\n\r\n`, silent],
 ].map(([name, head, rest]) => ({
   ...written(name, () => "", rest),
-  run: async (stranger, { id }) => {
+  run: async (stranger, { id }, site) => {
     const n = stranger.nextId();
     const body = request(`{"sessionId":${json(id)}}`, n);
-    await stranger.say(body, { id: n, method: METHOD, head: head(Buffer.byteLength(body)), ms: 1_500 });
+    await stranger.say(body, { id: n, method: METHOD, head: head(Buffer.byteLength(body)), ms: limit(rest.silent, site) });
   },
 }));
 

@@ -1,5 +1,5 @@
 // What stands between a victim and a stranger. A gate is a function of the model server that gives both an address,
-// and the credentials that they need there; whatever it starts is ended by `stop`.
+// and the credentials that they need there; whatever it starts is ended by `stop`. An `open` gate keeps nothing off.
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
@@ -11,7 +11,8 @@ import { toToml } from "../lib/toml.mjs";
 /** Nothing: both talk to one CLI. Everything that is not asked for bites here. */
 export async function bare(model) {
   const cli = await startCli({ model });
-  return { victim: { address: cli.address }, stranger: { address: cli.address }, cli, stop: () => cli.stop() };
+  const { address } = cli;
+  return { victim: { address }, stranger: { address }, cli, open: true, stop: () => cli.stop() };
 }
 
 /** A wall: each has a CLI of its own. Nothing can bite here, so what fails here is the test's own fault. */
@@ -32,10 +33,13 @@ function byToken() {
   return { source: "token", tokens: { file } };
 }
 
+// How long fairlead waits for a CLI shows in its answers; this is longer than any stranger waits for them.
+const limits = { lookup_timeout: "30s", fleet_timeout: "30s" };
+
 /** fairlead in front of one CLI that both share. */
 export async function fairlead(model) {
   const cli = await startCli({ model });
-  const gate = await startFairlead({ pool: fixedPool([cli]), identity: byToken() });
+  const gate = await startFairlead({ pool: fixedPool([cli]), identity: byToken(), limits });
   const as = (who) => ({ address: gate.address, token: TOKENS[who] });
   const stop = async () => {
     await gate.stop();

@@ -1,9 +1,10 @@
 // What a probe is, and how one is played. A probe is data:
 //   name      what it would prove
 //   target    the state of the victim's session that it is aimed at (the kinds of victim.mjs); absent: none
-//   run       (stranger, target, site): what the stranger does. It is also run, by another stranger, against
-//             a target that does not exist: the two must not be told apart
-//   bites     ({answer, stranger, target, site, gate, same}): whether the stranger got or broke something
+//   run       (stranger, target, site, ms): what the stranger does. It is also run, by another stranger, against
+//             a target that does not exist: the two must not be told apart. `ms`: see `bites`
+//   bites     ({answer, stranger, target, site, gate, same, ms}): whether the stranger got or broke something; `ms`
+//             milliseconds are given to what comes only where the probe bites, and is no answer
 //   bare      what happens at a CLI alone: "bites" (the default), "holds", or "any" where that is a race or a matter
 //             of the CLI's set-up
 //   twin      why the answers for what is not there may differ by more than the names asked for; absent: they may not
@@ -13,6 +14,10 @@
 //   fresh     it changes the CLI for all and comes before everybody: the name of a site that it shares with others
 import { Stranger, tells } from "./stranger.mjs";
 import { Victim } from "./victim.mjs";
+
+/** Where something has to come, it ends the wait, however busy the machine is; where nothing has to, a while is enough. */
+export const EXPECTED = 30_000;
+const UNEXPECTED = 2_000;
 
 export const ok = (answer) => answer.result !== undefined && answer.result?.success !== false;
 
@@ -86,13 +91,14 @@ export class Site {
  */
 export async function play(probe, site, { thorough }) {
   const { gate } = site;
+  const ms = gate.open && (probe.bare ?? "bites") === "bites" ? EXPECTED : UNEXPECTED;
   const victim = probe.target === undefined ? undefined : (site.victims[0] ?? (await site.newcomer()));
   const target = victim && (probe.target === "nobody" ? victim.nobody() : await victim.target(probe.target));
   const strangers = [];
   const meet = async (aim) => {
     const stranger = await site.stranger(probe.connect);
     strangers.push(stranger);
-    await probe.run(stranger, aim, site);
+    await probe.run(stranger, aim, site, ms);
     return stranger;
   };
   try {
@@ -101,7 +107,7 @@ export async function play(probe, site, { thorough }) {
     const stranger = await meet(target);
     const apart = other ? differences(stranger, other) : [];
     const answer = stranger.asked.at(-1)?.answer;
-    const bit = Boolean(await probe.bites({ answer, stranger, target, site, gate, same: apart.length === 0 }));
+    const bit = Boolean(await probe.bites({ answer, stranger, target, site, gate, same: apart.length === 0, ms }));
     const asked = target?.proof && !probe.spent && (thorough || !bit);
     const harm = asked ? await target.harm() : undefined;
     const leaks = site.victims.flatMap(({ marker }) => stranger.leaks(marker));

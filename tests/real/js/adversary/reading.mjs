@@ -152,17 +152,17 @@ const oracles = [
 const hasTelemetry = ({ stranger }) =>
   stranger.heard.some(({ text }) => text.includes("gitHubTelemetry.event") && text.includes(stranger.met.marker));
 
-async function anothersTurn(stranger, site) {
+async function anothersTurn(stranger, site, ms) {
   stranger.met = await (await site.newcomer()).target("live");
-  await until("it comes", () => hasTelemetry({ stranger }), { ms: 1_500 }).catch(() => {});
+  await until("it comes", () => hasTelemetry({ stranger }), { ms }).catch(() => {});
 }
 
 const broadcasts = [
   {
     name: "lifecycle broadcasts tell of new sessions",
-    run: async (stranger, target, site) => {
+    run: async (stranger, target, site, ms) => {
       stranger.met = await (await site.newcomer()).target("empty");
-      await until("it is told", () => stranger.overheard(stranger.met.id), { ms: 1_500 }).catch(() => {});
+      await until("it is told", () => stranger.overheard(stranger.met.id), { ms }).catch(() => {});
     },
     bites: ({ stranger }) => stranger.overheard(stranger.met.marker),
   },
@@ -181,15 +181,15 @@ const broadcasts = [
   {
     name: "telemetry of everybody comes to who asks for it in connect",
     connect: { enableGitHubTelemetryForwarding: true },
-    run: (stranger, target, site) => anothersTurn(stranger, site),
+    run: (stranger, target, site, ms) => anothersTurn(stranger, site, ms),
     bites: hasTelemetry,
   },
   {
     name: "telemetry of everybody comes to who asks for it in create",
-    run: async (stranger, target, site) => {
+    run: async (stranger, target, site, ms) => {
       const mine = { ...stranger.config(randomUUID()), enableGitHubTelemetryForwarding: true };
       await stranger.ask("session.create", mine);
-      await anothersTurn(stranger, site);
+      await anothersTurn(stranger, site, ms);
     },
     bites: hasTelemetry,
     bare: "holds",

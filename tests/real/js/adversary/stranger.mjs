@@ -93,7 +93,7 @@ export class Stranger {
   }
 
   /** Sends `text` as the body of a frame; `id` is the request in it whose answer is waited for. */
-  async say(text, { id, ms = 6_000, method = "raw", head } = {}) {
+  async say(text, { id, ms = 15_000, method = "raw", head } = {}) {
     const said = stringsIn(text);
     const asked = { method, said, answer: { silent: true } };
     this.asked.push(asked);

@@ -2,15 +2,14 @@
 // comes after the stranger. The form of a probe is told in probe.mjs.
 import { until } from "../lib/wait.mjs";
 import { folder } from "../lib/processes.mjs";
+import { EXPECTED } from "./probe.mjs";
 import { Stranger } from "./stranger.mjs";
-
-const soon = (what, fact, ms = 4_000) => until(what, fact, { ms }).catch(() => false);
 
 /** A victim comes later and has a turn, until that is over or `isStolen(marker)`; `site.harm` says whether it worked. */
 async function later(site, isStolen) {
   const victim = await site.newcomer();
   const turn = victim.target("live").then((target) => target.harm());
-  const theft = until("it is stolen", () => isStolen(victim.marker), { ms: site.patience });
+  const theft = until("it is stolen", () => isStolen(victim.marker), { ms: EXPECTED });
   site.harm = await Promise.race([turn, theft.then(() => "stolen")]).catch((error) => error.message);
 }
 
@@ -70,7 +69,8 @@ export const taking = [
     name: "runtime.shutdown ends the CLI of all",
     fresh: "all",
     run: (stranger) => stranger.ask("runtime.shutdown", {}),
-    bites: ({ gate }) => soon("the CLI ends", () => !gate.cli.child.running),
+    bites: ({ gate }) =>
+      until("the CLI ends", () => !gate.cli.child.running, { ms: gate.open ? EXPECTED : 4_000 }).catch(() => false),
   },
 ];
 

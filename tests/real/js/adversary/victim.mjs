@@ -216,7 +216,7 @@ class Target {
   }
 
   /** Waits until an event of the victim's session fulfils `test`; false after `ms` milliseconds. */
-  witnesses(type, test = () => true, ms = 5_000) {
+  witnesses(type, ms, test = () => true) {
     return until(type, () => this.seen.of(type).some(test), { ms }).then(() => true, () => false);
   }
 

@@ -2,8 +2,7 @@
 // leaves the CLI alive when it is ended).
 import fs from "node:fs";
 import path from "node:path";
-import { Child, folder, freePort } from "./processes.mjs";
-import { within } from "./wait.mjs";
+import { Child, folder } from "./processes.mjs";
 
 const modules = path.join(import.meta.dirname, "..", "..", "node_modules");
 
@@ -39,11 +38,12 @@ export function cliEnvironment({ model, home, token, extra = {} }) {
  */
 export async function startCli({ model, home = folder("home"), token, name = "cli" }) {
   const cwd = folder("cwd");
-  const port = await freePort();
-  const args = ["--headless", "--no-auto-update", "--port", String(port)];
+  const args = ["--headless", "--no-auto-update", "--port", "0"]; // it says which one it got
   const env = cliEnvironment({ model, home, token });
-  const child = new Child(`${name} on ${port}`, path.join(cliFolder(), "copilot"), args, { cwd, env });
-  await within(`${child.name} listens`, child.says(`listening on port ${port}`), 90_000);
+  const child = new Child(name, path.join(cliFolder(), "copilot"), args, { cwd, env });
+  const [, said] = await child.says(/listening on port (\d+)\s/, { ms: 90_000 });
+  const port = Number(said);
+  child.name = `${name} on ${port}`;
   return { child, pid: child.pid, port, address: `127.0.0.1:${port}`, home, cwd, token, stop: () => child.stop() };
 }
 

@@ -33,27 +33,46 @@ export function fixedPool(clis, pool = {}) {
   return { name: "copilots", upstreams: clis.map(({ address }) => address), ...pool };
 }
 
+// How often other ports are tried, if somebody took one meanwhile.
+const TRIES = 5;
+const TAKEN = /cannot listen at .*Address already in use/;
+
 /**
- * Starts fairlead in front of `pool` and waits until /readyz answers 200.
+ * Starts fairlead in front of `pool` and waits until /readyz answers 200; without `ready`, until /livez does.
  * `again` takes over folders, ports and pool of an earlier start, as a restart by an operator does.
  */
-export async function startFairlead({ pool, identity, listener, drain, env = {}, again, ready = true }) {
-  const place = again ?? {
+export async function startFairlead({ pool, identity, listener, limits, drain, env = {}, again, ready = true }) {
+  const stays = again ?? {
     stateDir: folder("state"),
-    port: await freePort(),
-    metricsPort: await freePort(),
     config: path.join(folder("conf"), "fairlead.toml"),
     pool,
     identity,
     listener,
+    limits,
     drain,
   };
+  for (let tries = again ? 1 : TRIES; ; tries -= 1) {
+    const place = again ?? { ...stays, port: await freePort(), metricsPort: await freePort() };
+    const fairlead = new Fairlead(launch(place, env), place);
+    try {
+      await fairlead.answers(ready ? "/readyz" : "/livez");
+      return fairlead;
+    } catch (error) {
+      await fairlead.stop();
+      if (tries === 1 || !TAKEN.test(error.message)) throw error;
+    }
+  }
+}
+
+/** The process, by a config file for this place. */
+function launch(place, env) {
   const { stateDir, port, metricsPort, config } = place;
   const at = { name: "main", bind: `127.0.0.1:${port}`, protocol: "jsonrpc", pool: place.pool.name };
   const toml = toToml({
     state_dir: stateDir,
     runtime: { workers: 1 },
     metrics: { bind: `127.0.0.1:${metricsPort}` },
+    limits: place.limits,
     drain: place.drain,
     listener: [{ ...at, ...place.listener, identity: place.identity && [place.identity] }],
     pool: [place.pool],
@@ -61,10 +80,7 @@ export async function startFairlead({ pool, identity, listener, drain, env = {},
   fs.writeFileSync(config, toml);
   const PATH = `${cliFolder()}${path.delimiter}${process.env.PATH}`;
   const environment = { PATH, HOME: stateDir, RUST_BACKTRACE: "1", FAIRLEAD_LOG: process.env.FAIRLEAD_LOG ?? "info", ...env };
-  const child = new Child("fairlead", binary(), ["run", "--config", config], { env: environment });
-  const fairlead = new Fairlead(child, place);
-  if (ready) await fairlead.ready();
-  return fairlead;
+  return new Child("fairlead", binary(), ["run", "--config", config], { env: environment });
 }
 
 class Fairlead {
@@ -90,10 +106,11 @@ class Fairlead {
     );
   }
 
-  async ready(ms = 90_000) {
-    await until("fairlead is ready", async () => {
+  /** Waits until a path of the metrics listener is answered with 200; fails when the process ends before. */
+  async answers(where, ms = 90_000) {
+    await until(`fairlead answers ${where}`, async () => {
       if (!this.child.running) this.child.failed();
-      return (await this.status("/readyz")) === 200;
+      return (await this.status(where)) === 200;
     }, { ms });
   }
 

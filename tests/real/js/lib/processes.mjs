@@ -1,6 +1,7 @@
 // Children in process groups of their own, and the promise that none outlives the test file.
 // Never signals a process that it did not start.
 import { spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import fs from "node:fs";
 import net from "node:net";
 import os from "node:os";
@@ -73,7 +74,7 @@ export class Child {
     const { code, signal, error } = this.end;
     const why = error ? error.message : `code ${code}, signal ${signal}`;
     const tail = `${this.stdout}${this.stderr}`.slice(-4000);
-    throw Object.assign(new Error(`${this.name} ended (${why}):\n${tail}`), { ended: true });
+    throw Object.assign(new Error(`${this.name} ended (${why}):\n${tail}`), { final: true });
   }
 
   /** TERM, then KILL after `grace` milliseconds; the group is gone when this returns. */
@@ -114,15 +115,26 @@ export function folder(purpose) {
   return made;
 }
 
-/** A TCP port on loopback that was free a moment ago. */
-export function freePort() {
+// Below those that Linux gives to whoever names none (from 32768 on, ip_local_port_range): none of these is given to somebody
+// else between here and the bind.
+const PORTS = { first: 20_000, last: 32_767 };
+const given = new Set();
+
+/** A TCP port on loopback that was free a moment ago, and that nobody was given before. */
+export async function freePort() {
+  for (;;) {
+    const port = randomInt(PORTS.first, PORTS.last + 1);
+    if (given.has(port)) continue;
+    given.add(port);
+    if (await isFree(port)) return port;
+  }
+}
+
+function isFree(port) {
   return new Promise((done, fail) => {
     const server = net.createServer();
-    server.once("error", fail);
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address();
-      server.close(() => done(port));
-    });
+    server.once("error", (error) => (error.code === "EADDRINUSE" ? done(false) : fail(error)));
+    server.listen(port, "127.0.0.1", () => server.close(() => done(true)));
   });
 }
 

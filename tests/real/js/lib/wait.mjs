@@ -9,7 +9,8 @@ export class DeadlineError extends Error {
 /**
  * Polls `fact` until it returns something truthy, and returns that.
  * @param {string} what what is waited for, for the error message
- * @param {() => unknown} fact may be async; an error counts as "not yet" and is told at the deadline
+ * @param {() => unknown} fact may be async; an error counts as "not yet" and is told at the deadline,
+ *   but one that is `final` ends the wait
  */
 export async function until(what, fact, { ms = 30_000, every = 25 } = {}) {
   const end = Date.now() + ms;
@@ -20,6 +21,7 @@ export async function until(what, fact, { ms = 30_000, every = 25 } = {}) {
       if (value) return value;
       last = undefined;
     } catch (error) {
+      if (error.final) throw error;
       last = error;
     }
     if (Date.now() >= end) {
