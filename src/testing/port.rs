@@ -11,6 +11,7 @@ const COUNT: u16 = 12_000;
 ///
 /// # Panics
 /// All are in use.
+#[expect(clippy::expect_used, reason = "a test's own function")]
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Processes beside this one begin elsewhere.
