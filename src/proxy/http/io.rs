@@ -240,8 +240,16 @@ impl ClientStream {
     /// Writes out what is held back, as far as the client takes it.
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let sent = self.held.poll_send(&mut self.io, &self.wire.level, cx);
-        self.metrics.bytes_out.inc_by(self.held.count());
+        self.count();
         sent
+    }
+
+    /// Counts what went out. Each of a listener's conns does, on whatever core: so not where there is nothing to count.
+    fn count(&mut self) {
+        match self.held.count() {
+            0 => {}
+            sent => self.metrics.bytes_out.inc_by(sent),
+        }
     }
 
     /// Whether so many bytes are held back: while an answer is relayed, and where they go out with what is.
@@ -251,14 +259,14 @@ impl ClientStream {
 
     fn hold(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
         let pushed = self.held.push(&mut self.io, &self.wire.level, cx, bytes);
-        self.metrics.bytes_out.inc_by(self.held.count());
+        self.count();
         pushed
     }
 
     /// Takes note of what went out by itself.
     fn went(&mut self, n: usize) -> io::Result<usize> {
         self.held.went(&self.wire.level, n)?;
-        self.metrics.bytes_out.inc_by(self.held.count());
+        self.count();
         Ok(n)
     }
 
