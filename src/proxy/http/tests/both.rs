@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::rig::{Backend, Client, DEADLINE, Rig, within};
+use super::rig::{Backend, Client, DEADLINE, Rig, head_of, within};
 use crate::time::Duration;
 
 /// More than all buffers on the way hold.
@@ -15,10 +15,8 @@ fn head(length: usize) -> String {
 /// One that says each byte of a body so many times, as it comes; it reads nothing while it says something.
 async fn echo(times: usize) -> Backend {
     Backend::serving(move |mut socket, _| async move {
-        let (mut came, mut buf) = (Vec::new(), vec![0; 8192]);
-        while !came.ends_with(b"\r\n\r\n") {
-            came.push(socket.read_u8().await.unwrap());
-        }
+        head_of(&mut socket).await;
+        let mut buf = vec![0; 8192];
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", MUCH * times);
         socket.write_all(head.as_bytes()).await.unwrap();
         while let Ok(n @ 1..) = socket.read(&mut buf).await {
@@ -47,10 +45,7 @@ async fn an_upstream_that_answers_while_it_reads_is_not_stalled() {
             writes.write_all(&body).await.unwrap();
         };
         let reading = async {
-            let mut came = Vec::new();
-            while !came.ends_with(b"\r\n\r\n") {
-                came.push(reads.read_u8().await.unwrap());
-            }
+            head_of(&mut reads).await;
             let mut said = vec![0; MUCH * times];
             reads.read_exact(&mut said).await.unwrap();
             said
@@ -64,10 +59,7 @@ async fn an_upstream_that_answers_while_it_reads_is_not_stalled() {
 async fn a_client_that_says_all_before_it_listens_is_not_stalled() {
     let backend = Backend::serving(|socket, _| async move {
         let (mut reads, mut writes) = socket.into_split();
-        let mut came = Vec::new();
-        while !came.ends_with(b"\r\n\r\n") {
-            came.push(reads.read_u8().await.unwrap());
-        }
+        head_of(&mut reads).await;
         let writing = async {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {MUCH}\r\n\r\n");
             writes.write_all(head.as_bytes()).await.unwrap();
@@ -128,14 +120,7 @@ async fn answer(rig: &Rig) -> Vec<u8> {
         // An error: the answer came before all was read.
         let _ = writes.write_all(&body).await;
     };
-    let reading = async {
-        let mut said = Vec::new();
-        while !said.ends_with(b"\r\n\r\n") {
-            said.push(reads.read_u8().await.unwrap());
-        }
-        said
-    };
-    within(async { tokio::join!(writing, reading) }).await.1
+    within(async { tokio::join!(writing, head_of(&mut reads)) }).await.1
 }
 
 #[tokio::test]
@@ -196,10 +181,7 @@ async fn one_that_goes_away_meanwhile_is_lost() {
 #[tokio::test]
 async fn what_one_said_before_it_went_away_is_told() {
     let backend = Backend::serving(|mut socket, _| async move {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(socket.read_u8().await.unwrap());
-        }
+        head_of(&mut socket).await;
         let text = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         socket.write_all(text).await.unwrap();
     })

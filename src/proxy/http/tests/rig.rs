@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
@@ -35,6 +35,15 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 /// Waits for something that must come.
 pub(super) async fn within<T>(waiting: impl Future<Output = T>) -> T {
     timeout(DEADLINE, waiting).await.expect("it did not come in time")
+}
+
+/// The head of what comes next.
+pub(super) async fn head_of(reads: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(reads.read_u8().await.unwrap());
+    }
+    head
 }
 
 /// What an upstream got on one connection.

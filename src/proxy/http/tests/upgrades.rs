@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::rig::{Backend, Rig, ok, within};
+use super::rig::{Backend, Rig, head_of, ok, within};
 
 const ASK: &[u8] =
     b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
@@ -60,10 +60,7 @@ async fn both_ends_say_what_they_like() {
 async fn an_upstream_that_always_says_something_hears_its_client() {
     let backend = Backend::serving(|socket, _| async move {
         let (mut reads, mut writes) = socket.into_split();
-        let mut came = Vec::new();
-        while !came.ends_with(b"\r\n\r\n") {
-            came.push(reads.read_u8().await.unwrap());
-        }
+        head_of(&mut reads).await;
         writes.write_all(YES).await.unwrap();
         let flood = vec![b'.'; 65536];
         let heard = reads.read_u8();
