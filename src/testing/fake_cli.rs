@@ -83,8 +83,6 @@ pub struct FakeConfig {
     pub port: u16,
     /// Keep every frame for assertions. Without it requests may take the hot path.
     pub record: bool,
-    /// How long connect, create, resume and delete take; later requests overtake them.
-    pub open_delay: Duration,
     /// Between SIGTERM and FIN, unless the key `leave` is released before; requests are refused meanwhile.
     pub term_delay: Duration,
     /// What a send streams, instead of a turn.
@@ -102,7 +100,6 @@ impl Default for FakeConfig {
             ip: IpAddr::from([127, 0, 0, 1]),
             port: 0,
             record: true,
-            open_delay: Duration::from_millis(2),
             term_delay: Duration::from_millis(20),
             bench: None,
             hushed: false,
@@ -212,17 +209,17 @@ impl FakeCli {
         self.shared.faults.clear();
     }
 
-    /// Lets turns that wait for the key go on, or the next one that will.
+    /// Lets turns and answers that wait for the key go on, or the next one that will.
     pub fn release(&self, key: &str) {
         self.shared.keys.release(key);
     }
 
-    /// The keys that turns wait for now.
+    /// The keys that turns and answers wait for now.
     pub fn held(&self) -> Vec<String> {
         self.shared.keys.held()
     }
 
-    /// Waits until a turn waits for the key.
+    /// Waits until a turn or an answer waits for the key.
     pub async fn until_held(&self, key: &str) {
         loop {
             let changed = self.shared.keys.changed().notified();

@@ -215,12 +215,13 @@ async fn a_request_that_a_cli_does_not_answer_is_answered_in_time_and_only_once(
     let rig = clis(1).limits("request_timeout = \"200ms\"").start().await;
     let client = rig.client().await;
     create(&client, "s").await;
-    rig.clis[0].fault("session.name.get", Fault::Slow(Duration::from_millis(2500)), 1);
+    rig.clis[0].fault("session.name.get", Fault::Held("k".into()), 1);
     let from = client.received();
     let asked = client.post("session.name.get", json!({"sessionId": "s"})).await.unwrap();
     let error = client.answer_to(&asked).await.unwrap_err();
     is_ours(&error, -32048, "upstream_timeout");
     assert_eq!(error.data["session"], "s");
+    rig.clis[0].release("k");
     let late = [("reason", "late_reply")];
     rig.until("the late one is counted", |m| m.sum("fairlead_frame_errors_total", &late) == 1.0)
         .await;
@@ -234,8 +235,15 @@ async fn what_takes_long_by_nature_is_not_timed() {
     let rig = clis(1).limits("request_timeout = \"200ms\"").start().await;
     let client = rig.client().await;
     create(&client, "s").await;
-    rig.clis[0].fault("session.send", Fault::Slow(Duration::from_millis(2500)), 1);
-    send(&client, "s", "x").await;
+    rig.clis[0].fault("session.send", Fault::Held("k".into()), 1);
+    let sent = json!({"sessionId": "s", "prompt": "x"});
+    let sent = client.post("session.send", sent).await.unwrap();
+    // What was asked for later, and is timed.
+    rig.clis[0].fault("session.name.get", Fault::Never, 1);
+    let error = refused(&client, "session.name.get", json!({"sessionId": "s"})).await;
+    is_ours(&error, -32048, "upstream_timeout");
+    rig.clis[0].release("k");
+    client.answer_to(&sent).await.unwrap();
 }
 
 #[tokio::test]

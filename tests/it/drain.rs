@@ -106,11 +106,13 @@ async fn a_request_that_is_pending_is_answered_before_its_conn_is_closed() {
     let rig = clis(1).drain("drain_timeout = \"60s\"").start().await;
     let client = rig.client().await;
     create(&client, "s").await;
-    let slow = fairlead::testing::Fault::Slow(Duration::from_millis(700));
-    rig.clis[0].fault("session.name.get", slow, 1);
+    let held = fairlead::testing::Fault::Held("k".into());
+    rig.clis[0].fault("session.name.get", held, 1);
     let asked = client.post("session.name.get", json!({"sessionId": "s"})).await.unwrap();
-    within("it is taken", rig.clis[0].until_received(|f| f.method() == "session.name.get")).await;
+    within("it is taken", rig.clis[0].until_held("k")).await;
     rig.gateway.leave(Mode::Drain);
+    eventually("it drains", async || rig.gateway.get("/readyz").await.unwrap().0 == 503).await;
+    rig.clis[0].release("k");
     client.answer_to(&asked).await.unwrap();
     assert_eq!(client.until_closed().await, Some(Closed::Fin));
     within("it ends", rig.gateway.ended()).await;

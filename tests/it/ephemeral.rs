@@ -165,17 +165,20 @@ async fn it_lives_as_long_as_one_conn_has_it() {
 #[tokio::test]
 async fn while_it_is_deleted_it_is_gone_and_can_be_made_anew() {
     let dir = Dir::new();
-    let rig = mixed(&dir, 1).start().await;
+    let rig = mixed(&dir, 1).limits("lookup_timeout = \"1m\"").start().await;
     let client = rig.client().await;
     used(&client, "tmp-1").await;
-    rig.clis[0].fault("sessions.delete", Fault::Slow(Duration::from_millis(1500)), 1);
+    rig.clis[0].fault("sessions.delete", Fault::Held("k".into()), 1);
     detach(&client, "tmp-1").await;
-    within("it is asked", rig.clis[0].until_received(|f| f.method() == "sessions.delete")).await;
+    within("it is asked", rig.clis[0].until_held("k")).await;
     for method in ["session.resume", "session.getMetadata", "session.delete"] {
         let error = refused(&client, method, opened("tmp-1")).await;
         is_ours(&error, -32042, "access_denied");
     }
-    create(&client, "tmp-1").await;
+    let made = client.post("session.create", opened("tmp-1")).await.unwrap();
+    ask(&client, "ping", json!({})).await;
+    rig.clis[0].release("k");
+    client.answer_to(&made).await.unwrap();
     assert_eq!(turn(&client, "tmp-1", "x").await, "You said \"x\". I remember 0 earlier messages.");
     assert_eq!(deletes(&rig.clis[0], "tmp-1"), 1);
     a_grace_later(&rig).await;
@@ -362,11 +365,11 @@ async fn what_was_not_made_here_is_not_deleted() {
 #[tokio::test]
 async fn one_that_may_have_been_made_when_its_client_went_is_deleted() {
     let dir = Dir::new();
-    let setup = with_grace(&dir, 1, "1h");
-    let rig = setup.cli(0, |c| c.open_delay = Duration::from_secs(1)).start().await;
+    let rig = with_grace(&dir, 1, "1h").start().await;
+    rig.clis[0].fault("session.create", Fault::Held("k".into()), 1);
     let client = rig.client().await;
     client.post("session.create", opened("tmp-1")).await.unwrap();
-    within("it is made", rig.clis[0].until_received(|f| f.method() == "session.create")).await;
+    within("it is made", rig.clis[0].until_held("k")).await;
     client.reset().await;
     within("it is deleted", rig.clis[0].until_received(|f| f.method() == "sessions.delete")).await;
     let client = rig.client().await;

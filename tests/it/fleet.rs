@@ -80,14 +80,20 @@ async fn who_comes_when_too_many_wait_for_a_look_up_is_told_to_come_again() {
 
 #[tokio::test]
 async fn a_list_waits_for_a_slow_cli_longer_than_a_look_up_does() {
-    let rig = clis(2).limits("lookup_timeout = \"1s\"").start().await;
+    let rig = clis(2).limits("lookup_timeout = \"1s\"\nfleet_timeout = \"1m\"").start().await;
     let client = rig.client().await;
     for session in ["a", "b"] {
         used(&client, session).await;
     }
-    let slow = std::time::Duration::from_secs(2);
-    rig.clis[0].fault("session.list", Fault::Slow(slow), 1);
-    let list = ask(&client, "session.list", json!({})).await;
+    rig.clis[0].fault("session.list", Fault::Held("k".into()), 1);
+    let list = client.post("session.list", json!({})).await.unwrap();
+    within("it is asked", rig.clis[0].until_held("k")).await;
+    // What was looked up later, and in vain.
+    rig.clis[0].fault("session.mode.get", Fault::Never, 1);
+    let error = refused(&client, "session.resume", opened("c")).await;
+    is_ours(&error, -32041, "no_upstream");
+    rig.clis[0].release("k");
+    let list = client.answer_to(&list).await.unwrap();
     assert_eq!(list["sessions"].as_array().unwrap().len(), 2);
     assert_eq!(rig.metrics().await.sum(LEFT_OUT, &[]), 0.0);
 }

@@ -3,6 +3,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -204,6 +205,9 @@ fn answer(shared: &Arc<Shared>, conn: u64, id: &Value, outcome: Result<Value, Va
     }
 }
 
+/// How long connect, create, resume and delete take; later requests overtake them.
+const OPENS: Duration = Duration::from_millis(2);
+
 /// What opens or closes something takes a moment, in which later requests are served already.
 fn request(shared: &Arc<Shared>, reply: Reply, params: Value) {
     if let Some(answer) = shared.faults.take_answer(&reply.method) {
@@ -218,7 +222,7 @@ fn request(shared: &Arc<Shared>, reply: Reply, params: Value) {
     }
     let later = shared.clone();
     shared.spawn(async move {
-        tokio::time::sleep(later.config.open_delay).await;
+        tokio::time::sleep(OPENS).await;
         later.with(|model| serve::request(model, reply, &params));
     });
 }

@@ -1,7 +1,5 @@
 //! Faults by script: what happens to the answers of one method. Decides; the connection does it.
 
-use std::time::Duration;
-
 use parking_lot::Mutex;
 
 use crate::testing::wire::RpcError;
@@ -9,8 +7,8 @@ use crate::testing::wire::RpcError;
 /// What goes wrong with an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// It comes this much later; other frames overtake it.
-    Slow(Duration),
+    /// It comes when this key is released; other frames overtake it.
+    Held(String),
     /// It never comes.
     Never,
     /// Only its first half is written, and nothing after it.

@@ -1,4 +1,4 @@
-//! What a prompt makes the fake do, and the keys that held turns wait for. Knows no session.
+//! What a prompt makes the fake do, and the keys that held turns and answers wait for. Knows no session.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub(super) fn words(text: &str) -> Vec<String> {
     text.split_inclusive(' ').map(str::to_owned).collect()
 }
 
-/// Keys that turns wait for.
+/// Keys that turns and answers wait for.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     waiting: Mutex<BTreeMap<String, Waiting>>,
@@ -87,7 +87,7 @@ impl Keys {
         }
     }
 
-    /// The keys that turns wait for now.
+    /// The keys that turns and answers wait for now.
     pub(super) fn held(&self) -> Vec<String> {
         let map = self.waiting.lock();
         map.iter().filter(|(_, w)| w.held > 0).map(|(key, _)| key.clone()).collect()

@@ -82,9 +82,10 @@ impl Shared {
         };
         let whole = body(&reply.id, &result);
         match fault {
-            Fault::Slow(delay) => {
+            Fault::Held(key) => {
+                let shared = Arc::clone(self);
                 self.spawn(async move {
-                    tokio::time::sleep(delay).await;
+                    shared.keys.hold(&key).await;
                     outbox.push(whole.as_bytes());
                 });
             }

@@ -176,9 +176,10 @@ async fn faults_spoil_the_answers_that_they_name() {
 async fn a_slow_answer_is_overtaken() {
     let fake = FakeCli::plain().await.unwrap();
     let client = at(&fake).await;
-    fake.fault("status.get", Fault::Slow(Duration::from_millis(50)), 1);
+    fake.fault("status.get", Fault::Held("k".into()), 1);
     let slow = client.post("status.get", json!({})).await.unwrap();
     ask(&client, "ping", json!({})).await;
+    fake.release("k");
     client.answer_to(&slow).await.unwrap();
     let ids: Vec<Value> = client.frames(0).iter().map(|f| f.value["id"].clone()).collect();
     assert_eq!(ids, [json!(2), json!(1)]);
@@ -239,10 +240,12 @@ async fn a_load_turn_streams_the_events_asked_for() {
 #[tokio::test]
 async fn an_answer_that_is_due_at_a_half_close_is_lost() {
     let fake = FakeCli::plain().await.unwrap();
-    fake.fault("ping", Fault::Slow(Duration::from_millis(20)), 1);
+    fake.fault("ping", Fault::Held("k".into()), 1);
     let client = at(&fake).await;
     client.post("ping", json!({})).await.unwrap();
+    fake.until_held("k").await;
     client.half_close().await;
     assert_eq!(client.until_closed().await, Some(Closed::Fin));
+    fake.release("k");
     assert_eq!(client.received(), 0);
 }
