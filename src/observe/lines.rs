@@ -33,8 +33,8 @@ pub struct Who<'a> {
 /// Who serves.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Where<'a> {
-    /// The pool.
-    pub pool: &'a str,
+    /// The pool, where it came as far as that.
+    pub pool: Option<&'a str>,
     /// The upstream, where it is about one.
     pub upstream: Option<&'a str>,
     /// Why the session was placed there; absent where this conn found it placed.
@@ -259,7 +259,11 @@ mod tests {
                 proof: Some("token"),
                 ..Who::default()
             },
-            at: Where { pool: "p", upstream: Some("cli-1"), placement_reason: Some("sticky") },
+            at: Where {
+                pool: Some("p"),
+                upstream: Some("cli-1"),
+                placement_reason: Some("sticky"),
+            },
             traffic: Traffic { bytes_in: Some(1), frames_out: Some(4), ..Traffic::default() },
             times: Times {
                 connect: Some(Duration::from_nanos(1_234_567)),

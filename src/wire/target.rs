@@ -1,9 +1,11 @@
 //! Which path a request is for, as far as routes care: what is decoded once, and refused where a backend could read more
 //! than one path in it.
 //!
-//! The path goes on as it came. A route is found by what it means: dots are resolved by nobody here, because whoever
+//! The path goes on as it came. A route is found by what it means ([`meaning`]): dots are resolved by nobody here, because whoever
 //! resolved them would have to be sure that the backend does so in the same way. So a path with `.` or `..` in it, with
 //! an empty segment or an encoded slash, backslash, dot or NUL, is refused where a listener has routes by path.
+
+use std::borrow::Cow;
 
 /// Whether all who read this path (without its query) read the same: no dot segments, no empty ones but the last, and
 /// nothing encoded that would make them.
@@ -14,11 +16,28 @@ pub fn is_plain(path: &str) -> bool {
         let is_last = segments.peek().is_none();
         // `;` begins parameters for some: `/..;/` is `/../` to them.
         let name = segment.split(';').next().unwrap_or_default();
-        if matches!(name, "." | "..") || (segment.is_empty() && !is_last) {
+        if matches!(name, "." | "..") || (name.is_empty() && !(segment.is_empty() && is_last)) {
             return false;
         }
     }
     encoded(path).all(|byte| !matches!(byte, Some(b'/' | b'\\' | b'.' | b'%' | 0) | None))
+}
+
+/// A plain path as its readers understand it: decoded, and without the parameters of its segments, which many strip before
+/// they look for what a path names (RFC 3986, 3.3). Not for sending on.
+pub fn meaning(path: &str) -> Cow<'_, [u8]> {
+    if !path.contains(['%', ';']) {
+        return Cow::Borrowed(path.as_bytes());
+    }
+    let segments = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
+    let mut meant = Vec::with_capacity(path.len());
+    for (number, segment) in segments.enumerate() {
+        if number > 0 {
+            meant.push(b'/');
+        }
+        meant.extend(percent_encoding::percent_decode_str(segment));
+    }
+    Cow::Owned(meant)
 }
 
 /// What is percent-encoded; `None`: a `%` that encodes nothing.
@@ -67,6 +86,8 @@ mod tests {
             "/..",
             "/v1/../admin",
             "/v1/..;x/admin",
+            "/;/admin",
+            "/;x",
             "/%2e%2e/a",
             "/.%2E/a",
             "/v1%2fadmin",
@@ -80,6 +101,21 @@ mod tests {
         ] {
             assert!(!is_plain(other), "{other}");
         }
+    }
+
+    #[test]
+    fn a_path_means_what_it_says_decoded_and_without_parameters() {
+        for (path, meant) in [
+            ("/admin/x", "/admin/x"),
+            ("/%61dmin", "/admin"),
+            ("/adm%69n/", "/admin/"),
+            ("/admin;a=b/x;c", "/admin/x"),
+            ("/a%20b", "/a b"),
+            ("/", "/"),
+        ] {
+            assert_eq!(*meaning(path), *meant.as_bytes(), "{path}");
+        }
+        assert_eq!(*meaning("/%ff"), *b"/\xff");
     }
 
     #[test]

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use fairlead::drain::{Mode, Tasks};
 use fairlead::testing::Gateway;
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
-use super::apps::{Answer, App, Rig, STICKY, answer, field, identity, over_tls, rig, send};
+use super::apps::{
+    Answer, App, Rig, STICKY, answer, field, identity, message, over_tls, rig, send,
+};
 use super::certificates::{Ca, Folder};
 use super::rig::{Metrics, eventually, within};
 use super::tell::{line, lines, log};
@@ -64,10 +66,13 @@ async fn requests_go_to_the_pool_of_their_host_and_path() {
     let routes =
         "[[listener.route]]\nhost = \"*.example.com\"\npath = \"/v1/\"\npool = \"other\"\n";
     let rig = rig(routes, "").await;
-    assert_eq!(rig.get("/v1/x", "").await.body, "other");
+    for inside in ["/v1/x", "/%761/x", "/v1;a=b/x"] {
+        assert_eq!(rig.get(inside, "").await.body, "other");
+    }
     assert_ne!(rig.get("/v2/x", "").await.body, "other");
     assert_ne!(rig.ask("GET /v1/x HTTP/1.1\r\nHost: example.org\r\n\r\n").await.body, "other");
-    for around in ["/v1/../admin", "/v2/%2e%2e/v1/x", "//v1/x", "/v1%2fx", "/v2/..;/v1/"] {
+    for around in ["/v1/../admin", "/v2/%2e%2e/v1/x", "//v1/x", "/v1%2fx", "/v2/..;/v1/", "/;/v1/x"]
+    {
         let answer = rig.get(around, "").await;
         assert_eq!(
             (answer.status, &answer.json()["reason"]),
@@ -75,7 +80,78 @@ async fn requests_go_to_the_pool_of_their_host_and_path() {
             "{around}"
         );
     }
-    assert_eq!(rig.apps[3].heads().len(), 1);
+    // As they came.
+    let seen: Vec<_> = rig.apps[3].heads();
+    let target = |head: &String| head.split(' ').nth(1).map(str::to_owned);
+    let seen: Vec<_> = seen.iter().filter_map(target).collect();
+    assert_eq!(seen, ["/v1/x", "/%761/x", "/v1;a=b/x"]);
+}
+
+#[tokio::test]
+async fn a_body_is_looked_at_as_far_as_its_bound_and_whatever_clients_call_it() {
+    log();
+    let json = identity("json", "pointer = \"/sessionId\"");
+    let bound = format!("{json}[listener.http]\nmax_inspected_body = \"4KiB\"\n");
+    let rig = rig(&bound, &STICKY.replace("user", "session")).await;
+    let body = |padding: usize| json!({"a": "x".repeat(padding), "sessionId": "s"}).to_string();
+    for (number, kind, padding, reason) in [
+        (1, "Content-Type: application/json\r\n", 3_000, "sticky"),
+        (2, "Content-Type: application/json\r\n", 5_000, "no_user"),
+        (3, "Content-Type: application/x-www-form-urlencoded\r\n", 0, "sticky"),
+        (4, "", 0, "sticky"),
+        (5, "Content-Type: text/plain\r\n", 0, "no_user"),
+    ] {
+        let (path, body) = (format!("/looked-at/{number}"), body(padding));
+        let length = body.len();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\n{kind}Content-Length: {length}\r\n");
+        // In one piece: how it is cut says nothing.
+        assert_eq!(rig.ask(&format!("{head}\r\n{body}")).await.status, 200);
+        let mine = line("its end", |l| l["kind"] == "http" && l["path"] == path.as_str()).await;
+        assert_eq!(mine["placement_reason"], reason, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn requests_that_fail_say_nothing_of_whether_their_upstream_is_there() {
+    let app = App::new("a").await;
+    let refuses = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = refuses.local_addr().unwrap();
+    // Closes at a POST, before it has answered; all else goes through.
+    let (tasks, app_address) = (Tasks::new(), app.address);
+    let more = tasks.clone();
+    tasks.spawn_aside("refuses", async move {
+        while let Ok((mut socket, _)) = refuses.accept().await {
+            more.spawn_aside("one", async move {
+                let mut first = [0];
+                while let Ok(1..) = socket.peek(&mut first).await {
+                    let Some((head, _)) = message(&mut socket).await else { return };
+                    if first == *b"P" {
+                        return;
+                    }
+                    let mut onward = TcpStream::connect(app_address).await.unwrap();
+                    onward.write_all(head.as_bytes()).await.unwrap();
+                    let (head, body) = message(&mut onward).await.unwrap();
+                    let _ = socket.write_all(&[head.as_bytes(), &body].concat()).await;
+                }
+            });
+        }
+    });
+    let toml = format!(
+        "[runtime]\nworkers = 2\n[metrics]\nbind = \"127.0.0.1:0\"\n\
+         [[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"app\"\n\
+         [[pool]]\nname = \"app\"\nupstreams = [\"{address}\"]\n\
+         [pool.health]\nprobe = \"http\"\npath = \"/health\"\ninterval = \"1h\"\n"
+    );
+    let rig = Rig { gateway: Gateway::start(&toml).await.unwrap(), apps: vec![app] };
+    rig.until("it is up", |m| m.sum("fairlead_upstream_state", &[("state", "up")]) == 1.0).await;
+    for _ in 0..10 {
+        let answer = rig.post("{}").await;
+        assert_eq!((answer.status, &answer.json()["reason"]), (502, &json!("upstream_lost")));
+        assert_eq!(rig.get("/", "").await.status, 200);
+    }
+    let up = |m: &Metrics| m.sum("fairlead_upstream_state", &[("state", "up")]);
+    let (_, text) = rig.gateway.get("/metrics").await.unwrap();
+    assert_eq!(up(&Metrics(text)), 1.0);
 }
 
 #[tokio::test]
@@ -283,6 +359,7 @@ async fn each_request_is_counted_and_has_its_line() {
     assert!(lines(|l| l.to_string().contains("token=secret")).is_empty());
     let flawed = line("its flaw", |l| l["kind"] == "http" && l["flaw"] == "host").await;
     assert_eq!((&flawed["status"], &flawed["termination"]), (&json!(400), &json!("FH")));
+    assert_eq!(flawed.get("pool"), None);
 }
 
 #[tokio::test]

@@ -51,8 +51,8 @@ impl Stash {
     }
 }
 
-/// Reads of a body what comes before its end, the bound or the deadline; it may be a little more than the bound. Nobody has
-/// read of it before.
+/// Reads of a body what comes before its end, the bound or the deadline, as long as it may be JSON; it may be a little more
+/// than the bound. Nobody has read of it before.
 pub async fn read(client: &mut Exchange, bound: usize, deadline: Instant) -> Result<Stash, Stop> {
     let mut stash = Stash::default();
     while !client.is_body_done() {
@@ -60,7 +60,14 @@ pub async fn read(client: &mut Exchange, bound: usize, deadline: Instant) -> Res
             return Ok(stash);
         }
         match timeout_at(deadline, client.read_request_body()).await {
-            Ok(Ok(Some(chunk))) => stash.push(chunk),
+            Ok(Ok(Some(chunk))) => {
+                let begins = stash.is_empty();
+                let more = !begins || may_begin_json(&chunk);
+                stash.push(chunk);
+                if !more && !client.is_body_done() {
+                    return Ok(stash);
+                }
+            }
             Ok(Ok(None)) => break,
             Ok(Err(_)) => return Err(Stop::Broken),
             Err(_) => return Err(Stop::Late),
@@ -79,17 +86,27 @@ pub enum Stop {
     Broken,
 }
 
-/// Whether a media type is JSON (RFC 8259, RFC 6839).
-pub fn is_json(content_type: &[u8]) -> bool {
+/// Types of JSON without its suffix, and what clients call it that do not care: `curl -d` says that it sends a form.
+const LIKE_JSON: [&[u8]; 5] = [
+    b"application/json",
+    b"text/json",
+    b"application/json-rpc",
+    b"application/jsonrequest",
+    b"application/x-www-form-urlencoded",
+];
+
+/// Whether a body of this type may be JSON (RFC 8259, RFC 6839). `None`: it has none.
+pub fn may_be_json(content_type: Option<&[u8]>) -> bool {
+    let Some(content_type) = content_type else { return true };
     let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    let Some(subtype) = strip(essence, b"application/") else { return false };
-    let suffix = subtype.rsplit(|byte| *byte == b'+').next().unwrap_or_default();
-    suffix.eq_ignore_ascii_case(b"json")
+    let suffix = essence.rsplit(|byte| *byte == b'+').next().filter(|s| s.len() < essence.len());
+    suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(b"json"))
+        || LIKE_JSON.iter().any(|like| essence.eq_ignore_ascii_case(like))
 }
 
-fn strip<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
-    let (begin, rest) = text.split_at_checked(prefix.len())?;
-    begin.eq_ignore_ascii_case(prefix).then_some(rest)
+/// Whether what begins so may be an object or an array.
+fn may_begin_json(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().first().is_none_or(|byte| matches!(byte, b'{' | b'['))
 }
 
 #[cfg(test)]
@@ -97,26 +114,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_what_says_so() {
+    fn json_is_what_says_so_or_says_nothing() {
+        assert!(may_be_json(None));
         for json in [
             "application/json",
             "Application/JSON; charset=utf-8",
             "application/vnd.x+json",
             " application/json ",
+            "text/json",
+            "application/json-rpc",
+            "application/x-www-form-urlencoded",
         ] {
-            assert!(is_json(json.as_bytes()), "{json}");
+            assert!(may_be_json(Some(json.as_bytes())), "{json}");
         }
         for other in [
             "",
             "text/plain",
             "application/jsonl",
             "application/+jso",
-            "text/json",
+            "application/octet-stream",
+            "multipart/form-data; boundary=x+json",
             "application/x-json-stream",
             "json",
         ] {
-            assert!(!is_json(other.as_bytes()), "{other}");
+            assert!(!may_be_json(Some(other.as_bytes())), "{other}");
         }
+        assert!(may_begin_json(b" \r\n{") && may_begin_json(b"[") && may_begin_json(b" "));
+        assert!(!may_begin_json(b"a={}") && !may_begin_json(b"\"x\""));
     }
 
     #[test]

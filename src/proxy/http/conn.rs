@@ -13,7 +13,7 @@ use pingora::protocols::Digest;
 use pingora::protocols::http::ServerSession as Exchange;
 use pingora::protocols::http::v2::server::{self, H2Accept, HttpSession as Http2Exchange};
 use tokio::io::AsyncReadExt as _;
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 
 use super::Listener;
 use super::exchange::{self, After};
@@ -36,7 +36,7 @@ use crate::time::{self, Duration};
 use crate::wire::cidr::Cidr;
 
 /// How long a client has to take our last bytes and close, before the conn is dropped.
-const GOODBYE: Duration = Duration::from_secs(1);
+pub(super) const GOODBYE: Duration = Duration::from_secs(1);
 /// What is read of it meanwhile, at a time.
 const LEFTOVERS: usize = 1024;
 /// Requests that an HTTP/2 conn may have at a time.
@@ -145,7 +145,7 @@ impl Client {
                 Ok(Err(NoHead::Gone | NoHead::Cut)) => return,
                 Err(_) => {
                     let exchange = Exchange::new_http1(Box::new(stream));
-                    return self.turn_away(exchange, Problem::BodyTooSlow).await;
+                    return self.turn_away(exchange, Problem::TooSlow).await;
                 }
             };
             exchange.set_read_timeout(None);
@@ -237,6 +237,7 @@ impl Client {
         let digest = Arc::new(Digest::default());
         let (mut leaving, mut cut) = (self.watcher.clone(), self.watcher.clone());
         let (mut leaving, mut cut) = (pin!(leaving.signalled()), pin!(cut.escalated()));
+        let mut ends = None;
         let (mut left, mut malformed, mut left_yet) = (with.max_requests, 0, false);
         let mut running = FuturesUnordered::new();
         let mut idle = pin!(tokio::time::sleep(with.keep_alive));
@@ -258,7 +259,13 @@ impl Client {
                     continue;
                 }
                 () = idle.as_mut(), if running.is_empty() => return,
-                () = cut.as_mut() => return,
+                () = cut.as_mut(), if ends.is_none() => {
+                    // Each request is told the last thing, and that has to go out.
+                    ends = Some(time::now() + GOODBYE);
+                    conn.graceful_shutdown();
+                    continue;
+                }
+                () = sleep_until(ends.unwrap_or_else(time::now)), if ends.is_some() => return,
             };
             match accepted {
                 Ok(Some(H2Accept::Session(session))) => {

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use self::request::Request;
 use super::Place;
 use super::body::{self, Stash, Stop};
-use super::conn::Client;
+use super::conn::{Client, GOODBYE};
 use super::connect;
 use super::guard::{Flaw, fields};
 use super::headers::{self, Outward};
@@ -64,10 +64,16 @@ pub async fn carry(
             if client.watcher.mode().is_some() {
                 exchange.set_keepalive(None);
             }
-            let told = tokio::select! {
-                biased;
-                told = refuse(exchange, problem, client.challenge(problem)) => told,
-                () = cut.as_mut() => false,
+            let telling = refuse(exchange, problem, client.challenge(problem));
+            let told = if matches!(problem, Problem::Refused(Reason::Draining, _)) {
+                // Everything may have to end already: it is the last word then.
+                timeout(GOODBYE, telling).await == Ok(true)
+            } else {
+                tokio::select! {
+                    biased;
+                    told = telling => told,
+                    () = cut => false,
+                }
             };
             match (told, exchange.is_body_done()) {
                 (true, true) => After::Again,
@@ -98,10 +104,11 @@ fn unanswered(ended: Ended, tally: &Tally) -> Ended {
                 Ended::Refused(Problem::Refused(Reason::UpstreamTimeout, None))
             }
             Fault::BadAnswer => Ended::Refused(Problem::BadAnswer),
-            Fault::ClientTimeout => Ended::Refused(Problem::BodyTooSlow),
+            Fault::ClientTimeout => Ended::Refused(Problem::TooSlow),
             Fault::Flawed(flaw) => Ended::Refused(Problem::Flawed(flaw)),
             Fault::BodyTooLarge => Ended::Refused(Problem::BodyTooLarge),
-            Fault::ClientLost | Fault::Cut => Ended::Broken(fault),
+            Fault::Cut => Ended::Refused(Problem::Refused(Reason::Draining, None)),
+            Fault::ClientLost => Ended::Broken(fault),
         },
         Ended::Broken(_) | Ended::Refused(_) => ended,
     }
@@ -143,7 +150,7 @@ struct Carried<'a> {
     wire: Option<&'a Wire>,
     request: Request,
     report: &'a mut Report,
-    /// The client was told to go on with its body.
+    /// The client was told to go on with its body, or never will be.
     met: bool,
 }
 
@@ -175,7 +182,10 @@ impl Carried<'_> {
             let again = self.attempt(&pool, &picked, &stash, cut.as_mut()).await?;
             let Some(again) = again else { return Ok(()) };
             if self.report.retries >= self.client.listener.with.retries {
-                return Err(Ended::Broken(Fault::UpstreamLost));
+                return Err(match again {
+                    Again::Connect => Ended::Refused(Problem::Refused(Reason::NoUpstream, None)),
+                    Again::Reused => Ended::Broken(Fault::UpstreamLost),
+                });
             }
             self.report.retries += 1;
             self.client.listener.metrics.retries.inc(again.slug());
@@ -230,8 +240,6 @@ impl Carried<'_> {
     /// Reads the body, if who calls may be named in it.
     async fn look_at_body(&mut self) -> Result<Stash, Ended> {
         let with = &self.client.listener.with;
-        let kind = self.head().headers.get(header::CONTENT_TYPE);
-        let json = kind.is_some_and(|kind| body::is_json(kind.as_bytes()));
         if let (Some(length), Some(most)) = (self.request.length, with.max_body)
             && length > most
         {
@@ -239,11 +247,15 @@ impl Carried<'_> {
         }
         // HTTP/2 can say that a body is empty, and send one: nobody can take that back from an upstream.
         let hollow = self.request.has_body && self.request.length == Some(0);
-        let looked_at = with.inspected.filter(|_| json && self.request.has_body);
+        let kind = self.head().headers.get(header::CONTENT_TYPE);
+        let may_be_json = body::may_be_json(kind.map(HeaderValue::as_bytes));
+        let looked_at = with.inspected.filter(|_| self.request.has_body && may_be_json);
+        // HTTP/1.0 knows no interim answers, and Pingora's HTTP/2 sends none: nobody can be told to go on.
+        self.met = self.head().version != Version::HTTP_11;
         let Some(bound) = looked_at.or(hollow.then_some(1)) else {
             return Ok(Stash::default());
         };
-        if self.head().headers.contains_key(header::EXPECT) {
+        if !self.met && self.head().headers.contains_key(header::EXPECT) {
             let kept = self.exchange.get_keepalive();
             let told = self.exchange.write_continue_response().await;
             told.map_err(|_| Ended::Broken(Fault::ClientLost))?;
@@ -252,13 +264,18 @@ impl Carried<'_> {
             self.met = true;
         }
         let deadline = time::now() + with.head_timeout;
-        body::read(self.exchange, bound, deadline).await.map_err(|stop| match stop {
-            Stop::Late => Ended::Refused(Problem::BodyTooSlow),
-            Stop::Broken => {
-                let flaw = self.wire.and_then(Wire::flaw);
-                Ended::Broken(flaw.map_or(Fault::ClientLost, Fault::Flawed))
-            }
-        })
+        let stash =
+            body::read(self.exchange, bound, deadline).await.map_err(|stop| match stop {
+                Stop::Late => Ended::Refused(Problem::TooSlow),
+                Stop::Broken => {
+                    let flaw = self.wire.and_then(Wire::flaw);
+                    Ended::Broken(flaw.map_or(Fault::ClientLost, Fault::Flawed))
+                }
+            })?;
+        match with.max_body {
+            Some(most) if stash.len() as u64 > most => Err(Ended::Refused(Problem::BodyTooLarge)),
+            Some(_) | None => Ok(stash),
+        }
     }
 
     /// By what it is placed: what is proven of its caller, and what it says itself.
@@ -266,8 +283,11 @@ impl Carried<'_> {
         if keys.identity.is_empty() {
             return keys.of_named(caller, &Named::default());
         }
+        let bound = self.client.listener.with.inspected.unwrap_or_default();
         let bytes = stash.joined();
-        let body = (!bytes.is_empty()).then(|| Body { bytes: &bytes, whole: stash.is_whole });
+        let body = bytes.get(..bound.min(bytes.len())).filter(|seen| !seen.is_empty());
+        let body = body
+            .map(|seen| Body { bytes: seen, whole: stash.is_whole && seen.len() == bytes.len() });
         let request = self.client.shows(self.head(), self.request.from, body);
         let (peer, sni) = (self.client.address(), self.client.sni());
         let presented = Presented { request: Some(request), peer, sni };
@@ -406,11 +426,6 @@ impl Carried<'_> {
                     connected.break_off();
                 } else {
                     connected.session.shutdown().await;
-                }
-                if !connected.reused
-                    && matches!(fault, Fault::UpstreamLost | Fault::UpstreamTimeout)
-                {
-                    picked.member.hint(Seen::LinkFailed);
                 }
                 Err(Ended::Broken(fault))
             }

@@ -46,6 +46,8 @@ pub enum Flaw {
     Connection,
     /// An expectation that is not `100-continue`.
     Expectation,
+    /// More than one Authorization field: which of them counts, each reader decides for itself.
+    Authorization,
     /// A chunk's size or its line.
     ChunkSize,
     /// A chunk does not end where its size says.
@@ -58,7 +60,7 @@ pub enum Flaw {
 
 impl Flaw {
     /// Every flaw.
-    pub const ALL: [Flaw; 21] = [
+    pub const ALL: [Flaw; 22] = [
         Flaw::Line,
         Flaw::RequestLine,
         Flaw::Version,
@@ -76,6 +78,7 @@ impl Flaw {
         Flaw::TwoLengths,
         Flaw::Connection,
         Flaw::Expectation,
+        Flaw::Authorization,
         Flaw::ChunkSize,
         Flaw::ChunkEnd,
         Flaw::Trailer,
@@ -102,6 +105,7 @@ impl Flaw {
             Flaw::TwoLengths => "two_lengths",
             Flaw::Connection => "connection",
             Flaw::Expectation => "expectation",
+            Flaw::Authorization => "authorization",
             Flaw::ChunkSize => "chunk_size",
             Flaw::ChunkEnd => "chunk_end",
             Flaw::Trailer => "trailer",
@@ -129,6 +133,7 @@ impl Flaw {
             | Flaw::TransferEncoding
             | Flaw::TwoLengths
             | Flaw::Connection
+            | Flaw::Authorization
             | Flaw::ChunkSize
             | Flaw::ChunkEnd
             | Flaw::Trailer
@@ -156,6 +161,7 @@ impl Flaw {
             Flaw::TwoLengths => "Content-Length and Transfer-Encoding exclude each other",
             Flaw::Connection => "Connection is malformed or names what it must not",
             Flaw::Expectation => "the only expectation that is met is 100-continue",
+            Flaw::Authorization => "Authorization is there more than once",
             Flaw::ChunkSize => "the size of a chunk is malformed",
             Flaw::ChunkEnd => "a chunk does not end where its size says",
             Flaw::Trailer => "the fields after the last chunk are malformed",

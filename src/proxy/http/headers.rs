@@ -84,7 +84,7 @@ pub struct Outward<'a> {
     pub token_is_ours: bool,
     /// It wants to go on as WebSocket.
     pub upgrade: bool,
-    /// `Expect: 100-continue` was answered here.
+    /// `Expect: 100-continue` was answered here, or cannot be.
     pub expectation_met: bool,
 }
 
@@ -129,15 +129,24 @@ pub fn takes_off(headers: &HeaderMap, names: &[HeaderName]) -> bool {
 
 /// Whether a request asks to go on as WebSocket (RFC 6455, 4.1).
 pub fn wants_websocket(method: &Method, version: Version, headers: &HeaderMap) -> bool {
-    let has = |name: HeaderName, word: &[u8]| {
-        let values = headers.get_all(name).iter();
-        let mut words = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-        words.any(|it| it.trim_ascii().eq_ignore_ascii_case(word))
-    };
     *method == Method::GET
         && version == Version::HTTP_11
-        && has(header::UPGRADE, b"websocket")
-        && has(header::CONNECTION, b"upgrade")
+        && lists(headers, header::UPGRADE, b"websocket")
+        && lists(headers, header::CONNECTION, b"upgrade")
+}
+
+/// Whether an upstream that switches protocols says that it goes on as WebSocket, and nothing else (RFC 6455, 4.2.2).
+pub fn is_to_websocket(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::UPGRADE).iter();
+    let only = values.next().filter(|_| values.next().is_none());
+    only.is_some_and(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// Whether one of the words that a field lists is this one.
+fn lists(headers: &HeaderMap, name: HeaderName, word: &[u8]) -> bool {
+    let values = headers.get_all(name).iter();
+    let mut words = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    words.any(|it| it.trim_ascii().eq_ignore_ascii_case(word))
 }
 
 /// The head that goes to the upstream.

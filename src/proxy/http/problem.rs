@@ -24,8 +24,8 @@ pub enum Problem {
     TooOften(Duration),
     /// The body is larger than is taken.
     BodyTooLarge,
-    /// The body did not come in time.
-    BodyTooSlow,
+    /// The request did not come in time.
+    TooSlow,
     /// The path can be read in two ways, and routes depend on it.
     Path,
     /// What the pool, or an upstream, says no with.
@@ -48,7 +48,7 @@ impl Problem {
             Problem::Unauthenticated | Problem::BadCredentials => 401,
             Problem::TooManyFailures(_) | Problem::TooOften(_) => 429,
             Problem::BodyTooLarge => 413,
-            Problem::BodyTooSlow => 408,
+            Problem::TooSlow => 408,
             Problem::BadAnswer => 502,
             Problem::Refused(reason, _) => match reason {
                 Reason::UpstreamLost | Reason::SessionLost => 502,
@@ -69,7 +69,7 @@ impl Problem {
             Problem::BadCredentials => "authentication_failed",
             Problem::TooManyFailures(_) | Problem::TooOften(_) => Reason::Overloaded.slug(),
             Problem::BodyTooLarge => Reason::FrameTooLarge.slug(),
-            Problem::BodyTooSlow => "client_timeout",
+            Problem::TooSlow => "client_timeout",
             Problem::BadAnswer => "bad_answer",
             Problem::Refused(reason, _) => reason.slug(),
         }
@@ -87,7 +87,7 @@ impl Problem {
             | Problem::Unauthenticated
             | Problem::BadCredentials
             | Problem::BodyTooLarge
-            | Problem::BodyTooSlow
+            | Problem::TooSlow
             | Problem::Path
             | Problem::BadAnswer => None,
         }
@@ -95,7 +95,7 @@ impl Problem {
 
     /// Whether the same request may succeed when it is sent again.
     pub fn is_retryable(&self) -> bool {
-        self.retry_after().is_some() || matches!(self, Problem::BodyTooSlow)
+        self.retry_after().is_some() || matches!(self, Problem::TooSlow)
     }
 
     const fn detail(&self) -> &'static str {
@@ -106,7 +106,7 @@ impl Problem {
             Problem::TooManyFailures(_) => "too many wrong credentials came from there",
             Problem::TooOften(_) => "the caller asks more often than it may",
             Problem::BodyTooLarge => "the body is larger than is taken here",
-            Problem::BodyTooSlow => "the body did not come in time",
+            Problem::TooSlow => "the request did not come in time",
             Problem::Path => "the path can be read in more than one way",
             Problem::BadAnswer => "the upstream's answer is not understood",
             Problem::Refused(reason, _) => match reason {
@@ -167,7 +167,7 @@ mod tests {
             Problem::TooManyFailures(wait),
             Problem::TooOften(wait),
             Problem::BodyTooLarge,
-            Problem::BodyTooSlow,
+            Problem::TooSlow,
             Problem::Path,
             Problem::BadAnswer,
         ];

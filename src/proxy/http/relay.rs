@@ -327,7 +327,8 @@ impl Relay<'_> {
         }
         let upgraded = status == StatusCode::SWITCHING_PROTOCOLS;
         // Pingora takes none up that is of HTTP/1.0.
-        if upgraded && !(self.with.upgrade && self.upstream.was_upgraded()) {
+        let agreed = self.with.upgrade && headers::is_to_websocket(&head.headers);
+        if upgraded && !(agreed && self.upstream.was_upgraded()) {
             return Err(Fault::BadAnswer);
         }
         let framing = self.framing(head, over)?;

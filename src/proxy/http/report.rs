@@ -112,7 +112,7 @@ impl Report {
                     traceparent: self.traced.as_ref().and_then(|value| value.to_str().ok()),
                 },
                 at: Where {
-                    pool: self.pool.as_ref().map_or("", |pool| &pool.name),
+                    pool: self.pool.as_ref().map(|pool| pool.name.as_str()),
                     upstream: self.member.as_ref().map(|member| member.name.as_str()),
                     placement_reason: self.placed.map(PlacementReason::slug),
                 },
@@ -191,7 +191,7 @@ impl Ended {
     fn by(&self) -> EndedBy {
         match self {
             Ended::Broken(Fault::ClientLost) => EndedBy::Client,
-            Ended::Broken(Fault::ClientTimeout) | Ended::Refused(Problem::BodyTooSlow) => {
+            Ended::Broken(Fault::ClientTimeout) | Ended::Refused(Problem::TooSlow) => {
                 EndedBy::Timeout
             }
             Ended::Broken(Fault::Cut) | Ended::Refused(Problem::Refused(Reason::Draining, _)) => {

@@ -3,24 +3,25 @@
 use std::sync::Arc;
 
 use crate::wire::host::Host;
+use crate::wire::target;
 
 /// One way to somewhere.
 #[derive(Clone, Debug)]
 pub struct Route<P> {
     /// For these hosts.
     pub host: Host,
-    /// For these paths: this one, and all below it.
-    pub path: Box<str>,
+    /// For these paths: this one, and all below it; as [`target::meaning`] says it.
+    pub path: Box<[u8]>,
     /// To there.
     pub to: Arc<P>,
 }
 
 impl<P> Route<P> {
-    fn covers(&self, path: &str) -> bool {
+    fn covers(&self, path: &[u8]) -> bool {
         let prefix = &*self.path;
         // `/v1` covers `/v1` and `/v1/x`, and not `/v10`.
         path.strip_prefix(prefix)
-            .is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
+            .is_some_and(|rest| prefix.ends_with(b"/") || rest.is_empty() || rest.starts_with(b"/"))
     }
 }
 
@@ -39,7 +40,7 @@ impl<P> Routes<P> {
 
     /// Whether the path decides anything: then it must be read in one way only.
     pub fn depend_on_path(&self) -> bool {
-        self.routes.iter().any(|route| &*route.path != "/")
+        self.routes.iter().any(|route| *route.path != *b"/")
     }
 
     /// Everywhere that something goes to.
@@ -53,10 +54,10 @@ impl<P> Routes<P> {
         if self.routes.is_empty() {
             return &self.otherwise;
         }
-        let name = without_port(host);
+        let (name, path) = (without_port(host), target::meaning(path));
         let fit = |route: &Route<P>| {
             let host = route.host.fit(host).or_else(|| route.host.fit(name))?;
-            route.covers(path).then_some((host, route.path.len()))
+            route.covers(&path).then_some((host, route.path.len()))
         };
         let fits = self.routes.iter().filter_map(|route| Some((fit(route)?, route)));
         // Of two that are alike the first: the check refuses such a pair.
@@ -82,7 +83,7 @@ mod tests {
     fn routes(routes: &[(&str, &str, &str)]) -> Routes<String> {
         let route = |(host, path, pool): &(&str, &str, &str)| Route {
             host: Host::read(host).unwrap(),
-            path: (*path).into(),
+            path: path.as_bytes().into(),
             to: Arc::new((*pool).to_owned()),
         };
         Routes::new(routes.iter().map(route).collect(), Arc::new("default".to_owned()))
@@ -114,6 +115,8 @@ mod tests {
             ("example.com", "/v1/x", "any-v1"),
             ("xexample.com", "/", "any"),
             (".example.com", "/", "any"),
+            ("api.example.com", "/%761/x", "v1"),
+            ("api.example.com", "/v1;a=b/deep;c", "deep"),
             ("[::1]:80", "/", "any"),
         ] {
             assert_eq!(**routes.find(host, path), *pool, "{host}{path}");

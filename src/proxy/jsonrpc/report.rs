@@ -84,7 +84,7 @@ impl Conn {
         reason: Option<PlacementReason>,
     ) -> Where<'a> {
         Where {
-            pool: &self.listener.pool.name,
+            pool: Some(&self.listener.pool.name),
             upstream: upstream.map(|m| m.name.as_str()),
             placement_reason: reason.map(PlacementReason::slug),
         }
@@ -198,7 +198,7 @@ impl Conn {
             links: self.tally.links,
             end: lines::End {
                 who: self.who(),
-                at: Where { pool: &self.listener.pool.name, ..Where::default() },
+                at: Where { pool: Some(&self.listener.pool.name), ..Where::default() },
                 traffic: Traffic {
                     bytes_in: Some(self.tally.bytes_in),
                     bytes_out: Some(self.tally.bytes_out),

@@ -99,7 +99,7 @@ impl Conn {
                     traceparent: None,
                 },
                 at: Where {
-                    pool: &self.listener.pool.name,
+                    pool: Some(&self.listener.pool.name),
                     upstream: placed.map(|(upstream, _)| upstream),
                     placement_reason: placed.map(|(_, reason)| reason),
                 },

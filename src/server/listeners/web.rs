@@ -17,6 +17,7 @@ use crate::proxy::http::routes::{Route, Routes};
 use crate::proxy::http::{Listener, Place, Settings};
 use crate::server::StartError;
 use crate::time::Duration;
+use crate::wire::target;
 
 /// How long a client that has closed its side is answered still. Most have gone altogether, and what they asked for may cost.
 const HALF: Duration = Duration::from_secs(5);
@@ -38,7 +39,7 @@ pub(super) fn make(
     let missing = || StartError::System("find a pool", std::io::ErrorKind::NotFound.into());
     let mut routes = Vec::with_capacity(from.routes.len());
     for config::Route { host, path, pool } in &from.routes {
-        let (host, path) = (host.clone(), path.as_str().into());
+        let (host, path) = (host.clone(), target::meaning(path).into());
         routes.push(Route { host, path, to: place(pool).ok_or_else(missing)? });
     }
     let routes = Routes::new(routes, place(&from.pool).ok_or_else(missing)?);

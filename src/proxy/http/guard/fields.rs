@@ -57,6 +57,9 @@ pub fn check(
     {
         return Err(Flaw::Expectation);
     }
+    if headers.get_all(header::AUTHORIZATION).iter().nth(1).is_some() {
+        return Err(Flaw::Authorization);
+    }
     host(uri, headers)?;
     length(headers)
 }
@@ -138,6 +141,13 @@ mod tests {
         assert_eq!(of("GET", "/", &[("host", "a"), ("host", "a")]), Err(Flaw::Host));
         assert_eq!(of("GET", "http://u@a/", &[]), Err(Flaw::Host));
         assert_eq!(of("GET", "/", &[("host", "")]), Err(Flaw::Host));
+    }
+
+    #[test]
+    fn a_request_has_the_credentials_of_one() {
+        assert_eq!(with("authorization", "Bearer a"), Ok(None));
+        let two = [("authorization", "Bearer a"), ("authorization", "Bearer a")];
+        assert_eq!(of("GET", "http://a/", &two), Err(Flaw::Authorization));
     }
 
     #[test]

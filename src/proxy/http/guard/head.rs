@@ -16,12 +16,13 @@ pub enum Length {
     Chunked,
 }
 
-/// What has been seen of the fields that frame a request or say whom it is for.
+/// What has been seen of the fields that frame a request, or say whom it is for and from.
 #[derive(Default)]
 struct Seen<'a> {
     host: Option<&'a [u8]>,
     length: Option<u64>,
     chunked: bool,
+    authorized: bool,
 }
 
 /// Checks a whole head, from its first byte to its empty line. Returns how long the body is.
@@ -137,6 +138,7 @@ impl<'a> Seen<'a> {
             4 if name.eq_ignore_ascii_case(b"host") => self.host(trim(value)),
             14 if name.eq_ignore_ascii_case(b"content-length") => self.length(trim(value)),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.coding(trim(value)),
+            13 if name.eq_ignore_ascii_case(b"authorization") => self.credentials(),
             10 if name.eq_ignore_ascii_case(b"connection") => connection(value),
             6 if name.eq_ignore_ascii_case(b"expect") => {
                 let known = trim(value).eq_ignore_ascii_case(b"100-continue");
@@ -152,6 +154,11 @@ impl<'a> Seen<'a> {
         }
         self.host = Some(value);
         Ok(())
+    }
+
+    fn credentials(&mut self) -> Result<(), Flaw> {
+        let twice = std::mem::replace(&mut self.authorized, true);
+        (!twice).then_some(()).ok_or(Flaw::Authorization)
     }
 
     fn length(&mut self, value: &[u8]) -> Result<(), Flaw> {
@@ -170,8 +177,8 @@ impl<'a> Seen<'a> {
 
     fn judge(self, named: Option<&[u8]>, minor: u8) -> Result<Length, Flaw> {
         match (self.host, named) {
-            (None, Some(_)) if minor == 0 => {}
             (None, None) if minor == 0 => {}
+            // A target that names one does not stand in for it: who reads only one of the two would go elsewhere.
             (None, _) => return Err(Flaw::Host),
             (Some(host), Some(named)) if !host.eq_ignore_ascii_case(named) => {
                 return Err(Flaw::Authority);
@@ -363,6 +370,7 @@ mod tests {
     fn a_request_is_for_one_host() {
         assert_eq!(of("GET / HTTP/1.1\r\n\r\n"), Err(Flaw::Host));
         assert_eq!(of("GET http://a/ HTTP/1.1\r\n\r\n"), Err(Flaw::Host));
+        assert_eq!(of("GET http://a/ HTTP/1.0\r\n\r\n"), Err(Flaw::Host));
         assert!(of("GET / HTTP/1.0\r\n\r\n").is_ok());
         for wrong in ["", "a\r\nHost: a", "a b", "a,b", "u@a", "a/b", "a:x", "[::1", ":80"] {
             let head = format!("GET / HTTP/1.1\r\nHost: {wrong}\r\n\r\n");
@@ -379,6 +387,15 @@ mod tests {
             let flaw = with(&format!("Connection: close, {wrong}\r\n"));
             assert_eq!(flaw, Err(Flaw::Connection), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_request_has_the_credentials_of_one() {
+        assert!(with("Authorization: Bearer a\r\n").is_ok());
+        let two = "Authorization: Bearer a\r\nauthorization: Basic b\r\n";
+        assert_eq!(with(two), Err(Flaw::Authorization));
+        let same = "Authorization: Bearer a\r\n".repeat(2);
+        assert_eq!(with(&same), Err(Flaw::Authorization));
     }
 
     #[test]

@@ -22,8 +22,8 @@ const SIZES: [usize; 12] = [
 ];
 
 fn body(len: usize) -> Vec<u8> {
-    // No period that a buffer's size divides.
-    (0..len).map(|n| b'a' + (n % 23) as u8).collect()
+    // No period that a buffer's size divides; and it may be JSON as far as its beginning says.
+    (0..len).map(|n| if n == 0 { b'{' } else { b'a' + (n % 23) as u8 }).collect()
 }
 
 fn head(framing: &str, expect: bool) -> String {
@@ -102,21 +102,51 @@ async fn bodies_that_are_looked_at_go_on_whole() {
 }
 
 #[tokio::test]
-async fn only_json_is_looked_at() {
+async fn only_what_may_be_json_is_looked_at() {
+    for (kind, begin) in [("text/plain", "{"), ("application/json", "  x"), ("text/json", "1")] {
+        let backend = Backend::new().await;
+        let rig = Rig::new(&[backend.address], |with| with.inspected = Some(10)).await;
+        let mut client = rig.client().await;
+        let length = begin.len() + 3;
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{begin}"
+        );
+        client.send(head.as_bytes()).await;
+        // It goes on before it has ended.
+        within(async {
+            while !backend.bytes().concat().ends_with(format!("\r\n\r\n{begin}").as_bytes()) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        client.send(b"abc").await;
+        assert_eq!(client.answer().await.status, 200, "{kind} {begin}");
+        assert_eq!(backend.only().body, format!("{begin}abc").as_bytes());
+    }
+}
+
+#[tokio::test]
+async fn an_older_http_is_told_nothing_before_its_answer() {
     let backend = Backend::new().await;
     let rig = Rig::new(&[backend.address], |with| with.inspected = Some(10)).await;
-    let text =
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 20\r\n\r\n";
     let mut client = rig.client().await;
-    assert_eq!(post(&mut client, text, body(20), false).await, 200);
-    assert_eq!(backend.only().body, body(20));
+    let fields = "Content-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue";
+    client.send(format!("POST / HTTP/1.0\r\nHost: a\r\n{fields}\r\n\r\n{{}}").as_bytes()).await;
+    assert_eq!(client.answer().await.status, 200);
+    assert_eq!(backend.only().field("expect"), None);
 }
 
 #[tokio::test]
 async fn a_body_may_have_a_bound() {
-    for framing in ["length", "chunks"] {
+    for (framing, inspected) in
+        [("length", None), ("chunks", None), ("length", Some(BOUND)), ("chunks", Some(BOUND))]
+    {
         let backend = Backend::new().await;
-        let rig = Rig::new(&[backend.address], |with| with.max_body = Some(1000)).await;
+        let rig = Rig::new(&[backend.address], |with| {
+            with.max_body = Some(1000);
+            with.inspected = inspected;
+        })
+        .await;
         for (size, status) in [(1000, 200), (1001, 413)] {
             let (line, wire) = if framing == "length" {
                 (format!("Content-Length: {size}"), body(size))
@@ -172,7 +202,7 @@ async fn a_slow_body_is_not_waited_for() {
         .await;
         let mut client = rig.client().await;
         client.send(head("Content-Length: 5", false).as_bytes()).await;
-        client.send(b"he").await;
+        client.send(b"{h").await;
         let answer = client.answer().await;
         assert_eq!((answer.status, &answer.json()["reason"]), (408, &"client_timeout".into()));
         assert!(client.is_closed().await);

@@ -105,6 +105,29 @@ async fn what_does_not_end_is_cut_when_it_is_time() {
     arrived(&backend).await;
     rig.trigger.start(Mode::Drain);
     rig.trigger.escalate();
+    // Nothing of its answer was there: it hears why.
+    let answer = client.answer().await;
+    assert_eq!((answer.status, &answer.json()["reason"]), (503, &"draining".into()));
+    assert_eq!(answer.json()["retryable"], true);
+    assert!(client.is_closed().await);
+    all_gone(&rig).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_breaks_off() {
+    let backend = Backend::serving(|mut socket, _| async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut buf = [0; 4096];
+        let _ = socket.read(&mut buf).await;
+        let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
+        while matches!(socket.read(&mut buf).await, Ok(n) if n > 0) {}
+    })
+    .await;
+    let rig = Rig::new(&[backend.address], |_| {}).await;
+    let mut client = rig.client().await;
+    client.send(GET).await;
+    client.until(b"half").await;
+    rig.trigger.escalate();
     assert!(client.is_closed().await);
     all_gone(&rig).await;
 }

@@ -19,6 +19,16 @@ async fn connect(rig: &Rig) -> SendRequest<Bytes> {
     send
 }
 
+/// No more requests are taken.
+async fn until_closing(send: &SendRequest<Bytes>) {
+    within(async {
+        while send.clone().ready().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 /// Status, fields and body of an answer. `body`: in pieces; `None`: the request ends with its head.
 async fn ask(
     send: &mut SendRequest<Bytes>,
@@ -67,7 +77,9 @@ async fn bodies_of_all_sizes_go_on_whole() {
             let backend = Backend::new().await;
             let rig = Rig::new(&[backend.address], |with| with.inspected = inspected).await;
             let mut send = connect(&rig).await;
-            let body: Vec<u8> = (0..size).map(|n| b'a' + (n % 23) as u8).collect();
+            let mut body: Vec<u8> = (0..size).map(|n| b'a' + (n % 23) as u8).collect();
+            // It may be JSON, as far as its beginning says.
+            body.iter_mut().take(1).for_each(|first| *first = b'{');
             let request = if length { post().header("content-length", size) } else { post() };
             let parts: Vec<&[u8]> = body.chunks(10_000).collect();
             let parts = if parts.is_empty() { vec![&b""[..]] } else { parts };
@@ -225,6 +237,45 @@ async fn leaving_is_said_and_what_runs_is_finished() {
 }
 
 #[tokio::test]
+async fn what_was_not_answered_when_all_ends_hears_why() {
+    let backend = Backend::serving(|mut socket, seen| async move {
+        use tokio::io::AsyncReadExt;
+        let mut buf = [0; 4096];
+        while let Ok(n) = socket.read(&mut buf).await
+            && n > 0
+        {
+            seen.lock().extend_from_slice(&buf[..n]);
+        }
+    })
+    .await;
+    let rig = Rig::new(&[backend.address], |_| {}).await;
+    let send = connect(&rig).await;
+    let mut asked: Vec<_> = (0..8)
+        .map(|_| {
+            let mut send = send.clone();
+            let request = Request::get("http://a/").body(()).unwrap();
+            Box::pin(async move { ask(&mut send, request, None).await })
+        })
+        .collect();
+    within(async {
+        while backend.got().len() < asked.len() {
+            for one in &mut asked {
+                let short = Duration::from_millis(1);
+                assert!(tokio::time::timeout(short, one).await.is_err());
+            }
+        }
+    })
+    .await;
+    rig.trigger.escalate();
+    for one in asked {
+        let (status, _, body) = within(one).await.unwrap();
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((status.as_u16(), &problem["reason"]), (503, &"draining".into()));
+    }
+    until_closing(&send).await;
+}
+
+#[tokio::test]
 async fn a_conn_has_bounds_on_requests_at_a_time_and_in_all_and_on_silence() {
     let backend = Backend::new().await;
     let rig = Rig::new(&[backend.address], |with| with.max_requests = 2).await;
@@ -234,17 +285,12 @@ async fn a_conn_has_bounds_on_requests_at_a_time_and_in_all_and_on_silence() {
     assert_eq!(send.current_max_send_streams(), 128);
     ask(&mut send, get(), None).await.unwrap();
     // It was the last one.
-    within(async { while send.clone().ready().await.is_ok() {} }).await;
+    until_closing(&send).await;
     let short = Duration::from_millis(100);
     let rig = Rig::new(&[backend.address], |with| with.keep_alive = short).await;
     let mut send = connect(&rig).await;
     ask(&mut send, get(), None).await.unwrap();
-    within(async {
-        while send.clone().ready().await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    until_closing(&send).await;
 }
 
 #[tokio::test]

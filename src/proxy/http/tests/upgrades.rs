@@ -176,6 +176,17 @@ async fn nothing_else_is_upgraded_to() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_goes_on_as_something_else_is_not_understood() {
+    for other in ["Upgrade: h2c\r\n", "Upgrade: websocket, x\r\n", ""] {
+        let yes = format!("HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\n{other}\r\n");
+        let backend = Backend::answering(move |_| yes.clone().into_bytes()).await;
+        let rig = Rig::new(&[backend.address], |_| {}).await;
+        let answer = rig.ask(ASK).await;
+        assert_eq!((answer.status, &answer.json()["reason"]), (502, &"bad_answer".into()));
+    }
+}
+
+#[tokio::test]
 async fn an_upstream_has_last_words_when_its_client_has_none() {
     let backend = Backend::serving(|mut socket, _| async move {
         let mut buf = [0; 4096];
