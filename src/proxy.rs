@@ -3,6 +3,7 @@
 //! Start reading at [`jsonrpc`]: one task carries a conn and all its links, and asks its [`crate::rpc::mux::Mux`] what to do.
 
 pub mod admit;
+pub mod budget;
 pub mod buffers;
 pub mod callers;
 pub mod edge;

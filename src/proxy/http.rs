@@ -35,6 +35,7 @@ use self::guard::Bounds;
 use self::relay::Patience;
 use self::routes::Routes;
 use super::admit::Keys;
+use super::budget::Budget;
 use super::edge::Edge;
 use crate::observe::metrics::HttpMetrics;
 use crate::time::Duration;
@@ -49,6 +50,8 @@ pub struct Listener {
     pub routes: Routes<Place>,
     /// How they are served.
     pub with: Settings,
+    /// What all conns of the process keep together.
+    pub buffered: Arc<Budget>,
     /// What is counted of them.
     pub metrics: HttpMetrics,
 }

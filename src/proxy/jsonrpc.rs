@@ -5,7 +5,6 @@
 
 mod actions;
 mod audit;
-mod budget;
 mod flow;
 mod identify;
 mod link;
@@ -18,11 +17,11 @@ use std::task::{Context, Poll};
 use ahash::AHashMap;
 use tokio::time::Sleep;
 
-pub use self::budget::Budget;
 use self::flow::Flow;
 use self::link::LinkIo;
 use self::report::Tally;
 use super::admit::Classes;
+use super::budget::Budget;
 use super::callers::{Seat, Who};
 use super::edge::Edge;
 use super::origin::Origin;

@@ -20,7 +20,7 @@ use crate::observe::endpoints::{self, Endpoints};
 use crate::observe::metrics::{MethodName, Metrics, Vocabulary};
 use crate::observe::readiness::Readiness;
 use crate::probe::watch;
-use crate::proxy::jsonrpc::Budget;
+use crate::proxy::budget::Budget;
 use crate::rpc::frame::FrameLimits;
 use crate::rpc::methods::{self, Route};
 use crate::session::quota::Bounds;

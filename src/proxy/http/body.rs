@@ -6,6 +6,7 @@ use pingora::protocols::http::ServerSession as Exchange;
 use smallvec::SmallVec;
 use tokio::time::timeout_at;
 
+use crate::proxy::budget::Kept;
 use crate::time::Instant;
 
 /// What was read of a body before it was sent on.
@@ -13,6 +14,8 @@ use crate::time::Instant;
 pub struct Stash {
     chunks: SmallVec<[Bytes; 2]>,
     len: usize,
+    /// Its room among what all keep.
+    kept: Option<Kept>,
     /// The body has ended with what is here.
     pub is_whole: bool,
 }
@@ -43,18 +46,32 @@ impl Stash {
         all.freeze()
     }
 
-    fn push(&mut self, chunk: Bytes) {
-        self.len += chunk.len();
+    /// It has arrived, and is not sent again.
+    pub fn release(&mut self) {
+        self.chunks.clear();
+        self.kept = None;
+    }
+
+    /// Returns whether there is room for it.
+    fn push(&mut self, chunk: Bytes) -> bool {
+        let bytes = chunk.len();
+        self.len += bytes;
         if !chunk.is_empty() {
             self.chunks.push(chunk);
         }
+        self.kept.as_mut().is_none_or(|kept| kept.more(bytes))
     }
 }
 
 /// Reads of a body what comes before its end, the bound or the deadline, as long as it may be JSON; it may be a little more
-/// than the bound. Nobody has read of it before.
-pub async fn read(client: &mut Exchange, bound: usize, deadline: Instant) -> Result<Stash, Stop> {
-    let mut stash = Stash::default();
+/// than the bound. Nobody has read of it before. `kept`: the room that it takes among what all keep.
+pub async fn read(
+    client: &mut Exchange,
+    bound: usize,
+    deadline: Instant,
+    kept: Kept,
+) -> Result<Stash, Stop> {
+    let mut stash = Stash { kept: Some(kept), ..Stash::default() };
     while !client.is_body_done() {
         if stash.len >= bound {
             return Ok(stash);
@@ -63,7 +80,9 @@ pub async fn read(client: &mut Exchange, bound: usize, deadline: Instant) -> Res
             Ok(Ok(Some(chunk))) => {
                 let begins = stash.is_empty();
                 let more = !begins || may_begin_json(&chunk);
-                stash.push(chunk);
+                if !stash.push(chunk) {
+                    return Err(Stop::Full);
+                }
                 if !more && !client.is_body_done() {
                     return Ok(stash);
                 }
@@ -84,6 +103,8 @@ pub enum Stop {
     Late,
     /// The body broke off, or its framing.
     Broken,
+    /// All conns together keep as much as they may.
+    Full,
 }
 
 /// Types of JSON without its suffix, and what clients call it that do not care: `curl -d` says that it sends a form.
@@ -148,9 +169,11 @@ mod tests {
         let mut stash = Stash::default();
         assert!(stash.is_empty() && stash.joined().is_empty());
         for chunk in ["ab", "", "c"] {
-            stash.push(Bytes::from_static(chunk.as_bytes()));
+            assert!(stash.push(Bytes::from_static(chunk.as_bytes())));
         }
         assert_eq!((stash.chunks().len(), stash.len()), (2, 3));
         assert_eq!(stash.joined(), "abc");
+        stash.release();
+        assert!(stash.joined().is_empty());
     }
 }

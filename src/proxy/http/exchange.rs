@@ -28,6 +28,7 @@ use crate::error::{Reason, Refusal};
 use crate::health::state::Seen;
 use crate::identity::request::{Body, Named, Presented};
 use crate::proxy::admit::Keys;
+use crate::proxy::budget::Kept;
 use crate::time;
 use crate::upstream::pool::{Key, Picked, Pool, Tried};
 use crate::wire::target;
@@ -164,7 +165,7 @@ impl Carried<'_> {
         self.authorise(&caller)?;
         let place = self.route()?;
         let pool = Arc::clone(&place.pool);
-        let stash = tokio::select! {
+        let mut stash = tokio::select! {
             biased;
             stash = self.look_at_body() => stash?,
             () = cut.as_mut() => return Err(Ended::Broken(Fault::Cut)),
@@ -179,7 +180,7 @@ impl Carried<'_> {
                 picked = self.place(&pool, key.as_ref(), &owner, &tried) => picked?,
                 () = cut.as_mut() => return Err(Ended::Broken(Fault::Cut)),
             };
-            let again = self.attempt(&pool, &picked, &stash, cut.as_mut()).await?;
+            let again = self.attempt(&pool, &picked, &mut stash, cut.as_mut()).await?;
             let Some(again) = again else { return Ok(()) };
             if self.report.retries >= self.client.listener.with.retries {
                 return Err(match again {
@@ -264,13 +265,15 @@ impl Carried<'_> {
             self.met = true;
         }
         let deadline = time::now() + with.head_timeout;
+        let kept = Kept::new(Arc::clone(&self.client.listener.buffered), self.client.id);
         let stash =
-            body::read(self.exchange, bound, deadline).await.map_err(|stop| match stop {
+            body::read(self.exchange, bound, deadline, kept).await.map_err(|stop| match stop {
                 Stop::Late => Ended::Refused(Problem::TooSlow),
                 Stop::Broken => {
                     let flaw = self.wire.and_then(Wire::flaw);
                     Ended::Broken(flaw.map_or(Fault::ClientLost, Fault::Flawed))
                 }
+                Stop::Full => Ended::Refused(Problem::Refused(Reason::Overloaded, None)),
             })?;
         match with.max_body {
             Some(most) if stash.len() as u64 > most => Err(Ended::Refused(Problem::BodyTooLarge)),
@@ -358,7 +361,7 @@ impl Carried<'_> {
         &mut self,
         pool: &Pool,
         picked: &Picked,
-        stash: &Stash,
+        stash: &mut Stash,
         mut cut: Pin<&mut (impl Future<Output = ()> + Send)>,
     ) -> Result<Option<Again>, Ended> {
         let settings = &self.client.listener.with;
@@ -400,7 +403,6 @@ impl Carried<'_> {
         let with = With {
             wire: self.wire,
             outgoing: &connected.outgoing,
-            stash,
             max_body: settings.max_body,
             patience: settings.patience,
             upgrade: outward.upgrade,
@@ -410,7 +412,7 @@ impl Carried<'_> {
         };
         let (session, tally) = (&mut connected.session, &mut self.report.tally);
         let head = Box::new(head.into());
-        let done = relay::relay(self.exchange, session, head, &with, cut, tally).await;
+        let done = relay::relay(self.exchange, session, head, &with, stash, cut, tally).await;
         self.judge(pool, picked, &done);
         match done {
             Ok(true) => {

@@ -44,8 +44,6 @@ pub struct With<'a> {
     pub wire: Option<&'a Wire>,
     /// Likewise the upstream's.
     pub outgoing: &'a Outgoing,
-    /// What was read of the body already.
-    pub stash: &'a Stash,
     /// Bytes that the body may have; `None`: any.
     pub max_body: Option<u64>,
     /// How long who may be silent.
@@ -104,13 +102,15 @@ enum Told {
     Body(Option<Bytes>, bool),
 }
 
-/// Sends a request, and relays until its answer is through. `cut`: ready when everything has to end. `Ok(true)`: the
+/// Sends a request, and relays until its answer is through. `stash`: what was read of its body already; it is let go once there
+/// is an answer. `cut`: ready when everything has to end. `Ok(true)`: the
 /// upstream's connection can serve another request.
 pub async fn relay(
     client: &mut Exchange,
     upstream: &mut Upstream,
     head: Box<RequestHeader>,
     with: &With<'_>,
+    stash: &mut Stash,
     cut: Pin<&mut (impl Future<Output = ()> + Send)>,
     tally: &mut Tally,
 ) -> Result<bool, Fault> {
@@ -120,6 +120,7 @@ pub async fn relay(
         client,
         upstream,
         with,
+        stash,
         tally,
         request_over: false,
         answer: Answer::Awaited,
@@ -147,6 +148,7 @@ struct Relay<'a> {
     client: &'a mut Exchange,
     upstream: &'a mut Upstream,
     with: &'a With<'a>,
+    stash: &'a mut Stash,
     tally: &'a mut Tally,
     method: Method,
     version: Version,
@@ -232,7 +234,7 @@ impl Relay<'_> {
     /// Begins with the head, and what is there of the body.
     async fn begin(&mut self, head: Box<RequestHeader>) -> Result<(), Fault> {
         let lost = |_| Fault::UpstreamLost;
-        let stash = self.with.stash;
+        let stash = &*self.stash;
         // It may have been begun before.
         self.tally.bytes_in = 0;
         self.request_over = stash.is_whole || self.client.is_body_done();
@@ -334,6 +336,7 @@ impl Relay<'_> {
         let framing = self.framing(head, over)?;
         let parts = headers::response(status, &head.headers, framing, self.with.cookie.cloned());
         self.tally.status = Some(status);
+        self.stash.release();
         self.tally.answered = Some(time::now());
         self.answer = Answer::Coming;
         if upgraded || over {

@@ -44,7 +44,8 @@ pub(super) fn make(
     }
     let routes = Routes::new(routes, place(&from.pool).ok_or_else(missing)?);
     let metrics = edge.metrics.http();
-    Ok(Listener { routes, with: settings(from, shared)?, metrics, edge })
+    let (with, buffered) = (settings(from, shared)?, Arc::clone(&shared.budget));
+    Ok(Listener { routes, with, buffered, metrics, edge })
 }
 
 fn affinity(config: &config::Config, pool: &str) -> Option<Affinity> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::rig::{Backend, Client, Rig, within};
+use super::rig::{BUFFERED, Backend, Client, Rig, within};
 
 const KIB: usize = 1024;
 const BOUND: usize = 128 * KIB;
@@ -162,6 +162,54 @@ async fn a_body_may_have_a_bound() {
         }
         assert_eq!(backend.only().body.len(), 1000);
     }
+}
+
+#[tokio::test]
+async fn bodies_that_are_looked_at_are_kept_within_what_all_may_keep() {
+    let (tell, told) = tokio::sync::watch::channel(false);
+    let backend = Backend::serving(move |mut socket, seen| {
+        let mut told = told.clone();
+        async move {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            let mut buf = vec![0; 65_536];
+            while !seen.lock().ends_with(b"last") {
+                let n = socket.read(&mut buf).await.unwrap();
+                seen.lock().extend_from_slice(&buf[..n]);
+            }
+            let head = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n";
+            socket.write_all(head).await.unwrap();
+            let _ = told.wait_for(|told| *told).await;
+            let _ = socket.write_all(b"done").await;
+        }
+    })
+    .await;
+    let rig = Rig::new(&[backend.address], |with| with.inspected = Some(BUFFERED)).await;
+    let large = BUFFERED - 100_000;
+    let head_of = |length: usize| head(&format!("Content-Length: {length}"), false).into_bytes();
+    let request = [head_of(large), body(large - 4)].concat();
+    let (mut first, mut second) = (rig.client().await, rig.client().await);
+    first.send(&request).await;
+    within(async {
+        while rig.listener.edge.metrics.bytes_in.get() < large as u64 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // It has not ended, and is held: there is no room for another, but for a little.
+    second.send(&request[..200_000]).await;
+    let answer = second.answer().await;
+    assert_eq!((answer.status, &answer.json()["reason"]), (503, &"overloaded".into()));
+    let mut little = rig.client().await;
+    let small = [head_of(1000), body(996), b"last".to_vec()].concat();
+    little.send(&small).await;
+    assert!(little.until(b"\r\n\r\n").await.starts_with(b"HTTP/1.1 200"));
+    // Once it is answered it is let go, however long the answer takes.
+    first.send(b"last").await;
+    assert!(first.until(b"\r\n\r\n").await.starts_with(b"HTTP/1.1 200"));
+    let mut third = rig.client().await;
+    third.send(&[&request[..], b"last"].concat()).await;
+    assert!(third.until(b"\r\n\r\n").await.starts_with(b"HTTP/1.1 200"));
+    tell.send_replace(true);
 }
 
 #[tokio::test]

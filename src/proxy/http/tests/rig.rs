@@ -17,6 +17,7 @@ use crate::id::{ConnId, UpstreamId};
 use crate::listen::door::Entered;
 use crate::observe::metrics::{Metrics, Vocabulary};
 use crate::proxy::admit::Keys;
+use crate::proxy::budget::Budget;
 use crate::proxy::callers::Callers;
 use crate::proxy::edge::Edge;
 use crate::proxy::http::guard::Bounds;
@@ -195,6 +196,9 @@ pub(super) fn ok(body: &[u8]) -> Vec<u8> {
     text
 }
 
+/// What all conns of a listener keep together, in bytes.
+pub(super) const BUFFERED: usize = 1024 * 1024;
+
 /// A listener, and who leaves it.
 pub(super) struct Rig {
     pub(super) address: SocketAddr,
@@ -267,6 +271,7 @@ impl Rig {
                 Arc::new(Place { pool, keys: Keys { identity: vec![], affinity: None } }),
             ),
             with,
+            buffered: Arc::new(Budget::new(BUFFERED)),
         });
         Rig::of(listener).await
     }

@@ -4,6 +4,7 @@
 //! frame would wait for each other for ever. So it is passed by one frame, and a little for each conn, at most. It takes
 //! no bytes away from anybody.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::id::ConnId;
@@ -15,6 +16,7 @@ const LITTLE: usize = 16 * 1024;
 const NOBODY: u64 = 0;
 
 /// See the module's head.
+#[derive(Debug)]
 pub struct Budget {
     used: AtomicUsize,
     limit: usize,
@@ -29,7 +31,7 @@ impl Budget {
     }
 
     /// A conn keeps `after` bytes where it kept `before`. Whoever has little left gives up its turn.
-    pub(super) fn change(&self, conn: ConnId, before: usize, after: usize) {
+    pub fn change(&self, conn: ConnId, before: usize, after: usize) {
         if after >= before {
             self.used.fetch_add(after - before, Ordering::Relaxed);
         } else {
@@ -43,22 +45,51 @@ impl Budget {
     }
 
     /// Whether more is kept than may be.
-    pub(super) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.used.load(Ordering::Relaxed) > self.limit
     }
 
     /// Whether nobody minds that a conn keeps so much.
-    pub(super) fn is_little(&self, kept: usize) -> bool {
+    pub fn is_little(&self, kept: usize) -> bool {
         kept <= LITTLE
     }
 
     /// Whether a conn that keeps so much may take more in.
-    pub(super) fn admits(&self, conn: ConnId, kept: usize) -> bool {
+    pub fn admits(&self, conn: ConnId, kept: usize) -> bool {
         if !self.is_over() || self.is_little(kept) {
             return true;
         }
         let turn = self.turn.compare_exchange(NOBODY, conn.0, Ordering::Relaxed, Ordering::Relaxed);
         turn.unwrap_or_else(|other| if other == conn.0 { NOBODY } else { other }) == NOBODY
+    }
+}
+
+/// What one request keeps until it can go on; given back when dropped.
+#[derive(Debug)]
+pub struct Kept {
+    budget: Arc<Budget>,
+    conn: ConnId,
+    bytes: usize,
+}
+
+impl Kept {
+    /// Nothing yet.
+    pub fn new(budget: Arc<Budget>, conn: ConnId) -> Self {
+        Kept { budget, conn, bytes: 0 }
+    }
+
+    /// Keeps so many bytes more. Returns whether there is room for all of it: who keeps little always finds some.
+    pub fn more(&mut self, bytes: usize) -> bool {
+        let after = self.bytes + bytes;
+        self.budget.change(self.conn, self.bytes, after);
+        self.bytes = after;
+        !self.budget.is_over() || self.budget.is_little(after)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.budget.change(self.conn, self.bytes, 0);
     }
 }
 
@@ -90,5 +121,17 @@ mod tests {
         budget.change(A, 0, 200_000);
         assert!(budget.admits(A, 200_000));
         assert!(budget.admits(B, LITTLE) && !budget.admits(B, LITTLE + 1));
+    }
+    #[test]
+    fn what_a_request_keeps_is_given_back() {
+        let budget = Arc::new(Budget::new(100_000));
+        let kept = || Kept::new(Arc::clone(&budget), A);
+        let (mut one, mut other) = (kept(), kept());
+        assert!(one.more(60_000) && one.more(40_000));
+        assert!(other.more(LITTLE) && !other.more(1));
+        drop(one);
+        assert!(other.more(50_000));
+        drop(other);
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
     }
 }
