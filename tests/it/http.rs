@@ -98,7 +98,7 @@ async fn a_body_is_looked_at_as_far_as_its_bound_and_whatever_clients_call_it() 
         (1, "Content-Type: application/json\r\n", 3_000, "sticky"),
         (2, "Content-Type: application/json\r\n", 5_000, "no_user"),
         (3, "Content-Type: application/x-www-form-urlencoded\r\n", 0, "sticky"),
-        (4, "", 0, "sticky"),
+        (4, "", 0, "no_user"),
         (5, "Content-Type: text/plain\r\n", 0, "no_user"),
     ] {
         let (path, body) = (format!("/looked-at/{number}"), body(padding));

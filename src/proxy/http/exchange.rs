@@ -249,7 +249,7 @@ impl Carried<'_> {
         // HTTP/2 can say that a body is empty, and send one: nobody can take that back from an upstream.
         let hollow = self.request.has_body && self.request.length == Some(0);
         let kind = self.head().headers.get(header::CONTENT_TYPE);
-        let may_be_json = body::may_be_json(kind.map(HeaderValue::as_bytes));
+        let may_be_json = kind.is_some_and(|kind| body::may_be_json(kind.as_bytes()));
         let looked_at = with.inspected.filter(|_| self.request.has_body && may_be_json);
         // HTTP/1.0 knows no interim answers, and Pingora's HTTP/2 sends none: nobody can be told to go on.
         self.met = self.head().version != Version::HTTP_11;
