@@ -166,7 +166,9 @@ impl Listener {
 
     /// Whether its callers can have the key of this affinity.
     pub fn yields(&self, affinity: Affinity) -> bool {
-        affinity == Affinity::Session || self.identity.iter().any(|i| i.yields(affinity))
+        // Each session of CLIs has its id.
+        let always = affinity == Affinity::Session && self.protocol == Protocol::Jsonrpc;
+        always || self.identity.iter().any(|i| i.yields(affinity))
     }
 
     /// Whether anything proves who calls.

@@ -114,7 +114,8 @@ async fn a_cookie_of_one_pool_counts_for_no_other() {
     for _ in 0..4 {
         let (one, two) = (rig.get("/", &cookies).await, rig.get("/two/", &cookies).await);
         assert_eq!((set(&one), set(&two)), (None, None));
-        (of_one.insert(one.body), of_two.insert(two.body));
+        of_one.insert(one.body);
+        of_two.insert(two.body);
     }
     assert_eq!((of_one.len(), of_two.len()), (1, 1), "{of_one:?} {of_two:?}");
     let seen: Vec<String> = rig.apps.iter().flat_map(|app| app.heads()).collect();

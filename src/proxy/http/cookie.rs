@@ -11,6 +11,8 @@ use http::HeaderValue;
 use http::header::{self, HeaderMap};
 use ring::hmac;
 
+use crate::config;
+
 /// What a signature is for, so that it is good for nothing else.
 const DOMAIN: &[u8] = b"fairlead affinity 1";
 
@@ -47,8 +49,7 @@ impl Affinity {
         let mut cookies = vec![Cookie { pool: own.into(), name: name.into() }];
         for pool in others {
             if cookies.iter().all(|cookie| *cookie.pool != **pool) {
-                // Names of pools are of letters that names of cookies may have.
-                let name = format!("{name}-{pool}").into();
+                let name = config::Cookie::name_for(name, pool).into();
                 cookies.push(Cookie { pool: (*pool).into(), name });
             }
         }
