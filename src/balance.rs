@@ -29,7 +29,7 @@ pub struct Candidate {
 pub enum Policy {
     /// In turn, by weight, over sessions.
     RoundRobin,
-    /// Where the least lives and works, by weight.
+    /// Where the least lives and works, by weight; in turn where that says nothing.
     LeastLoaded,
     /// The same key to the same member, within `factor` times the mean load.
     Consistent {
@@ -59,10 +59,11 @@ impl Balancer {
     ) -> Option<(UpstreamId, PlacementReason)> {
         match self.policy {
             Policy::RoundRobin => {
-                self.turns.next(among).map(|id| (id, PlacementReason::RoundRobin))
+                self.turns.next(among, |_| true).map(|id| (id, PlacementReason::RoundRobin))
             }
             Policy::LeastLoaded => {
-                least_loaded::choose(among).map(|id| (id, PlacementReason::LeastLoaded))
+                let chosen = least_loaded::choose(&mut self.turns, among);
+                chosen.map(|id| (id, PlacementReason::LeastLoaded))
             }
             Policy::Consistent { factor } => consistent::choose(key, factor, among),
         }
@@ -73,7 +74,8 @@ impl Balancer {
         match self.policy {
             Policy::RoundRobin | Policy::LeastLoaded => self.choose(&[], among),
             Policy::Consistent { .. } => {
-                least_loaded::choose(among).map(|id| (id, PlacementReason::NoUser))
+                let chosen = least_loaded::choose(&mut self.turns, among);
+                chosen.map(|id| (id, PlacementReason::NoUser))
             }
         }
     }

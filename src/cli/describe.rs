@@ -11,22 +11,25 @@ const NAMED: usize = 4;
 
 /// What will happen, a line each.
 pub(super) fn describe(config: &Config) -> Vec<String> {
-    let listeners = config.listeners.iter().map(|l| listener(l, config.pool(&l.pool)));
+    let listeners = config.listeners.iter().map(|l| listener(config, l));
     let metrics = config.metrics.as_ref().map(|m| format!("metrics: http://{}/metrics", m.bind));
-    listeners.chain(config.pools.iter().map(pool)).chain(metrics).collect()
+    listeners.chain(config.pools.iter().map(|p| pool(config, p))).chain(metrics).collect()
 }
 
-fn listener(listener: &Listener, pool: Option<&Pool>) -> String {
+/// What serves a pool, as far as can be known.
+fn kind(config: &Config, pool: &Pool) -> &'static str {
+    if config.has_clis(pool) { "CLI" } else { "upstream" }
+}
+
+fn listener(config: &Config, listener: &Listener) -> String {
+    let pool = config.pool(&listener.pool);
     let pool_in_words = pool.map(|p| {
-        format!(
-            " ({}, {}, {})",
-            clis(&p.upstreams),
-            balance(p.balance),
-            match p.storage {
-                Storage::Own => "own storage",
-                Storage::Shared => "shared storage",
-            }
-        )
+        let storage = match (listener.protocol, p.storage) {
+            (Protocol::Jsonrpc, Storage::Own) => ", own storage",
+            (Protocol::Jsonrpc, Storage::Shared) => ", shared storage",
+            (Protocol::Http | Protocol::Tcp, _) => "",
+        };
+        format!(" ({}, {}{storage})", members(&p.upstreams, kind(config, p)), balance(p.balance))
     });
     let sources: Vec<String> =
         listener.identity.iter().map(|i| i.source().replace('_', " ")).collect();
@@ -134,26 +137,26 @@ fn edge(listener: &Listener) -> String {
     out
 }
 
-fn clis(upstreams: &Upstreams) -> String {
+fn members(upstreams: &Upstreams, kind: &str) -> String {
     match upstreams {
         Upstreams::Fixed(fixed) => {
             let names = fixed.iter().filter(|u| matches!(u.address, Address::Name { .. })).count();
             let known = fixed.len() - names;
             let plural = if names == 1 { "" } else { "s" };
             match (known, names) {
-                (known, 0) => count(known, ""),
-                (0, names) => format!("the CLIs of {names} name{plural}"),
+                (known, 0) => count(known, kind),
+                (0, names) => format!("the {kind}s of {names} name{plural}"),
                 (known, names) => {
-                    format!("{}, and those of {names} name{plural}", count(known, ""))
+                    format!("{}, and those of {names} name{plural}", count(known, kind))
                 }
             }
         }
-        Upstreams::Managed(managed) => count(managed.count as usize, "managed "),
+        Upstreams::Managed(managed) => count(managed.count as usize, "managed CLI"),
     }
 }
 
 fn count(n: usize, kind: &str) -> String {
-    format!("{n} {kind}CLI{}", if n == 1 { "" } else { "s" })
+    format!("{n} {kind}{}", if n == 1 { "" } else { "s" })
 }
 
 fn balance(balance: Balance) -> String {
@@ -164,33 +167,38 @@ fn balance(balance: Balance) -> String {
     }
 }
 
-fn pool(pool: &Pool) -> String {
+fn pool(config: &Config, pool: &Pool) -> String {
     let source = match &pool.upstreams {
-        Upstreams::Fixed(fixed) => addresses(fixed),
+        Upstreams::Fixed(fixed) => addresses(fixed, kind(config, pool)),
         Upstreams::Managed(managed) => started(managed),
     };
     let existing = match pool.create_existing {
-        CreateExisting::Resume => "a create of a known id resumes it",
-        CreateExisting::Pass => "a create of a known id starts it blank",
-        CreateExisting::Refuse => "a create of a known id is refused",
+        CreateExisting::Resume => "; a create of a known id resumes it",
+        CreateExisting::Pass => "; a create of a known id starts it blank",
+        CreateExisting::Refuse => "; a create of a known id is refused",
     };
+    let existing = if config.has_sessions(&pool.name) { existing } else { "" };
     let health = &pool.health;
     format!(
-        "pool {}: {source}; down after {} failed probes, one every {}; {existing}",
+        "pool {}: {source}; down after {} failed probes, one every {}{existing}",
         pool.name,
         health.fall,
         time(health.interval),
     )
 }
 
-fn addresses(fixed: &[Upstream]) -> String {
+fn addresses(fixed: &[Upstream], kind: &str) -> String {
     // What is elsewhere may be a Service or a balancer: nothing in an address tells.
     let far = fixed.iter().any(|upstream| upstream.address.is_far());
-    let each = if far { ", each address taken for one CLI, not for several behind it" } else { "" };
+    let each = if far {
+        format!(", each address taken for one {kind}, not for several behind it")
+    } else {
+        String::new()
+    };
     let named: Vec<String> = fixed.iter().take(NAMED).map(|u| u.address.to_string()).collect();
     let rest = fixed.len().saturating_sub(NAMED);
     let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-    format!("CLIs at {}{more}{each}", named.join(", "))
+    format!("{kind}s at {}{more}{each}", named.join(", "))
 }
 
 fn started(managed: &Managed) -> String {
@@ -199,7 +207,7 @@ fn started(managed: &Managed) -> String {
         Home::Pool => "all with one home",
     };
     let program = managed.command.first().map_or("", String::as_str);
-    format!("starts {} of {program:?}, {home}", count(managed.count as usize, ""))
+    format!("starts {} of {program:?}, {home}", count(managed.count as usize, "CLI"))
 }
 
 fn time(time: Duration) -> String {
@@ -269,9 +277,22 @@ mod tests {
         let tcp = "protocol = \"tcp\"\n[listener.tcp]\nmax_lifetime = \"1day\"\non_upstream_down = \"cut\"\n";
         assert_eq!(
             words(&format!("{LISTENER}{tcp}{pool}"))[0],
-            "listener sdk: tcp on 127.0.0.1:4320 -> pool cli (1 CLI, least loaded, own storage); one anonymous caller; \
+            "listener sdk: tcp on 127.0.0.1:4320 -> pool cli (1 upstream, least loaded); one anonymous caller; \
              bytes pass unread, each connection to one upstream, which is sent a PROXY header v2; \
              cut are those idle for 1h, older than 1day, whose upstream is down"
+        );
+    }
+
+    #[test]
+    fn nothing_of_sessions_is_said_where_none_are_known() {
+        let pool = "[[pool]]\nname = \"cli\"\nupstreams = [\"10.0.0.1:1\"]\n";
+        assert_eq!(
+            words(&format!("{LISTENER}protocol = \"http\"\n{pool}")),
+            [
+                "listener sdk: http on 127.0.0.1:4320 -> pool cli (1 upstream, least loaded); one anonymous caller",
+                "pool cli: upstreams at 10.0.0.1:1, each address taken for one upstream, not for several behind it; \
+                 down after 3 failed probes, one every 2s",
+            ]
         );
     }
 

@@ -2,21 +2,26 @@
 
 use crate::caller::{Proof, Trust};
 use crate::config::{Config, Grant, Identity, Listener, Protocol, UnknownSessions};
+use crate::identity::request::Source;
 use crate::rpc::methods::{Method, Route, Tells};
+use crate::wire::cidr::Cidr;
 
 /// What each listener keeps apart, whom grants let in, and what no listener can keep apart.
 pub(super) fn isolation(config: &Config) -> Vec<String> {
     let listeners = config.listeners.iter().flat_map(|listener| {
         let sentences = match listener.protocol {
             Protocol::Tcp => unread(listener),
-            Protocol::Jsonrpc | Protocol::Http => of_sessions(config, listener),
+            Protocol::Http => of_requests(listener),
+            Protocol::Jsonrpc => of_sessions(config, listener),
         };
         let said = move |said| format!("listener {}: {said}", listener.name);
         sentences.into_iter().flatten().map(said)
     });
     let pools = config.pools.iter().flat_map(|pool| {
-        let granted = pool.grants.iter().map(grant);
-        granted.chain([host()]).map(|said| format!("pool {}: {said}", pool.name))
+        let known = config.has_sessions(&pool.name);
+        let granted = pool.grants.iter().filter(move |_| known).map(grant);
+        let shared = config.has_clis(pool).then(host);
+        granted.chain(shared).map(|said| format!("pool {}: {said}", pool.name))
     });
     listeners.chain(pools).collect()
 }
@@ -25,6 +30,60 @@ pub(super) fn isolation(config: &Config) -> Vec<String> {
 fn unread(listener: &Listener) -> Vec<Option<String>> {
     let all = "bytes pass unread: whoever is let in may do all that its upstream allows to whoever connects, and nobody is kept apart";
     vec![Some(all.into()), addresses(listener), certificates(listener), balancers(listener)]
+}
+
+/// Where it is known who asks, and not what belongs to whom.
+fn of_requests(listener: &Listener) -> Vec<Option<String>> {
+    let all = "users and sessions only decide which upstream serves a request: whoever is let in may ask for all that the \
+               apps give to whoever asks, and who may see what is theirs to say";
+    let mut said = vec![Some(all.into()), Some(let_in(listener))];
+    said.extend(listener.identity.iter().map(header));
+    said.extend([addresses(listener), certificates(listener), balancers(listener)]);
+    said.extend([forwarders(listener), overheard(listener), crowd(listener)]);
+    said
+}
+
+/// Who may ask at all.
+fn let_in(listener: &Listener) -> String {
+    let who = match (listener.proves(), listener.authenticates()) {
+        (false, _) => return "nobody proves who calls: everybody is let in, and what a request says of its user or session only sorts it".into(),
+        (true, true) => "who proves nothing is refused",
+        (true, false) => "who proves nothing is let in too",
+    };
+    format!(
+        "{who}; the apps are not told who proved what: only signed tokens, and headers that trusted addresses send, go on to them"
+    )
+}
+
+/// Headers that are as good as who sends them.
+fn header(identity: &Identity) -> Option<String> {
+    let Identity::Request(rule) = identity else { return None };
+    let (Source::Header(name), Some(trusted), true) = (&rule.source, &rule.trusted, rule.proves())
+    else {
+        return None;
+    };
+    Some(format!(
+        "whoever connects from {} is believed when {name} says who calls; what others send in it is taken off",
+        list(trusted)
+    ))
+}
+
+/// What proxies say of where a request is from is as good as the way from them.
+fn forwarders(listener: &Listener) -> Option<String> {
+    let trusted = &listener.http.trusted;
+    let proves = listener.identity.iter().any(|identity| identity.proof() == Proof::SourceIp);
+    let what = if proves { "who calls" } else { "where clients are" };
+    (!trusted.is_empty()).then(|| {
+        format!(
+            "whoever connects from {} is believed when X-Forwarded-For says {what}",
+            list(trusted)
+        )
+    })
+}
+
+fn list(ranges: &[Cidr]) -> String {
+    let ranges: Vec<_> = ranges.iter().map(ToString::to_string).collect();
+    ranges.join(", ")
 }
 
 /// Where sessions are known of.
@@ -105,7 +164,7 @@ fn addresses(listener: &Listener) -> Option<String> {
         | Identity::Request(_) => None,
     })?;
     let shared = ranges.ranges().iter().any(|range| range.user.is_none());
-    let whole = if shared {
+    let whole = if shared && listener.protocol == Protocol::Jsonrpc {
         "; where a range names no user, a client acts for its whole tenant"
     } else {
         ""
@@ -130,21 +189,23 @@ fn certificates(listener: &Listener) -> Option<String> {
 /// What balancers say is as good as the way from them.
 fn balancers(listener: &Listener) -> Option<String> {
     let trusted = &listener.proxy_protocol.as_ref()?.trusted;
-    let trusted: Vec<_> = trusted.iter().map(ToString::to_string).collect();
     let believed = listener.identity.iter().map(Identity::proof);
     let believed = believed.filter(|proof| matches!(proof, Proof::ProxyTlv | Proof::SourceIp));
     let what = if believed.count() > 0 { "who calls" } else { "where clients are" };
-    Some(format!("whoever connects from {} is believed when it says {what}", trusted.join(", ")))
+    Some(format!("whoever connects from {} is believed when it says {what}", list(trusted)))
 }
 
 /// Who is on the way of what is said.
 fn overheard(listener: &Listener) -> Option<String> {
     let open = listener.tls.is_none() && !listener.bind.ip().is_loopback();
     let tokens = listener.identities().take_tokens();
-    let what =
-        if tokens { "prompts and answers, and use the tokens" } else { "prompts and answers" };
+    let what = match listener.protocol {
+        Protocol::Jsonrpc => "prompts and answers",
+        Protocol::Http | Protocol::Tcp => "requests and answers",
+    };
+    let tokens = if tokens { ", and use the tokens" } else { "" };
     open.then(|| {
-        format!("TLS is not spoken: who can listen on the network between client and fairlead can read all {what}")
+        format!("TLS is not spoken: who can listen on the network between client and fairlead can read all {what}{tokens}")
     })
 }
 
@@ -258,6 +319,37 @@ mod tests {
         }
     }
 
+    const HEADER: &str = "[[listener.identity]]\nsource = \"header\"\nname = \"x-user\"\ntrusted = [\"10.0.0.0/8\"]\n";
+
+    #[test]
+    fn a_listener_of_requests_promises_nothing_of_sessions() {
+        let json = "[[listener.identity]]\nsource = \"json\"\npointer = \"/id\"\n";
+        for (identity, expected) in [
+            ("", "everybody is let in"),
+            (json, "only sorts it"),
+            (JWT, "who proves nothing is refused; the apps are not told"),
+            (HEADER, "what others send in it is taken off"),
+            (IP, "who proves nothing is let in too"),
+        ] {
+            let said = said(&format!("protocol = \"http\"\n{identity}"), "");
+            assert!(has(&said, expected), "{expected} {said:?}");
+            assert!(has(&said, "users and sessions only decide which upstream"), "{said:?}");
+            for of_sessions in
+                ["its own sessions", "sees, drives", "first who asks", "each other's"]
+            {
+                assert!(!has(&said, of_sessions), "{of_sessions} {said:?}");
+            }
+            for of_clis in ["CLI", "whole tenant", "prompts"] {
+                assert!(!has(&said, of_clis), "{of_clis} {said:?}");
+            }
+        }
+        let trusted = "[listener.http]\ntrusted = [\"10.0.0.0/8\"]\n";
+        let where_from = said(&format!("protocol = \"http\"\n{trusted}"), "");
+        assert!(has(&where_from, "X-Forwarded-For says where clients are"), "{where_from:?}");
+        let who = said(&format!("protocol = \"http\"\n{trusted}{IP}"), "");
+        assert!(has(&who, "X-Forwarded-For says who calls"), "{who:?}");
+    }
+
     #[test]
     fn with_proof_each_has_its_own() {
         let strict = said(JWT, "");
@@ -355,6 +447,8 @@ mod tests {
         let insecure = open("insecure = true\n");
         assert!(has(&insecure, "TLS is not spoken") && !has(&insecure, "use the tokens"));
         assert!(!has(&said(JWT, ""), "TLS is not spoken"), "nobody listens within a machine");
+        let http = open("protocol = \"http\"\ninsecure = true\n");
+        assert!(has(&http, "can read all requests and answers"), "{http:?}");
     }
 
     #[test]

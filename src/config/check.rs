@@ -7,6 +7,7 @@ mod access;
 mod agree;
 mod callers;
 mod edge;
+mod effect;
 mod health;
 mod http;
 mod identity;

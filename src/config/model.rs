@@ -85,6 +85,19 @@ impl Config {
         self.pools.iter().find(|p| p.name == name)
     }
 
+    /// Whether sessions of this pool are known of: a listener speaks JSON-RPC with it.
+    pub fn has_sessions(&self, pool: &str) -> bool {
+        let speaks = |l: &Listener| l.protocol == Protocol::Jsonrpc && l.uses(pool);
+        self.listeners.iter().any(speaks)
+    }
+
+    /// Whether CLIs serve this pool, as far as can be known.
+    pub fn has_clis(&self, pool: &Pool) -> bool {
+        matches!(pool.upstreams, Upstreams::Managed(_))
+            || pool.health.probe == Probe::Ping
+            || self.has_sessions(&pool.name)
+    }
+
     /// Whether any listener of this pool tells its callers apart.
     pub fn tells_apart(&self, pool: &str) -> bool {
         self.listeners.iter().any(|listener| listener.pool == pool && listener.tells_apart())
@@ -146,9 +159,16 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Whether anything that comes here can go to this pool.
+    pub fn uses(&self, pool: &str) -> bool {
+        self.pool == pool || self.routes.iter().any(|route| route.pool == pool)
+    }
+
     /// Whether its callers can have the key of this affinity.
     pub fn yields(&self, affinity: Affinity) -> bool {
-        affinity == Affinity::Session || self.identity.iter().any(|i| i.yields(affinity))
+        // Each session of CLIs has its id.
+        let always = affinity == Affinity::Session && self.protocol == Protocol::Jsonrpc;
+        always || self.identity.iter().any(|i| i.yields(affinity))
     }
 
     /// Whether anything proves who calls.

@@ -173,12 +173,47 @@ async fn a_cookie_of_one_pool_counts_for_no_other() {
     let cookie = format!("Cookie: {}\r\n", first.split(';').next().unwrap());
     assert_eq!(set(&rig.get("/", &cookie).await), None, "it holds");
     // Both have an upstream of that name.
+    let mut of_two = None;
     for _ in 0..4 {
-        assert!(set(&rig.get("/two/", &cookie).await).is_some());
+        of_two = set(&rig.get("/two/", &cookie).await);
+        assert!(of_two.is_some());
     }
     let heads: Vec<_> = rig.apps.iter().map(|app| app.heads()).collect();
-    let of_two = |heads: &Vec<String>| heads.iter().filter(|h| h.starts_with("GET /two/ ")).count();
-    assert_eq!(heads.iter().map(of_two).collect::<Vec<_>>(), [2, 2], "nobody is aimed at");
+    let to_two = |heads: &Vec<String>| heads.iter().filter(|h| h.starts_with("GET /two/ ")).count();
+    assert_eq!(heads.iter().map(to_two).collect::<Vec<_>>(), [2, 2], "nobody is aimed at");
+    // Who uses both keeps its place in both.
+    let of_two = of_two.unwrap();
+    assert!(of_two.starts_with("stick-two="), "{of_two}");
+    let [one, two] = [&first, &of_two].map(|set| set.split(';').next().unwrap());
+    let cookies = format!("Cookie: {one}; a=1; {two}\r\n");
+    let (mut of_one, mut of_two) = (BTreeSet::new(), BTreeSet::new());
+    for _ in 0..4 {
+        let (one, two) = (rig.get("/", &cookies).await, rig.get("/two/", &cookies).await);
+        assert_eq!((set(&one), set(&two)), (None, None));
+        of_one.insert(one.body);
+        of_two.insert(two.body);
+    }
+    assert_eq!((of_one.len(), of_two.len()), (1, 1), "{of_one:?} {of_two:?}");
+    let seen: Vec<String> = rig.apps.iter().flat_map(|app| app.heads()).collect();
+    assert!(seen.iter().all(|head| !head.contains("stick")), "{seen:?}");
+}
+
+#[tokio::test]
+async fn what_comes_one_after_the_other_is_spread_by_weight() {
+    let apps = vec![App::new("a").await, App::new("b").await, App::new("c").await];
+    let [a, b, c] = [0, 1, 2].map(|n: usize| apps[n].address);
+    let toml = format!(
+        "[metrics]\nbind = \"127.0.0.1:0\"\n[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n\
+         protocol = \"http\"\npool = \"p\"\n\
+         [[pool]]\nname = \"p\"\nupstreams = [\"{a}\", {{ address = \"{b}\", weight = 10 }}, \"{c}\"]\n"
+    );
+    let rig = Rig { gateway: Gateway::start(&toml).await.unwrap(), apps };
+    rig.until("all are up", |m| m.sum("fairlead_upstream_state", &[("state", "up")]) == 3.0).await;
+    for _ in 0..24 {
+        assert_eq!(rig.get("/", "").await.status, 200);
+    }
+    let counts: Vec<usize> = rig.apps.iter().map(|app| app.heads().len()).collect();
+    assert_eq!(counts, [2, 20, 2]);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{listener, pool};
 use crate::caller::Trust;
 use crate::config::file::Problems;
-use crate::config::model::{Identity, Listener, UnknownSessions};
+use crate::config::model::{Identity, Listener, Protocol, UnknownSessions};
 
 /// Gives each listener the `unknown_sessions` that it has, from itself, its pool or who its callers are.
 pub(super) fn settle(
@@ -22,7 +22,9 @@ pub(super) fn settle(
         let default =
             if listener.proves() { UnknownSessions::Deny } else { UnknownSessions::Adopt };
         listener.unknown_sessions = draft.unknown_sessions.or(of_pool).unwrap_or(default);
-        unknown_sessions(listener, &draft.unknown_sessions_at, problems);
+        if listener.protocol == Protocol::Jsonrpc {
+            unknown_sessions(listener, &draft.unknown_sessions_at, problems);
+        }
     }
 }
 

@@ -6,9 +6,9 @@ use std::ops::Range;
 
 use toml::Spanned;
 
-use super::{listener, pool};
+use super::{effect, listener, pool};
 use crate::config::file::Problems;
-use crate::config::model::{Address, Balance, Listener, Metrics, Protocol};
+use crate::config::model::{Address, Affinity, Balance, Listener, Metrics, Protocol};
 use crate::config::values;
 
 pub(super) fn check(
@@ -29,6 +29,7 @@ pub(super) fn check(
     grace(listeners, pools, problems);
     send_proxy(listeners, pools, problems);
     bypass(listeners, problems);
+    effect::check(listeners, pools, problems);
 }
 
 fn unique<'n>(
@@ -139,18 +140,33 @@ fn affinity(listeners: &[listener::Draft], pools: &[pool::Draft], problems: &Pro
         let Some(pool) = &draft.pool else { continue };
         let Balance::Consistent { affinity, .. } = pool.balance else { continue };
         for listener in listeners.iter().filter_map(|l| l.listener.as_ref()) {
-            if listener.pool == pool.name && !listener.yields(affinity) {
+            if listener.uses(&pool.name) && !listener.yields(affinity) {
                 let what = affinity.word();
                 problems.warn(
                     &draft.balance_at,
                     format!(
-                        "pool {:?} is consistent by {what}, but no identity of listener {:?} yields a {what}: \
-                         each session is placed by its id",
-                        pool.name, listener.name
+                        "pool {:?} is consistent by {what}, but no identity of listener {:?} yields a {what}: {}",
+                        pool.name,
+                        listener.name,
+                        instead(listener)
                     ),
                 );
             }
         }
+    }
+}
+
+/// What is placed by what, where there is no key as asked for.
+fn instead(listener: &Listener) -> String {
+    let what = match listener.protocol {
+        Protocol::Jsonrpc => return "each session is placed by its id".into(),
+        Protocol::Http => "each request",
+        Protocol::Tcp => "each connection",
+    };
+    let other = [Affinity::Session, Affinity::User].into_iter().find(|a| listener.yields(*a));
+    match other {
+        Some(other) => format!("{what} is placed by its {}", other.word()),
+        None => format!("{what} goes where the load is least"),
     }
 }
 
@@ -193,7 +209,7 @@ fn send_proxy(listeners: &[listener::Draft], pools: &[pool::Draft], problems: &P
             continue;
         };
         let mut listeners = listeners.iter().filter_map(|l| l.listener.as_ref());
-        let other = |l: &&Listener| l.pool == pool.name && l.protocol != Protocol::Tcp;
+        let other = |l: &&Listener| l.uses(&pool.name) && l.protocol != Protocol::Tcp;
         if let Some(listener) = listeners.find(other) {
             let message = format!(
                 "send_proxy needs protocol = \"tcp\", and listener {:?} speaks {:?}",

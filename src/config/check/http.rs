@@ -116,6 +116,31 @@ fn cookie(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -> Option<
     Some(Cookie { name: name?.into_inner(), ttl, secret })
 }
 
+/// Our cookies say who nobody is: no identity can be in them.
+pub(super) fn own_cookies(
+    cookie: &Cookie,
+    pool: &str,
+    routes: &[Route],
+    identities: &[Reader<'_>],
+    problems: &Problems<'_>,
+) {
+    let others = routes.iter().filter(|route| route.pool != pool);
+    let names = others.map(|route| Cookie::name_for(&cookie.name, &route.pool));
+    let names: Vec<String> = names.chain([cookie.name.clone()]).collect();
+    for r in identities {
+        let text = |key| r.raw(key).and_then(|value| value.get_ref().as_str());
+        if text("source") != Some("cookie") {
+            continue;
+        }
+        if let Some(name) = text("name").filter(|name| names.iter().any(|own| own == name)) {
+            let message = format!(
+                "name: {name:?} is a cookie of [listener.http.cookie]: fairlead writes it, and it names an upstream"
+            );
+            problems.error(&r.place_of("name"), message);
+        }
+    }
+}
+
 /// Nothing only if a problem was reported.
 fn route(r: &Reader<'_>) -> Option<(Route, Spanned<String>)> {
     let host = r.or("host", host, Host::Any);
@@ -132,6 +157,11 @@ fn host(value: &DeValue<'_>) -> Read<Host> {
 
 fn path(value: &DeValue<'_>) -> Read<String> {
     let text = values::text(value, "a path such as \"/v1/\"")?;
+    if text.contains('*') {
+        let why =
+            "a * stands for itself, and a path covers all that is below it: \"/v1/\" also /v1/x";
+        return Err(format!("{text:?} has a *: {why}").into());
+    }
     let is_plain =
         text.starts_with('/') && target::is_plain(text) && !text.contains(['?', '#', ';']);
     if is_plain && text.bytes().all(|byte| byte.is_ascii_graphic()) {

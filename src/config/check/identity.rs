@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use http::HeaderName;
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -331,9 +332,7 @@ fn tlv(value: &DeValue<'_>) -> Read<proxy_tlv::Field> {
 /// Nothing only if a problem was reported.
 fn request(r: &Reader<'_>, from: From, problems: &Problems<'_>) -> Option<Identity> {
     let source = match from {
-        From::Header => {
-            r.require("name", values::header_name).map(|n| Source::Header(n.into_inner()))
-        }
+        From::Header => r.require("name", values::header_name).map(|n| header(n, problems)),
         From::Cookie => {
             r.require("name", values::cookie_name).map(|n| Source::Cookie(n.into_inner().into()))
         }
@@ -369,6 +368,18 @@ fn request(r: &Reader<'_>, from: From, problems: &Problems<'_>) -> Option<Identi
         }
     }
     Some(sorted(source?, yields, pattern, trusted.map(Spanned::into_inner)))
+}
+
+/// What has an underscore in its name some take for another: such requests go nowhere.
+fn header(name: Spanned<HeaderName>, problems: &Problems<'_>) -> Source {
+    if name.get_ref().as_str().contains('_') {
+        let message = format!(
+            "name: a request with a header {:?} is refused: names with underscores are read in two ways",
+            name.get_ref().as_str()
+        );
+        problems.error(&name.span(), message);
+    }
+    Source::Header(name.into_inner())
 }
 
 fn sorted(

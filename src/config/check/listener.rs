@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use toml::Spanned;
 
-use super::{World, callers, edge, http, identity, methods, tcp};
+use super::{World, callers, edge, effect, http, identity, methods, tcp};
 use crate::caller::{Proof, Trust};
 use crate::config::file::Problems;
 use crate::config::keys;
@@ -55,6 +55,9 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let proves = proofs.iter().any(proves);
     let trust = if proves { Trust::User } else { Trust::Backend };
     let trust = r.or("trust", values::word(Trust::WORDS), trust);
+    if let Some(identity) = &identity {
+        effect::trust(r, protocol, identity, problems);
+    }
     let required_id = r.read("session_id_required_pattern", values::id_pattern);
     let sessions = r.or("sessions", values::word(Sessions::WORDS), Sessions::Persistent);
     let ephemeral_pattern = r.read("ephemeral_pattern", values::id_pattern);
@@ -68,7 +71,10 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
     let callers = callers::read(r, problems);
     let (allow, deny) = methods::read(r, problems);
     let (http, routes) = http::read(r, protocol, world, problems);
-    let (routes, route_pools) = routes.into_iter().unzip();
+    let (routes, route_pools): (Vec<_>, Vec<_>) = routes.into_iter().unzip();
+    if let (Some(cookie), Some(pool)) = (&http.cookie, &pool) {
+        http::own_cookies(cookie, pool.get_ref(), &routes, &identities, problems);
+    }
     if let Some(bind) = &bind {
         reach(r, bind, authentication, insecure, problems);
         edge::in_the_clear(r, bind, &proofs, problems);

@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{World, edge, health, tables};
+use super::{World, edge, effect, health, tables};
 use crate::config::file::Problems;
 use crate::config::keys;
 use crate::config::model::{
@@ -44,6 +44,8 @@ pub(super) struct Draft {
     pub(super) send_proxy_at: Range<usize>,
     /// Where it says how it is probed, if it does.
     pub(super) probe_at: Option<Range<usize>>,
+    /// Where it says what counts with some listeners alone.
+    pub(super) said: Vec<(&'static str, Range<usize>)>,
     /// Whether it says itself how uneven its load may be.
     pub(super) has_factor: bool,
     /// For its listeners that do not say it themselves.
@@ -109,6 +111,7 @@ pub(super) fn read(r: &Reader<'_>, world: &World<'_>, problems: &Problems<'_>) -
         tls_at,
         send_proxy_at,
         probe_at,
+        said: effect::said(r),
         has_factor: r.raw("balance_factor").is_some(),
         unknown_sessions,
         pool,

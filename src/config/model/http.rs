@@ -73,6 +73,14 @@ pub struct Cookie {
     pub secret: Option<Secret>,
 }
 
+impl Cookie {
+    /// What the cookie of a route's pool is called, where that of the listener's own is `name`. Names of pools are of letters
+    /// that those of cookies may have.
+    pub fn name_for(name: &str, pool: &str) -> String {
+        format!("{name}-{pool}")
+    }
+}
+
 /// One `[[listener.route]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {

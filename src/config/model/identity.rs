@@ -79,7 +79,7 @@ impl Identity {
     /// Whether it can yield the key of this affinity.
     pub fn yields(&self, affinity: Affinity) -> bool {
         let tenants = match affinity {
-            Affinity::Session => return true,
+            Affinity::Session => return self.names_sessions(),
             Affinity::Tenant => true,
             Affinity::User => false,
         };
@@ -104,6 +104,18 @@ impl Identity {
                 .ranges()
                 .iter()
                 .any(|range| if tenants { range.tenant.is_some() } else { range.user.is_some() }),
+        }
+    }
+
+    fn names_sessions(&self) -> bool {
+        match self {
+            Identity::SessionId(_) => true,
+            Identity::Request(rule) => rule.yields == Yields::Session,
+            Identity::Token(_)
+            | Identity::Jwt(_)
+            | Identity::Mtls(_)
+            | Identity::ProxyTlv(_)
+            | Identity::SourceIp(_) => false,
         }
     }
 

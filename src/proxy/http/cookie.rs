@@ -1,7 +1,9 @@
-//! The cookie that keeps a client with its upstream: it names the upstream, and is signed, so that nobody can aim at one.
+//! The cookies that keep a client with its upstreams, one for each pool: it names the upstream, and is signed, so that nobody
+//! can aim at one.
 //!
-//! `<expiry>.<upstream>.<signature>`: seconds since 1970 in hexadecimal, the upstream's name and HMAC-SHA256 over both and
-//! the pool, in base64url. The upstream never sees it. Pure but for the key; knows no clock.
+//! The pool of the listener has the name that the operator chose, that of a route `NAME-POOL`: a client that uses several
+//! keeps its place in each. `<expiry>.<upstream>.<signature>`: seconds since 1970 in hexadecimal, the upstream's name and HMAC-SHA256 over both and
+//! the pool, in base64url. No upstream sees any of them. Pure but for the key; knows no clock.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -9,17 +11,26 @@ use http::HeaderValue;
 use http::header::{self, HeaderMap};
 use ring::hmac;
 
+use crate::config;
+
 /// What a signature is for, so that it is good for nothing else.
 const DOMAIN: &[u8] = b"fairlead affinity 1";
 
 /// The longest cookie of ours that is looked at, in bytes.
 const MOST: usize = 512;
 
-/// The cookie of one listener.
+/// The cookies of one listener.
 pub struct Affinity {
-    name: Box<str>,
+    /// That of each pool.
+    cookies: Box<[Cookie]>,
     ttl: u64,
     key: hmac::Key,
+}
+
+#[derive(Debug)]
+struct Cookie {
+    pool: Box<str>,
+    name: Box<str>,
 }
 
 /// What a request's cookie says.
@@ -32,9 +43,28 @@ pub struct Aim {
 }
 
 impl Affinity {
-    /// A cookie of this name that holds for `ttl` seconds, signed with what this secret makes.
-    pub fn new(name: &str, ttl: u64, secret: &[u8]) -> Self {
-        Affinity { name: name.into(), ttl, key: hmac::Key::new(hmac::HMAC_SHA256, secret) }
+    /// Cookies that hold for `ttl` seconds, signed with what this secret makes: of this name for the listener's own pool,
+    /// of longer ones for the others.
+    pub fn new(name: &str, own: &str, others: &[&str], ttl: u64, secret: &[u8]) -> Self {
+        let mut cookies = vec![Cookie { pool: own.into(), name: name.into() }];
+        for pool in others {
+            if cookies.iter().all(|cookie| *cookie.pool != **pool) {
+                let name = config::Cookie::name_for(name, pool).into();
+                cookies.push(Cookie { pool: (*pool).into(), name });
+            }
+        }
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        Affinity { cookies: cookies.into(), ttl, key }
+    }
+
+    /// The names of all of them.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.cookies.iter().map(|cookie| &*cookie.name)
+    }
+
+    fn name(&self, pool: &str) -> Option<&str> {
+        let cookie = self.cookies.iter().find(|cookie| *cookie.pool == *pool)?;
+        Some(&cookie.name)
     }
 
     fn signature(&self, pool: &str, expiry: &str, upstream: &str) -> hmac::Tag {
@@ -49,9 +79,11 @@ impl Affinity {
 
     /// Where the cookie of a request says that it belongs; `None`: it has none that is good for this pool now.
     pub fn aim(&self, headers: &HeaderMap, pool: &str, now: u64) -> Option<Aim> {
+        let name = self.name(pool)?;
         let values = headers.get_all(header::COOKIE).iter();
         let crumbs = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
-        let ours = crumbs.filter_map(|crumb| self.ours(crumb)).filter(|value| value.len() <= MOST);
+        let named = crumbs.filter_map(|crumb| value(crumb, name));
+        let ours = named.filter(|value| value.len() <= MOST);
         ours.filter_map(|value| self.read(std::str::from_utf8(value).ok()?, pool, now)).next()
     }
 
@@ -70,30 +102,29 @@ impl Affinity {
     pub fn set(&self, pool: &str, upstream: &str, now: u64, secure: bool) -> Option<HeaderValue> {
         let expiry = format!("{:x}", now.saturating_add(self.ttl));
         let signature = BASE64.encode(self.signature(pool, &expiry, upstream));
-        let name = BASE64.encode(upstream);
+        let (name, upstream) = (self.name(pool)?, BASE64.encode(upstream));
         let secure = if secure { "; Secure" } else { "" };
         let text = format!(
-            "{}={expiry}.{name}.{signature}; Path=/; Max-Age={}; HttpOnly; SameSite=Lax{secure}",
-            self.name, self.ttl
+            "{name}={expiry}.{upstream}.{signature}; Path=/; Max-Age={}; HttpOnly; SameSite=Lax{secure}",
+            self.ttl
         );
         HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok()
     }
 
-    /// The value of a part of a Cookie field that is ours.
-    fn ours<'a>(&self, crumb: &'a [u8]) -> Option<&'a [u8]> {
-        let crumb = crumb.trim_ascii();
-        crumb.strip_prefix(self.name.as_bytes())?.strip_prefix(b"=")
+    /// Whether a part of a Cookie field is ours, whatever pool it is of.
+    fn is_ours(&self, crumb: &[u8]) -> bool {
+        self.names().any(|name| value(crumb, name).is_some())
     }
 
     /// Whether a Cookie field has one of ours.
     pub fn is_in(&self, value: &[u8]) -> bool {
-        value.split(|byte| *byte == b';').any(|crumb| self.ours(crumb).is_some())
+        value.split(|byte| *byte == b';').any(|crumb| self.is_ours(crumb))
     }
 
     /// A Cookie field without ours; `None`: nothing is left.
     pub fn strip(&self, value: &[u8]) -> Option<Vec<u8>> {
         let mut left = Vec::with_capacity(value.len());
-        let crumbs = value.split(|byte| *byte == b';').filter(|crumb| self.ours(crumb).is_none());
+        let crumbs = value.split(|byte| *byte == b';').filter(|crumb| !self.is_ours(crumb));
         for crumb in crumbs.map(<[u8]>::trim_ascii).filter(|crumb| !crumb.is_empty()) {
             if !left.is_empty() {
                 left.extend_from_slice(b"; ");
@@ -104,10 +135,15 @@ impl Affinity {
     }
 }
 
+/// The value of a part of a Cookie field, if it has this name.
+fn value<'a>(crumb: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    crumb.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+}
+
 impl std::fmt::Debug for Affinity {
     /// Without the key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Affinity").field("name", &self.name).field("ttl", &self.ttl).finish()
+        f.debug_struct("Affinity").field("cookies", &self.cookies).field("ttl", &self.ttl).finish()
     }
 }
 
@@ -118,7 +154,7 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
 
     fn affinity() -> Affinity {
-        Affinity::new("stick", 3600, b"a secret of the operator's")
+        Affinity::new("stick", "p", &["q", "p"], 3600, b"a secret of the operator's")
     }
 
     /// What the client sends back for what it was given.
@@ -162,7 +198,8 @@ mod tests {
                 assert_eq!(aim(&changed, "p", NOW), None, "{changed}");
             }
         }
-        let other = Affinity::new("stick", 3600, b"another").set("p", "app-1", NOW, false).unwrap();
+        let other = Affinity::new("stick", "p", &[], 3600, b"another");
+        let other = other.set("p", "app-1", NOW, false).unwrap();
         assert_eq!(aim(&sent_back(&other), "p", NOW), None);
         assert_eq!(aim(&format!("{cookie}.x"), "p", NOW), None);
         assert_eq!(aim(&cookie[..cookie.len() - 1], "p", NOW), None);
@@ -187,6 +224,25 @@ mod tests {
     }
 
     #[test]
+    fn each_pool_has_its_own_which_counts_there_alone() {
+        let affinity = affinity();
+        assert_eq!(affinity.names().collect::<Vec<_>>(), ["stick", "stick-q"]);
+        let [p, q] =
+            ["p", "q"].map(|pool| sent_back(&affinity.set(pool, "app-1", NOW, false).unwrap()));
+        assert!(p.starts_with("stick=") && q.starts_with("stick-q="), "{p} {q}");
+        let both = format!("{q}; {p}");
+        for (pool, own, other) in [("p", &p, &q), ("q", &q, &p)] {
+            assert!(aim(&both, pool, NOW).is_some() && aim(own, pool, NOW).is_some());
+            assert_eq!(aim(other, pool, NOW), None);
+            let moved =
+                other.replacen(other.split('=').next().unwrap(), affinity.name(pool).unwrap(), 1);
+            assert_eq!(aim(&moved, pool, NOW), None, "it is signed for its pool");
+        }
+        assert_eq!(affinity.strip(format!("{both}; stick-r=1").as_bytes()).unwrap(), b"stick-r=1");
+        assert!(affinity.set("r", "app-1", NOW, false).is_none());
+    }
+
+    #[test]
     fn its_attributes_keep_it_from_scripts_other_sites_and_plain_text() {
         let text = |secure| {
             let set = affinity().set("p", "app-1", NOW, secure).unwrap();
@@ -198,6 +254,8 @@ mod tests {
 
     #[test]
     fn its_key_is_not_shown() {
-        assert_eq!(format!("{:?}", affinity()), "Affinity { name: \"stick\", ttl: 3600 }");
+        let shown = format!("{:?}", Affinity::new("stick", "p", &[], 3600, b"a secret"));
+        let cookie = "Cookie { pool: \"p\", name: \"stick\" }";
+        assert_eq!(shown, format!("Affinity {{ cookies: [{cookie}], ttl: 3600 }}"));
     }
 }

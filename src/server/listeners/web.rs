@@ -91,7 +91,7 @@ fn settings(from: &config::Listener, shared: &Shared<'_>) -> Result<Settings, St
         trusted: http.trusted.clone(),
         spoofable: spoofable.collect(),
         naming: naming.collect(),
-        affinity: http.cookie.as_ref().map(cookie).transpose()?.map(Arc::new),
+        affinity: http.cookie.as_ref().map(|named| cookie(named, from)).transpose()?.map(Arc::new),
         patience: Patience {
             first_byte: http.first_byte_timeout,
             body: http.body_timeout,
@@ -108,7 +108,10 @@ fn settings(from: &config::Listener, shared: &Shared<'_>) -> Result<Settings, St
     })
 }
 
-fn cookie(from: &config::Cookie) -> Result<cookie::Affinity, StartError> {
+fn cookie(
+    from: &config::Cookie,
+    listener: &config::Listener,
+) -> Result<cookie::Affinity, StartError> {
     let of_process = || {
         let mut key = [0; KEY];
         let random = ring::rand::SystemRandom::new().fill(&mut key);
@@ -119,5 +122,6 @@ fn cookie(from: &config::Cookie) -> Result<cookie::Affinity, StartError> {
         Some(secret) => secret.expose().as_bytes().to_vec(),
         None => of_process()?,
     };
-    Ok(cookie::Affinity::new(&from.name, from.ttl.as_secs(), &key))
+    let others: Vec<&str> = listener.routes.iter().map(|route| route.pool.as_str()).collect();
+    Ok(cookie::Affinity::new(&from.name, &listener.pool, &others, from.ttl.as_secs(), &key))
 }

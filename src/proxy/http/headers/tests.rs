@@ -152,7 +152,7 @@ fn a_body_is_framed_in_one_way() {
 #[test]
 fn cookies_are_one_field_without_ours() {
     let origin = origin(false);
-    let affinity = Affinity::new("stick", 60, b"k");
+    let affinity = Affinity::new("stick", "p", &["q"], 60, b"k");
     let of = |fields: &[(&str, &str)], affinity| {
         all(&sent(fields, &Outward { affinity, ..with(&origin) }), "cookie")
     };
@@ -160,6 +160,7 @@ fn cookies_are_one_field_without_ours() {
     assert_eq!(of(&[("cookie", "a=1"), ("cookie", "b=2")], None), ["a=1; b=2"]);
     assert_eq!(of(&[("cookie", "a=1; stick=x"), ("cookie", "b=2")], Some(&affinity)), ["a=1; b=2"]);
     assert!(of(&[("cookie", "stick=x")], Some(&affinity)).is_empty());
+    assert!(of(&[("cookie", "stick=x; stick-q=y")], Some(&affinity)).is_empty());
     assert_eq!(of(&[("cookie", "a=1;b=2")], Some(&affinity)), ["a=1;b=2"]);
 }
 

@@ -142,7 +142,7 @@ async fn a_client_that_goes_away_takes_its_request_with_it() {
 }
 
 fn affinity() -> Arc<Affinity> {
-    Arc::new(Affinity::new("stick", 3600, b"secret"))
+    Arc::new(Affinity::new("stick", "p", &[], 3600, b"secret"))
 }
 
 async fn with_cookie(rig: &Rig, cookie: Option<&str>) -> (String, Option<String>) {
