@@ -36,6 +36,18 @@ impl Io {
         }
     }
 
+    /// Bytes that were sent and that the peer has not acknowledged yet (tcp(7), SIOCOUTQ): as long as this changes it takes
+    /// what it is sent, however slowly, though the kernel says so only when a third of its buffer is free. 0 where nobody
+    /// knows.
+    pub fn unacknowledged(&self) -> u32 {
+        // The same number on both.
+        if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+            outq(self.socket()).and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or_default()
+        } else {
+            0
+        }
+    }
+
     /// What is spoken within TLS, as the two agreed (ALPN, RFC 7301); `None`: they did not.
     pub fn alpn(&self) -> Option<&[u8]> {
         match self {
@@ -57,6 +69,13 @@ pub fn forgiving(read: io::Result<()>) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
         Ok(()) | Err(_) => read,
     }
+}
+
+#[expect(unsafe_code, reason = "no crate offers it in another way")]
+fn outq(socket: &TcpStream) -> Option<std::ffi::c_int> {
+    const SIOCOUTQ: rustix::ioctl::Opcode = 0x5411;
+    // SAFETY: of a TCP socket the kernel writes one int, and does nothing else.
+    unsafe { rustix::ioctl::ioctl(socket, rustix::ioctl::Getter::<SIOCOUTQ, _>::new()) }.ok()
 }
 
 impl AsyncRead for Io {

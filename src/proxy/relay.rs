@@ -146,7 +146,7 @@ impl Relay {
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>, limits: &Limits) -> Poll<End> {
-        let (up, down) = (self.up.sight(), self.down.sight());
+        let (mut up, mut down) = (self.up.sight(), self.down.sight());
         let wanted = limits.pace(up, down);
         let fired = self.timer.as_ref().is_some_and(|timer| timer.is_elapsed());
         let unset = self.timer.is_none() && self.patience.ends();
@@ -156,6 +156,10 @@ impl Relay {
         let now = time::now();
         if fired && let Some(party) = self.gone() {
             return self.broke(cx, party);
+        }
+        if fired {
+            up.notice(|| self.upstream.unacknowledged());
+            down.notice(|| self.client.unacknowledged());
         }
         if fired && let Some(late) = self.patience.judge(now, up, down, limits) {
             self.reset();

@@ -109,6 +109,27 @@ async fn a_client_that_reads_slowly_and_steadily_is_served_to_the_end() {
     assert!(begun.elapsed() > Duration::from_secs(4), "{:?}", begun.elapsed());
 }
 
+/// The kernel says that there is room only when a third of its buffer is free, which grows to megabytes.
+#[tokio::test]
+async fn a_client_that_takes_little_at_a_time_has_not_stalled() {
+    let rig = clis(1).limits("stall_timeout = \"2s\"").start().await;
+    let other = rig.client().await;
+    used(&other, "o").await;
+    let mut client = TcpStream::connect(rig.gateway.addresses().listeners[0]).await.unwrap();
+    rig.clis[0].fault("session.name.get", Fault::Huge(20_000_000), 1);
+    say(&mut client, 1, "session.name.get", json!({"sessionId": "o"})).await;
+    let (mut total, mut some) = (0, vec![0; 16 * 1024]);
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    while total < 1_250_000 {
+        pace.tick().await;
+        let n = within("it goes on", client.read(&mut some)).await.unwrap();
+        assert!(n > 0, "closed after {total} bytes");
+        total += n;
+    }
+    // Nor was it given up meanwhile.
+    until_open(&rig, 2.0).await;
+}
+
 #[tokio::test]
 async fn a_client_that_caught_up_starts_anew_when_it_is_slow_again() {
     let rig = clis(1).limits("stall_timeout = \"2s\"").start().await;

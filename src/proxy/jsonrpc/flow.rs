@@ -21,6 +21,8 @@ const SLICES: usize = 16;
 pub(super) struct Flow {
     /// Since when it takes nothing, though something waits.
     stuck_since: Option<Instant>,
+    /// What of it its peer had still to acknowledge when that was last looked at, in bytes.
+    unacknowledged: u32,
     /// Since when nothing more came of a frame that has begun.
     half_since: Option<Instant>,
     /// It takes nothing any more.
@@ -41,6 +43,16 @@ impl Flow {
     /// It is not read: that nothing comes is not its fault.
     fn excuse(&mut self, now: Instant) {
         self.half_since = self.half_since.map(|_| now);
+    }
+
+    /// It takes what it was sent, though the socket has no room yet.
+    fn look(&mut self, socket: &Io, now: Instant) {
+        if self.stuck_since.is_some() {
+            let before = std::mem::replace(&mut self.unacknowledged, socket.unacknowledged());
+            if self.unacknowledged != before {
+                self.stuck_since = Some(now);
+            }
+        }
     }
 
     fn stuck_for(&self, limit: Duration, now: Instant) -> bool {
@@ -235,6 +247,7 @@ impl Conn {
             self.client_flow.excuse(now.at);
             self.links.iter_mut().for_each(|l| l.flow.excuse(now.at));
         }
+        self.client_flow.look(&self.client, now.at);
         if self.client_flow.stuck_for(limit, now.at) {
             self.client_flow.broken = true;
             self.mux.client_stalled();

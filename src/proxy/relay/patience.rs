@@ -45,6 +45,16 @@ pub(super) struct Sight {
     pub(super) over: bool,
 }
 
+impl Sight {
+    /// Who takes what it is sent, and so makes no room yet, makes something happen as well.
+    pub(super) fn notice(&mut self, unacknowledged: impl FnOnce() -> u32) {
+        if self.holds {
+            // Far from what bytes count to.
+            self.mark ^= u64::from(unacknowledged()) << 32;
+        }
+    }
+}
+
 impl Limits {
     /// In what time to look again, while it is so.
     pub(super) fn pace(&self, up: Sight, down: Sight) -> Duration {

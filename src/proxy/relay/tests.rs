@@ -305,6 +305,32 @@ fn what_takes_too_long_is_cut_and_does_not_look_like_an_end() {
     }
 }
 
+/// The kernel says that there is room only when a third of its buffer is free, which grows to megabytes.
+#[test]
+fn who_takes_little_at_a_time_is_not_stalled() {
+    on_a_runtime(async {
+        let Line { mut client, upstream: mut far, relay, .. } = line(false, None).await;
+        let limits = Limits { stall: Some(Duration::from_secs(2)), ..Limits::default() };
+        let takes = async {
+            let mut ticks = tokio::time::interval(Duration::from_millis(100));
+            let mut some = vec![0; 16 * 1024];
+            let mut taken = 0;
+            while taken < 1_250_000 {
+                ticks.tick().await;
+                taken += client.read(&mut some).await.unwrap();
+            }
+        };
+        let floods = async {
+            let _ = far.write_all(&vec![1; 64 * 1024 * 1024]).await;
+        };
+        tokio::select! {
+            () = takes => {}
+            () = floods => panic!("all was taken"),
+            end = relayed(relay, limits) => panic!("{end:?}"),
+        }
+    });
+}
+
 #[test]
 fn who_speaks_now_and_then_is_not_idle() {
     on_a_runtime(async {

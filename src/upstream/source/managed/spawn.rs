@@ -1,7 +1,6 @@
 //! Starts one process in a session and group of its own that does not outlive us.
 //!
-//! The only place with `unsafe`: neither what happens between fork and exec nor waiting for a bare
-//! descriptor has a safe form.
+//! Has `unsafe`: neither what happens between fork and exec nor waiting for a bare descriptor has a safe form.
 
 use std::io;
 use std::os::fd::OwnedFd;
