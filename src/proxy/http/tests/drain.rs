@@ -115,14 +115,7 @@ async fn what_does_not_end_is_cut_when_it_is_time() {
 
 #[tokio::test]
 async fn an_answer_that_is_cut_breaks_off() {
-    let backend = Backend::serving(|mut socket, _| async move {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut buf = [0; 4096];
-        let _ = socket.read(&mut buf).await;
-        let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
-        while matches!(socket.read(&mut buf).await, Ok(n) if n > 0) {}
-    })
-    .await;
+    let backend = Backend::halfway().await;
     let rig = Rig::new(&[backend.address], |_| {}).await;
     let mut client = rig.client().await;
     client.send(GET).await;

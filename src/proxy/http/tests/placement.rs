@@ -103,13 +103,7 @@ async fn silence_is_not_waited_for() {
 
 #[tokio::test]
 async fn silence_in_an_answer_ends_it() {
-    let backend = Backend::serving(|mut socket, _| async move {
-        let mut buf = [0; 4096];
-        let _ = socket.read(&mut buf).await;
-        let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
-        while matches!(socket.read(&mut buf).await, Ok(n) if n > 0) {}
-    })
-    .await;
+    let backend = Backend::halfway().await;
     let short = std::time::Duration::from_millis(200);
     let rig = Rig::new(&[backend.address], |with| with.patience.idle = short).await;
     let mut client = rig.client().await;

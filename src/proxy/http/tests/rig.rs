@@ -163,6 +163,18 @@ impl Backend {
         Backend { address, conns }
     }
 
+    /// Says half of its answer, and nothing more.
+    pub(super) async fn halfway() -> Backend {
+        Backend::serving(|mut socket, _| async move {
+            let mut buf = [0; 4096];
+            let _ = socket.read(&mut buf).await;
+            let half = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
+            let _ = socket.write_all(half).await;
+            while matches!(socket.read(&mut buf).await, Ok(n) if n > 0) {}
+        })
+        .await
+    }
+
     /// Everything it got, connection by connection.
     pub(super) fn bytes(&self) -> Vec<Vec<u8>> {
         self.conns.lock().iter().map(|seen| seen.lock().clone()).collect()
