@@ -3,7 +3,7 @@
 //!
 //! The path goes on as it came. A route is found by what it means ([`meaning`]): dots are resolved by nobody here, because whoever
 //! resolved them would have to be sure that the backend does so in the same way. So a path with `.` or `..` in it, with
-//! an empty segment or an encoded slash, backslash, dot or NUL, is refused where a listener has routes by path.
+//! an empty segment or an encoded slash, backslash, dot, semicolon or NUL, is refused where a listener has routes by path.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ pub fn is_plain(path: &str) -> bool {
             return false;
         }
     }
-    encoded(path).all(|byte| !matches!(byte, Some(b'/' | b'\\' | b'.' | b'%' | 0) | None))
+    encoded(path).all(|byte| !matches!(byte, Some(b'/' | b'\\' | b'.' | b'%' | b';' | 0) | None))
 }
 
 /// A plain path as its readers understand it: decoded, and without the parameters of its segments, which many strip before
@@ -87,6 +87,8 @@ mod tests {
             "/v1/../admin",
             "/v1/..;x/admin",
             "/;/admin",
+            "/admin%3bx",
+            "/v1/..%3B/admin",
             "/;x",
             "/%2e%2e/a",
             "/.%2E/a",

@@ -210,7 +210,12 @@ async fn what_comes_one_after_the_other_is_spread_by_weight() {
     let rig = Rig { gateway: Gateway::start(&toml).await.unwrap(), apps };
     rig.until("all are up", |m| m.sum("fairlead_upstream_state", &[("state", "up")]) == 3.0).await;
     for _ in 0..24 {
-        assert_eq!(rig.get("/", "").await.status, 200);
+        let mut client = TcpStream::connect(rig.address()).await.unwrap();
+        send(&mut client, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+        assert_eq!(answer(&mut client).await.status, 200);
+        // Closed once the request counts no more: the next one finds nobody busy.
+        let mut rest = [0];
+        assert_eq!(within("its end", client.read(&mut rest)).await.unwrap(), 0);
     }
     let counts: Vec<usize> = rig.apps.iter().map(|app| app.heads().len()).collect();
     assert_eq!(counts, [2, 20, 2]);

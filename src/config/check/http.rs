@@ -47,8 +47,9 @@ pub(super) fn read(
     let routes = r.tables("route", &keys::ROUTE);
     let routes: Vec<_> = routes.iter().filter_map(|r| Some((route(r)?, r))).collect();
     for (n, ((one, _), r)) in routes.iter().enumerate() {
-        let same =
-            |((other, _), _): &((Route, _), _)| one.host == other.host && one.path == other.path;
+        let same = |((other, _), _): &((Route, _), _)| {
+            one.host == other.host && target::meaning(&one.path) == target::meaning(&other.path)
+        };
         if routes.iter().take(n).any(same) {
             let message = format!("there is already a route for {} {}", one.host, one.path);
             problems.error(&r.at, message);

@@ -65,14 +65,15 @@ pub async fn carry(
             if client.watcher.mode().is_some() {
                 exchange.set_keepalive(None);
             }
-            let telling = refuse(exchange, problem, client.challenge(problem));
+            let challenge = client.challenge(problem);
             let told = if matches!(problem, Problem::Refused(Reason::Draining, _)) {
                 // Everything may have to end already: it is the last word then.
-                timeout(GOODBYE, telling).await == Ok(true)
+                exchange.set_keepalive(None);
+                timeout(GOODBYE, refuse(exchange, problem, challenge)).await == Ok(true)
             } else {
                 tokio::select! {
                     biased;
-                    told = telling => told,
+                    told = refuse(exchange, problem, challenge) => told,
                     () = cut => false,
                 }
             };
@@ -405,6 +406,7 @@ impl Carried<'_> {
             outgoing: &connected.outgoing,
             max_body: settings.max_body,
             patience: settings.patience,
+            may_repeat: connected.reused && self.request.is_idempotent(),
             upgrade: outward.upgrade,
             expectation_met: self.met,
             leaving: &self.client.watcher,

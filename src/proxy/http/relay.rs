@@ -48,6 +48,8 @@ pub struct With<'a> {
     pub max_body: Option<u64>,
     /// How long who may be silent.
     pub patience: Patience,
+    /// If nothing is answered, it is sent once more.
+    pub may_repeat: bool,
     /// The request asks to go on as WebSocket.
     pub upgrade: bool,
     /// The client was told to go on with its body.
@@ -102,8 +104,8 @@ enum Told {
     Body(Option<Bytes>, bool),
 }
 
-/// Sends a request, and relays until its answer is through. `stash`: what was read of its body already; it is let go once there
-/// is an answer. `cut`: ready when everything has to end. `Ok(true)`: the
+/// Sends a request, and relays until its answer is through. `stash`: what was read of its body already; it is let go once it is
+/// not needed any more. `cut`: ready when everything has to end. `Ok(true)`: the
 /// upstream's connection can serve another request.
 pub async fn relay(
     client: &mut Exchange,
@@ -245,6 +247,9 @@ impl Relay<'_> {
         }
         if self.request_over && !stash.is_empty() {
             self.upstream.finish_body().await.map_err(lost)?;
+        }
+        if !self.with.may_repeat {
+            self.stash.release();
         }
         Ok(())
     }

@@ -71,6 +71,9 @@ fn routes_name_pools_that_there_are_and_each_place_once() {
         .repeat(2)
         .replace("A\"\npool = \"cli\"\n[", "a\"\npool = \"cli\"\n[");
     wrong(&twice, "12:1: there is already a route for a /");
+    let path = |path: &str| format!("[[listener.route]]\npath = \"{path}\"\npool = \"cli\"\n");
+    let same = path("/admin") + &path("/%61dmin");
+    wrong(&same, "12:1: there is already a route for * /%61dmin");
 }
 
 #[test]
